@@ -1,0 +1,98 @@
+/* Chains of bytes: the currency of every connection. A chain is a queue of slices of shared,
+ * reference-counted chunks; moving bytes from one chain to another moves slices and copies nothing.
+ *
+ * Lifetime: a chunk lives until the last slice of it goes. Owner: whoever embeds the struct.
+ * Thread: a chain, its chunks and its pool belong to one thread; counts are not atomic.
+ *
+ * Accounting: every chain may point to a `struct chain_account`; the bytes of all slices in it are
+ * charged there, so that a connection, and the sum of a worker, know what they hold. */
+#pragma once
+
+#include "base/str.h"
+
+struct chunk {
+    uint32_t ref_count;
+    uint32_t cap;
+    uint32_t len; /* bytes written so far; only the newest slice may grow into the rest */
+    struct chunk_pool *pool;
+    struct chunk *next_free;
+    char data[];
+};
+
+/* Keeps free chunks of CHUNK_LEN bytes for reuse. One per thread; NULL means the heap. */
+enum { CHUNK_LEN = 16 * 1024 - 64 };
+
+struct chunk_pool {
+    struct chunk *free;
+    uint32_t free_count, free_count_max;
+    uint64_t live_count; /* chunks handed out and not yet returned */
+};
+
+void chunk_pool_init(struct chunk_pool *p, uint32_t free_count_max);
+void chunk_pool_deinit(struct chunk_pool *p); /* all chunks must have come back */
+
+struct chain_account {
+    struct chain_account *parent; /* charged too; NULL at the top */
+    int64_t bytes;
+};
+
+struct chain_slice {
+    struct chunk *chunk;
+    uint32_t from, to; /* chunk->data[from, to) */
+};
+
+struct chain {
+    struct chain_slice *slices; /* ring of cap (a power of two) slices */
+    uint32_t cap, head, count;
+    size_t len; /* bytes in all */
+    struct chunk_pool *pool;
+    struct chain_account *account;
+    struct chain_slice inline_slices[2];
+};
+
+void chain_init(struct chain *c, struct chunk_pool *pool, struct chain_account *account);
+void chain_deinit(struct chain *c);
+void chain_clear(struct chain *c);
+
+static inline bool chain_is_empty(const struct chain *c)
+{
+    return c->len == 0;
+}
+
+/* Appends a copy. */
+void chain_add(struct chain *c, struct str s);
+void chain_printf(struct chain *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Contiguous room of at least len_min bytes behind the last byte, to be filled by the caller and
+ * then confirmed by chain_commit(n <= *ret_len). Nothing else may touch the chain in between. */
+char *chain_reserve(struct chain *c, size_t len_min, size_t *ret_len);
+void chain_commit(struct chain *c, size_t len);
+
+/* Moves the first len bytes (or all, when fewer) of `from` to the end of `to`. Slices below
+ * CHAIN_COPY_MAX bytes are copied, so that small messages do not pin whole chunks. */
+enum { CHAIN_COPY_MAX = 1024 };
+void chain_move(struct chain *to, struct chain *from, size_t len);
+
+/* Appends the same bytes to `to` without taking them from `from` (shares chunks). */
+void chain_share(struct chain *to, const struct chain *from, size_t from_offset, size_t len);
+
+/* Drops the first len bytes. */
+void chain_skip(struct chain *c, size_t len);
+
+/* The first contiguous bytes; empty when the chain is. */
+struct str chain_first(const struct chain *c);
+/* Copies up to len bytes from offset on; returns how many. */
+size_t chain_peek(const struct chain *c, size_t offset, void *buf, size_t len);
+/* Makes the first len bytes contiguous and returns them; len <= c->len. */
+struct str chain_pullup(struct chain *c, size_t len);
+
+/* Fills up to max iovecs with the slices from the front; returns the number. */
+struct iovec;
+unsigned chain_iovecs(const struct chain *c, struct iovec *iov, unsigned max);
+
+/* Walk: the i-th slice as bytes. */
+static inline struct str chain_slice_str(const struct chain *c, uint32_t i)
+{
+    const struct chain_slice *s = &c->slices[(c->head + i) & (c->cap - 1)];
+    return (struct str){s->chunk->data + s->from, s->to - s->from};
+}
