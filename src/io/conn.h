@@ -1,0 +1,125 @@
+/* A connection: an ordered byte stream in both directions with an optional layer (TLS) in between.
+ *
+ *        wire  <-> [layer] <-> in / out  <-> handler (http1, http2, tcp proxy)
+ *
+ * The handler reads and consumes `in`, appends to `out` and calls conn_mark_dirty; it never sends.
+ * Flow control: reading goes on only while `in` holds less than read_max bytes and is not paused;
+ * the handler watches chain `out` (plus what the layer holds: conn_out_len) and is told by on_drain
+ * when it falls below low water.
+ *
+ * States: CONNECTING -> HANDSHAKE (layer) -> OPEN -> (half closed either way) -> CLOSED.
+ * Every callback comes from the run list or timers, never from within a call of the handler's own.
+ * on_close comes exactly once, last, also after conn_close by the owner; the object is freed at the
+ * end of that turn.
+ *
+ * Owner: the loop; the handler holds a borrowed pointer until on_close. Thread: the loop's. */
+#pragma once
+
+#include "io/addr.h"
+#include "io/turn.h"
+
+struct conn;
+
+struct conn_handler {
+    /* The connection is open (connected and handshaken): layer facts (ALPN, peer) are known. */
+    void (*on_open)(struct conn *c);
+    /* New bytes in `in`, or the peer has ended its side (conn_is_in_ended), or both. */
+    void (*on_input)(struct conn *c);
+    /* `out` fell below low water after it had been above. May be NULL. */
+    void (*on_drain)(struct conn *c);
+    /* Gone: err is 0 after an orderly end or our own close, else -ERR_X. */
+    void (*on_close)(struct conn *c, int err);
+};
+
+/* A byte transformation on the connection. Pure: bytes in, bytes out (crypto/tls_endpoint). */
+struct conn_layer_ops {
+    /* Consumes from wire_in, appends plain bytes and wire answers. *ret_is_open: handshake done.
+     * *ret_is_ended: the peer ended its side in an authenticated way (TLS close_notify). */
+    int (*input)(void *layer, struct chain *wire_in, struct chain *plain_in,
+                 struct chain *wire_out, bool *ret_is_open, bool *ret_is_ended);
+    /* Moves all of plain_out, transformed, to wire_out. */
+    int (*output)(void *layer, struct chain *plain_out, struct chain *wire_out);
+    /* Appends the farewell (close_notify). */
+    void (*end)(void *layer, struct chain *wire_out);
+    void (*free)(void *layer);
+    /* Text of the last failure for logs ("certificate verify failed: ..."), borrowed. */
+    struct str (*error_text)(void *layer);
+    const char *name; /* "tls" */
+};
+
+struct conn {
+    /* The handler's: */
+    struct chain in, out;
+    const struct conn_handler *handler;
+    void *ctx;
+    struct turn *turn;
+    struct chain_account account;
+    struct addr local, remote;
+    struct addr original_dst; /* family ADDR_NONE: not captured (SO_ORIGINAL_DST) */
+    size_t read_max;          /* stop reading at this many bytes in `in` */
+    size_t low_water;
+    uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
+    int err;                  /* why it closed */
+    /* The rest belongs to io/. */
+    const struct conn_layer_ops *layer_ops;
+    void *layer;
+    struct conn_io *io;
+};
+
+struct conn_options {
+    uint32_t mark;            /* SO_MARK; 0: none */
+    const struct addr *bind;  /* source address, or NULL */
+    uint64_t connect_timeout_us;
+    uint32_t keepalive_idle_s; /* 0: off */
+};
+
+/* Connects; the outcome comes by on_open or on_close. A layer, when given, is owned from here on. */
+struct conn *conn_connect(struct turn *t, const struct addr *to, const struct conn_options *options,
+                          const struct conn_handler *handler, void *ctx,
+                          const struct conn_layer_ops *layer_ops, void *layer);
+/* Adopts a connected socket (inherited, passed or accepted elsewhere). Linux only. */
+struct conn *conn_adopt_fd(struct turn *t, int fd, const struct conn_handler *handler, void *ctx);
+
+/* Puts a layer on an accepted connection: bytes already in `in` are its first wire bytes; on_open
+ * comes when its handshake is done. Only once, before anything was written. */
+void conn_set_layer(struct conn *c, const struct conn_layer_ops *layer_ops, void *layer);
+void conn_set_handler(struct conn *c, const struct conn_handler *handler, void *ctx);
+
+/* There is something in `out`: it is sent when the turn ends. */
+void conn_mark_dirty(struct conn *c);
+/* Bytes not yet taken by the kernel. */
+size_t conn_out_len(const struct conn *c);
+
+void conn_pause(struct conn *c);   /* no reading (and no on_input) until conn_resume */
+void conn_resume(struct conn *c);
+/* Calls on_input again in the run list (for a handler that left bytes in `in`). */
+void conn_wake(struct conn *c);
+
+bool conn_is_open(const struct conn *c);
+bool conn_is_in_ended(const struct conn *c);
+/* Ends our side once `out` is sent; reading goes on. */
+void conn_end(struct conn *c);
+/* Sends what is in `out` (bounded by a linger time of 5 s), then closes. */
+void conn_close(struct conn *c);
+/* Closes at once; TCP sends a reset. */
+void conn_abort(struct conn *c, int err);
+
+/* A listening socket. */
+struct listen_socket;
+typedef void listen_fn(void *ctx, struct conn *c);
+
+struct listen_options {
+    bool is_transparent_dst;  /* read SO_ORIGINAL_DST of each connection */
+    int backlog;
+    int inherited_fd;         /* -1: bind anew */
+    uint32_t mark;            /* SO_MARK of accepted sockets; 0: none */
+    bool is_v6_only;
+};
+
+/* accept(ctx, c): c has no handler yet; the callee sets one (conn_set_handler) or aborts it. */
+int listen_open(struct turn *t, const struct addr *at, const struct listen_options *options,
+                listen_fn *accept, void *ctx, struct listen_socket **ret_socket);
+void listen_pause(struct listen_socket *s); /* leaves connections in the backlog */
+void listen_resume(struct listen_socket *s);
+void listen_close(struct listen_socket *s);
+const struct addr *listen_addr(const struct listen_socket *s); /* with the port the kernel chose */
