@@ -4,6 +4,12 @@
  * Lifetime: a chunk lives until the last slice of it goes. Owner: whoever embeds the struct.
  * Thread: a chain, its chunks and its pool belong to one thread; counts are not atomic.
  *
+ * A chunk has one writer at a time without keeping track: bytes behind chunk->len were never handed
+ * out, so whoever's last slice ends exactly at chunk->len may append there, shared or not;
+ * from then on the other holders' slices end before chunk->len and they take a new chunk.
+ *
+ * A chain must not be moved in memory (memcpy, struct assignment): it may point into itself.
+ *
  * Accounting: every chain may point to a `struct chain_account`; the bytes of all slices in it are
  * charged there, so that a connection, and the sum of a worker, know what they hold. */
 #pragma once
@@ -63,17 +69,19 @@ static inline bool chain_is_empty(const struct chain *c)
 void chain_add(struct chain *c, struct str s);
 void chain_printf(struct chain *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Contiguous room of at least len_min bytes behind the last byte, to be filled by the caller and
- * then confirmed by chain_commit(n <= *ret_len). Nothing else may touch the chain in between. */
+/* Contiguous room of at least len_min bytes behind the last byte, to be filled by the caller
+ * and then confirmed by chain_commit(n <= *ret_len). In between nothing else may touch the chain,
+ * nor a chain that shares chunks with it. chain_commit(c, 0) gives an unused chunk back. */
 char *chain_reserve(struct chain *c, size_t len_min, size_t *ret_len);
 void chain_commit(struct chain *c, size_t len);
 
-/* Moves the first len bytes (or all, when fewer) of `from` to the end of `to`. Slices below
- * CHAIN_COPY_MAX bytes are copied, so that small messages do not pin whole chunks. */
+/* Moves the first len bytes (or all, when fewer) of `from` to the end of `to`; to != from. Slices
+ * below CHAIN_COPY_MAX bytes are copied, so that small messages do not pin whole chunks. */
 enum { CHAIN_COPY_MAX = 1024 };
 void chain_move(struct chain *to, struct chain *from, size_t len);
 
-/* Appends the same bytes to `to` without taking them from `from` (shares chunks). */
+/* Appends the same bytes to `to` without taking them from `from` (shares chunks;
+ * slices below CHAIN_COPY_MAX bytes are copied); to != from. from_offset and len are clamped. */
 void chain_share(struct chain *to, const struct chain *from, size_t from_offset, size_t len);
 
 /* Drops the first len bytes. */

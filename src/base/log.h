@@ -18,6 +18,9 @@ enum log_level log_level(void);
 bool log_level_parse(struct str s, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 void log_set_json(bool is_json);
+void log_set_fd(int fd); /* 2 until set; not owned */
+
+enum { LOG_RATE_MAX = 20 };
 
 /* log_event(LOG_WARN, "xds_nack", "type", str, "reason", str): pairs of C string and struct str.
  * At most `LOG_RATE_MAX` lines a second per event name are written; the rest are counted and

@@ -45,6 +45,8 @@ static inline bool str_is_empty(struct str s)
 /* The part from `from` on, at most `len` bytes; both are clamped to the string. */
 static inline struct str str_sub(struct str s, size_t from, size_t len)
 {
+    if (s.ptr == NULL) /* even + 0 is undefined there */
+        return s;
     if (from > s.len)
         from = s.len;
     return (struct str){s.ptr + from, len < s.len - from ? len : s.len - from};
@@ -61,6 +63,11 @@ bool str_starts_with(struct str s, struct str prefix);
 bool str_starts_with_nocase(struct str s, struct str prefix);
 bool str_ends_with(struct str s, struct str suffix);
 bool str_contains(struct str s, struct str needle);
+
+/* Bytes of the first character when it is well-formed UTF-8 (RFC 3629: no overlong form, no
+ * surrogate, nothing above U+10FFFF), else 0. */
+size_t str_utf8_len(struct str s);
+bool str_is_utf8(struct str s);
 
 /* Index of the first/last byte c, or -1. */
 ptrdiff_t str_find(struct str s, char c);
