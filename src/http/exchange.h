@@ -1,0 +1,189 @@
+/* An exchange: one request and its response, from one end, through filters, to another end.
+ *
+ *   downstream end --request flow--> filter 0 .. filter n-1 (the last reaches out) --> upstream end
+ *   downstream end <-response flow-- filter 0 .. filter n-1                        <-- upstream end
+ *
+ * Ends (http1 and http2, server and client; calls and services of this process) only put what they
+ * received into a flow and wake the exchange; exchange_run is the only place where anything moves.
+ * Filters return verdicts and never call each other. credit is the only flow control: what the
+ * producer may still add. One path for success and failure: `outcome` says what went wrong, whose
+ * fault it was, whether it may be retried; it alone drives status, log flag, counter and message.
+ *
+ * Lifetime: from exchange_new (by the downstream end) until both flows have ended or the exchange
+ * failed, and both ends have let go: then on_end of every filter, then the graveyard.
+ * Thread: the loop's. */
+#pragma once
+
+#include "base/chain.h"
+#include "base/err.h"
+#include "http/head.h"
+#include "io/addr.h"
+#include "io/turn.h"
+
+struct exchange;
+struct http_end;
+
+enum side { SIDE_REQUEST, SIDE_RESPONSE };
+
+enum verdict {
+    VERDICT_NEXT,  /* on to the next filter */
+    VERDICT_WAIT,  /* a wake is arranged; call me again at this very place */
+    VERDICT_REPLY, /* exchange_reply() was called: the response side starts here */
+    VERDICT_FAIL,  /* x->outcome says what, whose fault, whether it may be retried */
+};
+
+/* Whose fault. */
+enum fault { FAULT_NONE, FAULT_DOWNSTREAM, FAULT_UPSTREAM, FAULT_LOCAL, FAULT_POLICY };
+
+/* Response flags as Envoy's access log prints them: FLAG(name, "UH", text) in flags.def. */
+enum response_flag {
+#define FLAG(id, short_text, text) FLAG_##id,
+#include "http/flags.def"
+#undef FLAG
+    FLAG_COUNT,
+};
+#define FLAG_BIT(id) (1ull << FLAG_##id)
+/* "UH,URX" or "-". */
+struct str response_flags_text(uint64_t flags, char buf[128]);
+
+struct outcome {
+    int err;              /* 0: fine; else -ERR_X */
+    enum fault fault;
+    bool is_retryable;    /* another attempt is safe as far as the wire tells */
+    bool is_unanswered;   /* no byte of a response had come */
+    bool was_reused;      /* on a kept connection: the keep-alive race */
+    uint16_t status;      /* of the reply that tells the downstream (0: as err says) */
+    uint64_t flags;       /* FLAG_BIT(..) */
+    struct str details;   /* response code details, snake_case ("upstream_reset_before_response") */
+    struct str reason;    /* text for logs: upstream transport failure reason; borrowed or arena */
+};
+
+struct flow {
+    struct http_head *head;     /* NULL until received */
+    struct http_head *trailers; /* NULL: none */
+    struct chain body;          /* received, not yet taken by the consumer */
+    struct chain kept;          /* request only: what the consumer took, for replay, until committed */
+    uint32_t credit_bytes;      /* what the producer may still add */
+    bool is_ended;              /* the producer has added everything */
+    bool is_committed;          /* kept is given up: no replay any more */
+    bool is_head_sent, is_end_sent; /* taken by the consumer */
+    uint64_t bytes;             /* body bytes that passed, for logs */
+};
+
+/* One side of an exchange towards the world. Embedded in the stream of a codec. */
+struct http_end_ops {
+    /* The consumer wants up to `bytes` more: read on / WINDOW_UPDATE. */
+    void (*grant)(struct http_end *e, uint32_t bytes);
+    /* Takes what it can of head, body, trailers, end; called by exchange_run only; whatever is put
+     * into the connection's chain is sent when the turn ends. What it cannot take stays; it calls
+     * exchange_wake when there is room again. */
+    void (*send)(struct http_end *e, struct flow *flow);
+    /* The exchange lets go before both sides were done: reset the stream or the connection. */
+    void (*reset)(struct http_end *e, const struct outcome *why);
+    /* Both flows are done, or reset was called: the end must not touch the exchange any more. */
+    void (*detach)(struct http_end *e);
+};
+
+struct http_end {
+    const struct http_end_ops *ops;
+    struct exchange *x; /* NULL when detached */
+};
+
+struct filter_ops {
+    const char *name;
+    uint16_t state_bytes; /* zeroed, in the exchange's arena */
+    enum verdict (*on_head)(struct exchange *x, void *state, enum side side);
+    /* NULL: bytes pass unseen. Called when body grew or ended; sees flow->body whole. */
+    enum verdict (*on_body)(struct exchange *x, void *state, enum side side);
+    /* Only the filter that reaches out (the last): the upstream end failed before the response head
+     * was passed on. WAIT: another attempt is arranged; FAIL: pass it on (x->outcome is set);
+     * REPLY: answered locally. NULL: FAIL. */
+    enum verdict (*on_upstream_fail)(struct exchange *x, void *state, const struct outcome *why);
+    /* Exactly once, whatever happened, for each filter whose on_head(REQUEST) was called; in order
+     * of filters; x->outcome and flows are final. */
+    void (*on_end)(struct exchange *x, void *state);
+};
+
+/* A filter of a chain with its immutable configuration. */
+struct filter {
+    const struct filter_ops *ops;
+    const void *config;
+};
+
+/* What is known of the downstream connection; owned by the server connection, outlives exchanges. */
+struct downstream_info {
+    struct addr local, remote, original_dst;
+    struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
+    struct str peer_subject, peer_cert_sha256, peer_dns_san;
+    struct str sni, alpn;
+    struct str tls_version;    /* empty: plain text */
+    bool is_mtls;              /* peer verified */
+    uint64_t connection_id;
+};
+
+struct exchange {
+    /* Readable by all. */
+    struct turn *turn;
+    struct arena arena;
+    struct flow flows[2]; /* [SIDE_REQUEST], [SIDE_RESPONSE] */
+    struct outcome outcome;
+    const struct downstream_info *info;
+    const struct filter *filters;
+    uint32_t filter_count;
+    void *ctx;            /* of whoever installed the filters */
+    uint64_t started_us, request_end_us, response_head_us, ended_us;
+    uint64_t ordinal;     /* unique in this process */
+    bool is_response_local; /* made by exchange_reply */
+    /* Called once, after every on_end, before the memory goes: unpins configuration. */
+    void (*release)(struct exchange *x);
+    struct list link;     /* for the installer of the filters (all exchanges of a listener, ...) */
+    /* The rest belongs to exchange.c. */
+    struct chain_account account;
+    struct http_end *downstream, *upstream;
+    void **states;
+    uint32_t at[2];       /* which filter the head of each side has reached */
+    uint8_t phase;
+    struct turn_task task;
+    struct grave grave;
+};
+
+enum { EXCHANGE_FILTERS_MAX = 16 };
+
+/* --- for ends ------------------------------------------------------------------------------- */
+
+/* A new exchange with its downstream end attached. account: the connection's, charged for arena and
+ * chains. Filters are set by the owner before the first wake's run. */
+struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
+                              const struct downstream_info *info, struct chain_account *account);
+/* Each stores and wakes; nothing runs inside the call. head and trailers must be in x->arena. */
+void exchange_recv_head(struct exchange *x, enum side side, struct http_head *head);
+void exchange_recv_body(struct exchange *x, enum side side, struct chain *from, size_t len);
+void exchange_recv_trailers(struct exchange *x, enum side side, struct http_head *trailers);
+void exchange_recv_end(struct exchange *x, enum side side);
+/* The end is gone (reset, connection lost, protocol error). The end is detached by this call. */
+void exchange_recv_fail(struct exchange *x, enum side side, const struct outcome *why);
+
+/* Any number of times; runs nothing: puts the exchange on the run list. */
+void exchange_wake(struct exchange *x);
+
+/* --- for filters ---------------------------------------------------------------------------- */
+
+/* Attaches the upstream end: the request flow now goes there (kept bytes first, after a retry). */
+void exchange_set_upstream(struct exchange *x, struct http_end *upstream);
+/* Lets go of the present attempt (reset) and of what its response had brought; the request flow is
+ * rewound. Only while the request is not committed; else -ERR_INVALID. */
+int exchange_rewind(struct exchange *x, const struct outcome *why);
+bool exchange_can_rewind(const struct exchange *x);
+/* Answers locally; body is copied. The filter returns VERDICT_REPLY. Extra fields may be added to
+ * the returned head. A gRPC request gets status 200 with grpc-status mapped from status, and the
+ * body's text as grpc-message. */
+struct http_head *exchange_reply(struct exchange *x, unsigned status, struct str details,
+                                 struct str body);
+/* Ends it from outside of the pump (timers: time-outs; policy: judged again): as if a filter had
+ * failed. Before the response head was sent the downstream gets outcome.status, else a reset. */
+void exchange_fail(struct exchange *x, const struct outcome *why);
+/* State of filter i in the chain (for its own timers). */
+void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops);
+
+/* The status that tells a downstream of an error: table of err -> status, flag, details. */
+void outcome_describe(struct outcome *o);

@@ -1,0 +1,72 @@
+/* The head of a message: request or response, in one form for HTTP/1 and HTTP/2.
+ *
+ * Everything that routing, policy and the other side see is canonical: field names in lower case,
+ * values without outer white space, one authority, one path (design decision 17). The codecs fill
+ * it, checked; nobody checks again.
+ *
+ * Lifetime: strings and the field array live in the exchange's arena. Thread: the loop's. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/str.h"
+
+enum http_version { HTTP_UNKNOWN = 0, HTTP_10 = 10, HTTP_11 = 11, HTTP_2 = 20 };
+
+/* Names that code asks for by number; HTTP_NAME(id, "text") in names.def. */
+enum http_name {
+    HTTP_NAME_OTHER = 0,
+#define HTTP_NAME(id, text) HTTP_NAME_##id,
+#include "http/names.def"
+#undef HTTP_NAME
+    HTTP_NAME_COUNT,
+};
+
+struct str http_name_text(enum http_name id);
+enum http_name http_name_find(struct str lower_case_name); /* perfect-hash or switch on length */
+
+struct http_field {
+    struct str name, value;
+    enum http_name id;
+};
+
+struct http_head {
+    struct arena *arena;
+    enum http_version version; /* as received; what is sent is the sender's matter */
+    bool is_request;
+    uint16_t status;           /* response */
+    struct str method, scheme, authority;
+    struct str path;           /* canonical, with query: what is routed, judged and sent on */
+    struct str original_path;  /* as received, when it differs from path; else empty */
+    struct http_field *fields; /* without pseudo fields, Host, and hop-by-hop fields */
+    uint32_t field_count, field_cap;
+    /* Framing, as the codec found it. */
+    bool has_body;             /* false: the message ends with its head */
+    bool has_length;
+    uint64_t length;           /* valid when has_length */
+    bool is_grpc;              /* content-type starts with application/grpc */
+    bool expects_continue;     /* Expect: 100-continue was asked (the field itself is stripped) */
+    bool wants_trailers;       /* TE: trailers (kept for HTTP/2 upstreams) */
+};
+
+void http_head_init(struct http_head *h, struct arena *a, bool is_request);
+/* Deep copy into another arena. */
+void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *a);
+
+/* First value, or the null string (ptr NULL). */
+struct str http_head_get(const struct http_head *h, enum http_name id);
+struct str http_head_get_named(const struct http_head *h, struct str lower_case_name);
+/* All values of a name joined by "," (RFC 9110 5.3), in the arena; null string when there is none. */
+struct str http_head_get_joined(const struct http_head *h, struct str lower_case_name);
+/* The strings are borrowed: literals, or in the head's arena. */
+void http_head_add(struct http_head *h, enum http_name id, struct str value);
+void http_head_add_named(struct http_head *h, struct str lower_case_name, struct str value);
+void http_head_set(struct http_head *h, enum http_name id, struct str value); /* replaces all */
+void http_head_set_named(struct http_head *h, struct str lower_case_name, struct str value);
+unsigned http_head_remove(struct http_head *h, enum http_name id); /* how many went */
+unsigned http_head_remove_named(struct http_head *h, struct str lower_case_name);
+
+/* path without query / the query after '?' (empty: none). */
+struct str http_head_path_only(const struct http_head *h);
+struct str http_head_query(const struct http_head *h);
+
+const char *http_status_text(unsigned status);

@@ -1,0 +1,42 @@
+/* The server side of a connection: HTTP/1.1 or HTTP/2, decided by ALPN or by the preface.
+ *
+ * Takes over a conn (its handler) once it is open; makes an exchange per request.
+ * Owner: the loop; the opener holds a borrowed pointer until on_close. Thread: the loop's. */
+#pragma once
+
+#include "base/limits.h"
+#include "codec/url.h"
+#include "http/exchange.h"
+#include "io/conn.h"
+
+struct http_server;
+
+enum http_codec { HTTP_CODEC_AUTO, HTTP_CODEC_1, HTTP_CODEC_2 };
+
+struct http_server_config {
+    enum http_codec codec;
+    const struct limits *limits;
+    struct url_path_options path;
+    struct str server_name;        /* Server field of responses that have none; empty: untouched */
+    uint64_t idle_timeout_us, headers_timeout_us, stream_idle_timeout_us; /* 0: none */
+    uint32_t requests_max;         /* per connection, then drained; 0: none */
+    bool accept_http_10;
+};
+
+struct http_server_ops {
+    /* The head is complete and canonical. Sets x->filters, filter_count, ctx, release. */
+    void (*on_exchange)(void *ctx, struct exchange *x);
+    /* A request that could not be parsed was answered with 400/431/... on the wire; for counters. */
+    void (*on_bad_request)(void *ctx, const struct outcome *why);
+    void (*on_close)(void *ctx, int err);
+};
+
+/* config and ops outlive the connection; info is filled from the conn by the caller and copied. */
+struct http_server *http_server_open(struct conn *c, const struct http_server_config *config,
+                                     const struct downstream_info *info,
+                                     const struct http_server_ops *ops, void *ctx);
+/* Graceful end: `Connection: close` on the next response, GOAWAY in two steps; closes when the last
+ * exchange has ended. */
+void http_server_drain(struct http_server *s);
+void http_server_abort(struct http_server *s, int err);
+unsigned http_server_active(const struct http_server *s); /* exchanges under way */
