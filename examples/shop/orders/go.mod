@@ -1,0 +1,3 @@
+module tulle.dev/examples/shop/orders
+
+go 1.19
