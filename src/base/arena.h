@@ -29,7 +29,7 @@ void *arena_zalloc(struct arena *a, size_t len);
 /* Copies, NUL-terminated behind the last byte (not counted). */
 struct str arena_str(struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), nonnull(2)));
 /* Unaligned bytes for text. */
 char *arena_bytes(struct arena *a, size_t len);
 
