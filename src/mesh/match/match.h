@@ -1,0 +1,59 @@
+/* Matching: model in, decision out. Pure: the proxy, `explain` and tests call the same code.
+ * Thread: any. */
+#pragma once
+
+#include "http/head.h"
+#include "mesh/model/directory.h"
+#include "mesh/model/listener.h"
+#include "mesh/model/policy.h"
+#include "mesh/model/route.h"
+
+bool match_string(const struct string_match *m, struct str value);
+bool match_header(const struct header_match *m, const struct http_head *head);
+
+/* --- routes --- */
+
+/* Domain precedence as Envoy's: exact, longest suffix wildcard, longest prefix wildcard, "*". */
+const struct virtual_host *match_virtual_host(const struct route_config *rc, struct str authority);
+/* First route of the virtual host that matches, in order. NULL: none. */
+const struct route *match_route(const struct virtual_host *vh, const struct http_head *head);
+/* Picks by weight; random in [0, 2^32). NULL when the weights are all zero. */
+const struct weighted_cluster *match_weighted(const struct weighted_cluster *clusters, size_t count,
+                                              uint64_t weight_total, uint32_t random);
+
+/* --- authorization --- */
+
+struct rbac_input {
+    const struct http_head *head;     /* NULL: TCP */
+    struct str principal;             /* "spiffe://..." of a verified peer, else empty */
+    struct ip_addr source, remote, destination;
+    uint16_t destination_port;
+    struct str sni;
+};
+
+struct rbac_decision {
+    bool is_allowed;
+    /* The DENY policy that matched, or the ALLOW policies of which none did; empty when allowed
+     * without a policy. */
+    struct str origin;
+};
+
+void match_rbac(const struct rbac *rbac, const struct rbac_input *in,
+                struct rbac_decision *ret_decision);
+
+/* --- filter chains --- */
+
+struct chain_input {
+    struct ip_addr destination, source;
+    uint16_t destination_port;
+    struct str server_name;           /* lower case; empty: none */
+    bool is_tls;
+    const struct str *application_protocols;
+    size_t application_protocol_count;
+};
+
+/* Envoy's precedence: destination port, IP, server name, transport protocol, application protocols,
+ * source; a more specific criterion is decided first and does not step back. NULL: none (and no
+ * default chain). */
+const struct filter_chain *match_filter_chain(const struct listener *l,
+                                              const struct chain_input *in);

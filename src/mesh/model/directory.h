@@ -1,0 +1,49 @@
+/* The directory: a resource per namespace with all that a proxy must know of every service before
+ * it uses it; about 100 bytes a port. It answers DNS and original-destination look-ups and tells
+ * mesh from non-mesh. tulle.mesh.v1.Directory. */
+#pragma once
+
+#include "base/arena.h"
+#include "mesh/model/common.h"
+
+enum service_protocol {
+    PROTOCOL_AUTO, /* one look at the first bytes */
+    PROTOCOL_HTTP, PROTOCOL_HTTP2, PROTOCOL_GRPC, PROTOCOL_TCP, PROTOCOL_TLS,
+};
+
+struct directory_port {
+    uint16_t port;
+    enum service_protocol protocol;
+};
+
+struct directory_service {
+    struct str host;                    /* "catalog.shop.svc.cluster.local", lower case */
+    struct ip_addr addresses[2];        /* v4, v6 virtual addresses; family 0: none */
+    const struct directory_port *ports;
+    size_t port_count;
+};
+
+/* A replica of the mesh by its own address: called directly, it is reached by mTLS with its
+ * identity, without VirtualService. */
+struct directory_workload {
+    struct ip_addr addresses[2];
+    struct str identity;                /* "spiffe://..." */
+    struct str name, namespace_, app, version;
+    bool is_mtls;                       /* speaks mTLS (has a sidecar, not DISABLE) */
+};
+
+struct directory {
+    struct str namespace_;
+    struct str dns_suffix;              /* "svc.cluster.local" */
+    const struct cidr *address_ranges;  /* ranges that belong to the mesh: unassigned is refused */
+    size_t address_range_count;
+    bool is_registry_only;              /* outboundTrafficPolicy REGISTRY_ONLY */
+    const struct directory_service *services;
+    size_t service_count;
+    const struct directory_workload *workloads;
+    size_t workload_count;
+};
+
+/* Names of the detail of a service port, in this order of types: all predictable. */
+/* "catalog.shop.svc.cluster.local:8080" */
+struct str directory_detail_name(struct arena *a, struct str host, uint16_t port);
