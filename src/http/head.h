@@ -37,13 +37,14 @@ struct http_head {
     struct str method, scheme, authority;
     struct str path;           /* canonical, with query: what is routed, judged and sent on */
     struct str original_path;  /* as received, when it differs from path; else empty */
-    struct http_field *fields; /* without pseudo fields, Host, and hop-by-hop fields */
+    /* Without pseudo fields, Host, Content-Length (it is in `length`), and hop-by-hop fields. */
+    struct http_field *fields;
     uint32_t field_count, field_cap;
     /* Framing, as the codec found it. */
     bool has_body;             /* false: the message ends with its head */
     bool has_length;
     uint64_t length;           /* valid when has_length */
-    bool is_grpc;              /* content-type starts with application/grpc */
+    bool is_grpc;              /* http_is_grpc_type(content-type) */
     bool expects_continue;     /* Expect: 100-continue was asked (the field itself is stripped) */
     bool wants_trailers;       /* TE: trailers (kept for HTTP/2 upstreams) */
 };
@@ -69,4 +70,8 @@ unsigned http_head_remove_named(struct http_head *h, struct str lower_case_name)
 struct str http_head_path_only(const struct http_head *h);
 struct str http_head_query(const struct http_head *h);
 
+/* application/grpc, alone or followed by "+..." or parameters; not application/grpc-web. */
+bool http_is_grpc_type(struct str content_type);
+
+/* "Unknown" when the number has no registered text. */
 const char *http_status_text(unsigned status);
