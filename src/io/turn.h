@@ -90,6 +90,13 @@ struct random *turn_random(struct turn *t);
 struct chunk_pool *turn_chunks(struct turn *t);
 struct chain_account *turn_account(struct turn *t); /* bytes of all chains of this thread */
 
+/* What http/ keeps for each loop (recycled exchanges): one object, NULL until it is set, freed with
+ * the loop. */
+struct turn_extra {
+    void (*free)(struct turn_extra *extra);
+};
+struct turn_extra **turn_extra(struct turn *t);
+
 void turn_soon(struct turn *t, struct turn_task *task); /* in this turn's run list, or the next's */
 void turn_cancel(struct turn_task *task);
 void turn_bury(struct turn *t, struct grave *g, grave_fn *free);
