@@ -1,0 +1,130 @@
+"""Fixtures of the scenarios. Start with README.md: a new scenario is ten lines."""
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lib.certs import Authority  # noqa: E402
+from lib.mesh import RUN_ROOT, SHOP, Mesh, copy_shop  # noqa: E402
+from lib.programs import BUILD, TOP, run  # noqa: E402
+from lib.proxy import Proxy  # noqa: E402
+
+TEST_SECONDS_MAX = 240  # catches hangs only
+NEEDS_ROOT = {"mesh", "shop", "new_mesh", "fresh_shop"}
+REPORTS = TOP / "build-asan/reports" / f"logs-{BUILD.name}"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "root: needs root and namespaces")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        is_mesh = NEEDS_ROOT & set(item.fixturenames) or item.get_closest_marker("root")
+        if is_mesh and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: namespaces, nftables, veth"))
+    # What disturbs nobody first, so that the shared shop is made once and used in a row.
+    items.sort(key=lambda item: "shop" not in item.fixturenames and "new_mesh" in item.fixturenames)
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section(f"{len(skipped)} SCENARIOS WERE SKIPPED", sep="!")
+
+
+@pytest.fixture(autouse=True)
+def watchdog():
+    """A test that hangs fails with the line it hangs at."""
+    def ring(_number, _frame):
+        raise TimeoutError(f"the test took longer than {TEST_SECONDS_MAX} s")
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(TEST_SECONDS_MAX)
+    yield
+    signal.alarm(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_root():
+    """What meshes of this session leave goes with it, whatever happened."""
+    yield RUN_ROOT
+    if RUN_ROOT.exists():
+        run(BUILD / "tulle", "down", "--all", env={"TULLE_RUN": str(RUN_ROOT)})
+        shutil.rmtree(RUN_ROOT, ignore_errors=True)
+
+
+def _logs(request):
+    name = request.node.name.replace("/", "_").replace(" ", "_")
+    folder = REPORTS / f"{Path(str(request.fspath)).stem}-{name}" if request.scope == "function" \
+        else REPORTS / request.fixturename
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def logs(request):
+    """A folder for what the processes of this test write; it is kept."""
+    return _logs(request)
+
+
+@pytest.fixture(scope="session")
+def shop(request, tmp_path_factory):
+    """The shop, up; shared by the scenarios that leave it as they found it."""
+    folder = copy_shop(tmp_path_factory.mktemp("shared") / "shop")
+    with Mesh(folder, _logs(request)) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def shop_policies():
+    """The shop's policies, to put back what a scenario changed."""
+    return (SHOP / "policies.yaml").read_text()
+
+
+@pytest.fixture
+def new_mesh(request, logs):
+    """new_mesh(folder) starts a mesh of the test's own; it ends with the test."""
+    meshes = []
+
+    def make(folder, name=None, is_up=True):
+        mesh = Mesh(folder, logs / f"mesh{len(meshes)}", name)
+        mesh.logs.mkdir(parents=True, exist_ok=True)
+        meshes.append(mesh)
+        return mesh.up() if is_up else mesh
+    yield make
+    for mesh in meshes:
+        mesh.keep_logs()
+        mesh.down()
+
+
+@pytest.fixture
+def fresh_shop(new_mesh, tmp_path):
+    """A shop of the test's own, for scenarios that break things."""
+    return new_mesh(copy_shop(tmp_path / "shop"))
+
+
+@pytest.fixture
+def proxy(logs, tmp_path):
+    """proxy(bootstrap) starts tulle-proxy -c with it and waits until it is ready."""
+    running = []
+
+    def start(bootstrap, **more):
+        p = Proxy(bootstrap, tmp_path / f"proxy{len(running)}.json", logs / f"proxy{len(running)}.log",
+                  **more)
+        running.append(p)
+        return p.wait_ready()
+    yield start
+    for p in running:
+        code = p.stop()
+        assert code == 0, f"the proxy ended with {code}:\n{p.log()[-6000:]}"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certs"))

@@ -1,0 +1,108 @@
+"""The programs under test, and processes that end when their test does."""
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[3]
+BUILD = Path(os.environ.get("TULLE_BUILD", TOP / "build"))
+TOOLS = TOP / "tests/scenarios/tools"
+PYTHON = "/usr/bin/python3"
+# A deadline that only catches hangs: nothing that is asserted depends on it.
+HANG_S = 60
+
+
+def program(name):
+    for path in (BUILD / name, BUILD / "src/main" / name):
+        if path.exists():
+            return str(path)
+    raise FileNotFoundError(f"{name} is not in {BUILD}: script/build makes it")
+
+
+class Result:
+    """What a finished command left."""
+
+    def __init__(self, args, code, out, err, seconds):
+        self.args, self.code, self.out, self.err, self.seconds = args, code, out, err, seconds
+
+    def __repr__(self):
+        return (f"{' '.join(map(str, self.args))}\nexit code {self.code} after {self.seconds:.2f} s\n"
+                f"--- stdout\n{self.out[-4000:]}\n--- stderr\n{self.err[-4000:]}")
+
+    def ok(self):
+        assert self.code == 0, repr(self)
+        return self
+
+
+def run(*args, stdin="", timeout_s=HANG_S, env=None, cwd=None):
+    """Runs a command to its end; output as text."""
+    start = time.monotonic()
+    done = subprocess.run([str(a) for a in args], input=stdin, capture_output=True, text=True,
+                          errors="replace", timeout=timeout_s, check=False, cwd=cwd,
+                          env={**os.environ, **(env or {})})
+    return Result(args, done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+
+def wait_until(condition, what="it", timeout_s=HANG_S, every_s=0.05):
+    """Calls condition until it is true; its value. An assertion or OSError in it counts as not yet."""
+    end = time.monotonic() + timeout_s
+    last = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+            last = value
+        except (AssertionError, OSError, KeyError, ValueError) as e:
+            last = e
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} has not come true in {timeout_s} s; last seen: {last!r}")
+        time.sleep(every_s)
+
+
+class Process:
+    """A process in the background whose output goes to a file; use as a context manager."""
+
+    def __init__(self, *args, log, env=None, cwd=None, stdin=None):
+        self.args, self.log_path = args, Path(log)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log_path, "ab") as out:
+            self.popen = subprocess.Popen([str(a) for a in args], stdout=out, stderr=out,
+                                          stdin=stdin or subprocess.DEVNULL, cwd=cwd,
+                                          env={**os.environ, **(env or {})}, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def is_running(self):
+        return self.popen.poll() is None
+
+    def wait(self, timeout_s=HANG_S):
+        return self.popen.wait(timeout_s)
+
+    def signal(self, number):
+        if self.is_running():
+            self.popen.send_signal(number)
+
+    def stop(self, timeout_s=20):
+        self.signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            return self.popen.wait(timeout_s)
+
+    def kill(self):
+        self.popen.kill()
+        return self.popen.wait(20)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        self.stop()
