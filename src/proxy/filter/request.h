@@ -1,0 +1,51 @@
+/* What the proxy knows of a request beyond its exchange: x->ctx of every exchange of a listener.
+ *
+ * Lifetime: in the exchange's arena. Thread: the worker's. */
+#pragma once
+
+#include "http/exchange.h"
+#include "mesh/match/match.h"
+#include "proxy/telemetry/access_log.h"
+#include "proxy/telemetry/metrics.h"
+#include "proxy/upstream/upstream.h"
+
+struct request {
+    struct exchange *x;
+    struct upstream *upstream;
+    struct metrics *metrics;
+    /* Decided once, when the head is there (flow/http). */
+    const struct hcm *hcm;
+    const struct route_config *routes;
+    const struct virtual_host *vhost;
+    const struct route *route;          /* NULL: 404 NR */
+    struct str cluster_name;            /* chosen by weight */
+    struct upstream_cluster *cluster;   /* found by the router; NULL: 503 NC */
+    struct str direct_identity;         /* call to a replica's own address; else empty */
+    bool is_inbound;
+    /* Written by filters for logs and metrics. */
+    struct str origin;                  /* policy or rule that decided */
+    struct upstream_host_info host;     /* of the last attempt */
+    struct addr upstream_local;
+    const struct endpoint *endpoint;    /* of the last attempt; may be NULL; pinned by it */
+    struct str upstream_failure;        /* transport failure text */
+    uint32_t attempts;
+    uint64_t flags;                     /* besides the outcome's */
+    uint64_t upstream_started_us, upstream_first_byte_us;
+    void *owner;                        /* flow's */
+};
+
+static inline struct request *request_of(struct exchange *x)
+{
+    return x->ctx;
+}
+
+/* The one array of HTTP filters: filters.c. Builds a chain from a listener's model; the last is
+ * the router. -ERR_UNSUPPORTED with why. Memory in the arena; immutable. */
+int filters_build(const struct http_filter *models, size_t count, struct arena *a,
+                  struct str_buf *why, struct filter *ret_filters, uint32_t *ret_count);
+
+/* Judges an exchange that lives again, after the policy changed: false: must be reset. */
+bool filters_still_allowed(const struct filter *filters, uint32_t count, struct exchange *x);
+
+extern const struct filter_ops rbac_filter_ops;
+extern const struct filter_ops router_filter_ops;
