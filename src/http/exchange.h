@@ -16,11 +16,13 @@
 
 #include "base/chain.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "http/head.h"
 #include "io/addr.h"
 #include "io/turn.h"
 
 struct exchange;
+struct exchange_pool;
 struct http_end;
 
 enum side { SIDE_REQUEST, SIDE_RESPONSE };
@@ -62,23 +64,31 @@ struct flow {
     struct http_head *head;     /* NULL until received */
     struct http_head *trailers; /* NULL: none */
     struct chain body;          /* received, not yet taken by the consumer */
-    struct chain kept;          /* request only: what the consumer took, for replay, until committed */
+    struct chain kept;          /* request only: all that was received, for replay, until committed */
     uint32_t credit_bytes;      /* what the producer may still add */
     bool is_ended;              /* the producer has added everything */
     bool is_committed;          /* kept is given up: no replay any more */
     bool is_head_sent, is_end_sent; /* taken by the consumer */
-    uint64_t bytes;             /* body bytes that passed, for logs */
+    uint64_t bytes;             /* body bytes that the consumer took (of the last attempt) */
+    /* The rest belongs to exchange.c. */
+    uint32_t replay_bytes;      /* of body: given back by a rewind, credited before */
+    uint32_t at;                /* filters that the head has passed */
+    uint32_t body_at;           /* filters that the present growth of the body has passed */
+    size_t seen_bytes;          /* of body: passed all filters */
+    bool is_end_seen;           /* the end passed all filters */
 };
 
 /* One side of an exchange towards the world. Embedded in the stream of a codec. */
 struct http_end_ops {
-    /* The consumer wants up to `bytes` more: read on / WINDOW_UPDATE. */
+    /* flow->credit_bytes grew by `bytes`: read on / WINDOW_UPDATE. 0, once, to the downstream: the
+     * request has passed all filters, its body is wanted (100 Continue). */
     void (*grant)(struct http_end *e, uint32_t bytes);
     /* Takes what it can of head, body, trailers, end; called by exchange_run only; whatever is put
      * into the connection's chain is sent when the turn ends. What it cannot take stays; it calls
      * exchange_wake when there is room again. */
     void (*send)(struct http_end *e, struct flow *flow);
-    /* The exchange lets go before both sides were done: reset the stream or the connection. */
+    /* The exchange lets go before both sides were done: reset the stream or the connection. err 0:
+     * the response is complete, the rest of the request is of no use. detach follows. */
     void (*reset)(struct http_end *e, const struct outcome *why);
     /* Both flows are done, or reset was called: the end must not touch the exchange any more. */
     void (*detach)(struct http_end *e);
@@ -92,16 +102,29 @@ struct http_end {
 struct filter_ops {
     const char *name;
     uint16_t state_bytes; /* zeroed, in the exchange's arena */
+    /* A request passes filters 0 .. n-1, a response n-1 .. 0; a local reply those before the one
+     * that made it (one made by exchange_fail or VERDICT_FAIL: all but the last that was called). */
     enum verdict (*on_head)(struct exchange *x, void *state, enum side side);
-    /* NULL: bytes pass unseen. Called when body grew or ended; sees flow->body whole. */
+    /* NULL: bytes pass unseen. Called when body grew or ended; sees flow->body whole, and all of it
+     * passes on NEXT. WAIT holds the body, its end, and the head if that was not taken yet. */
     enum verdict (*on_body)(struct exchange *x, void *state, enum side side);
-    /* Only the filter that reaches out (the last): the upstream end failed before the response head
-     * was passed on. WAIT: another attempt is arranged; FAIL: pass it on (x->outcome is set);
-     * REPLY: answered locally. NULL: FAIL. */
+    /* Only the filter that reaches out (the last that on_head was called of): the upstream end
+     * failed before the response head was passed on; it is detached and what it had answered is
+     * dropped. WAIT: another attempt is arranged (exchange_set_upstream rewinds the request; first
+     * ask exchange_can_rewind); FAIL: pass it on (x->outcome is set from why); REPLY: answered
+     * locally. NULL: FAIL. */
     enum verdict (*on_upstream_fail)(struct exchange *x, void *state, const struct outcome *why);
     /* Exactly once, whatever happened, for each filter whose on_head(REQUEST) was called; in order
      * of filters; x->outcome and flows are final. */
     void (*on_end)(struct exchange *x, void *state);
+};
+
+/* NEW -> OPEN -> (REPLYING) -> ENDED; the diagram is in exchange.c. */
+enum exchange_phase {
+    EXCHANGE_NEW,
+    EXCHANGE_OPEN,
+    EXCHANGE_REPLYING,
+    EXCHANGE_ENDED,
 };
 
 /* A filter of a chain with its immutable configuration. */
@@ -132,17 +155,28 @@ struct exchange {
     uint32_t filter_count;
     void *ctx;            /* of whoever installed the filters */
     uint64_t started_us, request_end_us, response_head_us, ended_us;
-    uint64_t ordinal;     /* unique in this process */
+    uint64_t ordinal;     /* unique among the loops of this process */
+    uint64_t idle_timeout_us; /* nothing moves for so long: 408 or reset, flag SI; 0: none */
     bool is_response_local; /* made by exchange_reply */
     /* Called once, after every on_end, before the memory goes: unpins configuration. */
     void (*release)(struct exchange *x);
     struct list link;     /* for the installer of the filters (all exchanges of a listener, ...) */
-    /* The rest belongs to exchange.c. */
+    /* Of the downstream's owner: called last of all, when account and info are used no more. */
+    void (*unpin)(struct exchange *x);
+    void *owner;
+    /* The rest belongs to exchange*.c. */
+    struct exchange_pool *pool;
     struct chain_account account;
     struct http_end *downstream, *upstream;
     void **states;
-    uint32_t at[2];       /* which filter the head of each side has reached */
-    uint8_t phase;
+    uint32_t called_count; /* filters whose on_head(REQUEST) was called */
+    uint32_t reply_from;   /* the response passes the filters before this one */
+    enum exchange_phase phase;
+    bool is_downstream_failed, is_upstream_failed, is_fail_due, is_body_wanted, has_body_filter;
+    struct outcome failure; /* what the flags above are about */
+    uint32_t kept_bytes_max, window_bytes;
+    uint64_t moved_us;
+    struct timer idle_timer;
     struct turn_task task;
     struct grave grave;
 };
@@ -151,27 +185,34 @@ enum { EXCHANGE_FILTERS_MAX = 16 };
 
 /* --- for ends ------------------------------------------------------------------------------- */
 
-/* A new exchange with its downstream end attached. account: the connection's, charged for arena and
- * chains. Filters are set by the owner before the first wake's run. */
+/* A new exchange with its downstream end attached. account: the connection's, charged for chains.
+ * Filters are set by the owner before the first wake's run. Without a request head it does nothing.
+ * In steady state nothing is allocated: objects and arenas are recycled per loop. */
 struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
-                              const struct downstream_info *info, struct chain_account *account);
+                              const struct downstream_info *info, struct chain_account *account,
+                              const struct limits *limits);
 /* Each stores and wakes; nothing runs inside the call. head and trailers must be in x->arena. */
 void exchange_recv_head(struct exchange *x, enum side side, struct http_head *head);
 void exchange_recv_body(struct exchange *x, enum side side, struct chain *from, size_t len);
 void exchange_recv_trailers(struct exchange *x, enum side side, struct http_head *trailers);
 void exchange_recv_end(struct exchange *x, enum side side);
-/* The end is gone (reset, connection lost, protocol error). The end is detached by this call. */
+/* The end is gone (reset, connection lost, protocol error). The end is detached by this call. The
+ * producer of the request is the downstream end, that of the response the upstream end. */
 void exchange_recv_fail(struct exchange *x, enum side side, const struct outcome *why);
 
 /* Any number of times; runs nothing: puts the exchange on the run list. */
 void exchange_wake(struct exchange *x);
+/* The pump: until nothing moves or its budget is spent (then it has woken itself). Called from the
+ * run list; tests without a loop of their own may call it. */
+void exchange_run(struct exchange *x);
 
 /* --- for filters ---------------------------------------------------------------------------- */
 
-/* Attaches the upstream end: the request flow now goes there (kept bytes first, after a retry). */
+/* Attaches the upstream end: the request flow now goes there, from its beginning. There is none
+ * attached; a request that went elsewhere before is rewound (exchange_can_rewind holds). */
 void exchange_set_upstream(struct exchange *x, struct http_end *upstream);
 /* Lets go of the present attempt (reset) and of what its response had brought; the request flow is
- * rewound. Only while the request is not committed; else -ERR_INVALID. */
+ * rewound. Only while exchange_can_rewind; else -ERR_INVALID. */
 int exchange_rewind(struct exchange *x, const struct outcome *why);
 bool exchange_can_rewind(const struct exchange *x);
 /* Answers locally; body is copied. The filter returns VERDICT_REPLY. Extra fields may be added to
@@ -180,10 +221,11 @@ bool exchange_can_rewind(const struct exchange *x);
 struct http_head *exchange_reply(struct exchange *x, unsigned status, struct str details,
                                  struct str body);
 /* Ends it from outside of the pump (timers: time-outs; policy: judged again): as if a filter had
- * failed. Before the response head was sent the downstream gets outcome.status, else a reset. */
+ * failed. Before the response head was sent the downstream gets outcome.status, else a reset.
+ * Only stores and wakes; the first failure counts. */
 void exchange_fail(struct exchange *x, const struct outcome *why);
 /* State of filter i in the chain (for its own timers). */
 void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops);
 
-/* The status that tells a downstream of an error: table of err -> status, flag, details. */
+/* Fills in what is missing for the one who is told: table of err -> status, flag, details. */
 void outcome_describe(struct outcome *o);

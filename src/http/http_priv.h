@@ -22,6 +22,9 @@
  * grant(n): flow->credit_bytes has grown by n; read on.
  * An end never gives exchange_recv_body more than flow->credit_bytes.
  *
+ * Framing fields: content-length stays among the fields, for matching; an encoder leaves that field
+ * out and writes the length from has_length/length (also with has_body false: HEAD, 304).
+ *
  * Informational responses (1xx other than 101) of an upstream are swallowed by the client codecs.
  * Thread: the loop's. */
 #pragma once
@@ -94,6 +97,8 @@ void http_server_exchange_done(struct http_server *s);
 /* First byte of a head / head complete or given up: the headers timer. */
 void http_server_headers_begin(struct http_server *s);
 void http_server_headers_end(struct http_server *s);
+/* Adds what a response of this server carries before it is rendered (`server`, `date` of local ones). */
+void http_server_decorate(struct http_server *s, struct exchange *x, struct http_head *response);
 /* For counters (ops->on_bad_request). The codec answers and closes itself. */
 void http_server_bad_request(struct http_server *s, const struct outcome *why);
 /* Sends what is in out, then closes. The codec must not touch conn->in afterwards. */
