@@ -1,0 +1,52 @@
+/* Delivery: xDS streams of proxies, what each should have, has, and refused.
+ *
+ * A stream authenticates by its client certificate (SPIFFE id), names its workload in the node
+ * metadata, and gets only what that identity may have. Changed facts mark outputs dirty; a stream's
+ * dirty set drains when its socket has room; a slow proxy skips intermediate versions. Content
+ * hashes decide: what a proxy already has is not sent again, not after a restart either.
+ *
+ * Owner and thread: the brain (edge and brain share one thread for now; they are apart in code:
+ * edge_*.c hold streams, push.c holds subscriptions). */
+#pragma once
+
+#include "control/ca/ca.h"
+#include "control/registry/registry.h"
+#include "control/translate/translate.h"
+#include "crypto/tls.h"
+#include "io/turn.h"
+
+struct push;
+
+struct push_args {
+    struct turn *turn;
+    struct store *store;
+    struct registry *registry;
+    struct translate *translate;
+    struct ca *ca;
+};
+
+struct push *push_new(const struct push_args *args);
+struct push *push_free(struct push *p);
+/* Listens for gRPC over mTLS: AggregatedDiscoveryService/DeltaAggregatedResources and
+ * IstioCertificateService/CreateCertificate (client certificate, or join token). */
+int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
+/* Connected facts of registry; call from registry_watch. */
+void push_fact_changed(struct push *p, struct str fact);
+
+/* apply --wait: all proxies whose bytes change by revisions up to `revision` run them, or refused.
+ * done comes once; ms since the commit. */
+struct push_wait_result {
+    unsigned proxies, acked, nacked;
+    uint64_t ms;
+    bool is_timed_out;
+    struct str nacks_json; /* array of {"proxy","type","reason"}; borrowed for the call */
+};
+typedef void push_wait_fn(void *ctx, const struct push_wait_result *r);
+/* Starts measuring: call right after store_commit with its revision. */
+void push_committed(struct push *p, uint64_t revision);
+void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
+               void *ctx);
+
+/* For status: JSON object of proxies (what each runs, should, since when, why not) and counters. */
+void push_render_status(const struct push *p, struct str_buf *to);
+uint64_t push_bytes_sent(const struct push *p);

@@ -1,0 +1,92 @@
+/* The registry: which services and workloads there are, where, and who of them lives.
+ *
+ * Documents come from the store; replicas come and go as their sidecars connect, become ready,
+ * drain, die. Virtual addresses of services are allocated once and persisted, so that they are
+ * stable over restarts and over deletion and re-creation.
+ *
+ * Every fact has a key; who reads a fact through registry_read_* is recorded by the reader
+ * (translate) and re-run when registry reports the key as changed.
+ *
+ * Owner and thread: the brain. */
+#pragma once
+
+#include "codec/ip.h"
+#include "control/api/document.h"
+#include "control/store/store.h"
+
+struct registry;
+
+/* Facts that change, by key: "documents of a kind in a namespace", "replicas of a workload", ...
+ * Formatted as text so that a dependency is a string: "doc/VirtualService/shop",
+ * "service/shop/catalog", "endpoints/shop/catalog", "workload/shop/catalog-v1", "mesh". */
+typedef void registry_changed_fn(void *ctx, struct str fact);
+
+struct registry *registry_new(struct store *s, struct str_buf *why);
+struct registry *registry_free(struct registry *r);
+void registry_watch(struct registry *r, registry_changed_fn *changed, void *ctx);
+
+/* The mesh's defaults: its document, or api_mesh_default(). */
+const struct api_mesh *registry_mesh(const struct registry *r);
+
+/* All documents of a kind, sorted by namespace and name (namespace empty: all); borrowed until the
+ * next change. */
+struct registry_docs {
+    struct api_document *const *ptr;
+    size_t len;
+};
+struct registry_docs registry_docs(const struct registry *r, enum api_kind kind,
+                                   struct str namespace_);
+struct api_document *registry_doc(const struct registry *r, enum api_kind kind,
+                                  struct str namespace_, struct str name);
+
+/* --- services --- */
+
+struct registry_service {
+    const struct api_document *doc;      /* kind Service */
+    struct str host;                     /* "catalog.shop.svc.cluster.local" */
+    struct ip_addr addresses[2];         /* v4 of 240.240.0.0/16, v6 of fd77:7e11::/32 */
+};
+const struct registry_service *registry_service(const struct registry *r, struct str namespace_,
+                                                struct str name);
+const struct registry_service *registry_service_by_host(const struct registry *r, struct str host);
+void registry_services(const struct registry *r, struct str namespace_,
+                       void (*each)(void *ctx, const struct registry_service *s), void *ctx);
+
+/* --- replicas --- */
+
+enum replica_state { REPLICA_CONNECTED, REPLICA_READY, REPLICA_DRAINING, REPLICA_GONE };
+
+struct registry_replica {
+    struct str namespace_, workload;     /* its Workload document's */
+    uint32_t index;
+    const struct api_document *doc;      /* kind Workload; labels and account come from it */
+    struct ip_addr addresses[2];
+    enum replica_state state;
+    struct str identity;                 /* "spiffe://..." */
+    uint64_t lease_until_us;             /* GONE after it; renewed by the stream */
+    uint64_t connected_us;
+    void *node;                          /* push's stream, NULL: not connected */
+};
+
+/* The sidecar of a replica proved its identity and connected from this address. */
+int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
+                             uint32_t index, const struct ip_addr addresses[2], void *node,
+                             struct registry_replica **ret_replica);
+void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
+                                enum replica_state state);
+/* The stream ended: the replica keeps its state until its lease ends (30 s by default; a sidecar
+ * that dies in the box is reported at once), so that a restart of tulled ejects nobody. */
+void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,
+                                 uint64_t now_us);
+/* Ends leases; returns when to call again (UINT64_MAX: never). */
+uint64_t registry_expire(struct registry *r, uint64_t now_us);
+void registry_replicas(const struct registry *r,
+                       void (*each)(void *ctx, const struct registry_replica *p), void *ctx);
+/* Ready replicas that a service's selector picks, sorted by address. */
+void registry_service_replicas(const struct registry *r, const struct registry_service *s,
+                               void (*each)(void *ctx, const struct registry_replica *p),
+                               void *ctx);
+
+/* "spiffe://td/ns/NS/sa/SA" of a workload document. */
+struct str registry_identity(const struct registry *r, const struct api_document *workload,
+                             struct arena *a);

@@ -1,0 +1,22 @@
+/* tulled's faces beside xDS: REST with Kubernetes' paths on a unix socket, and metrics.
+ *
+ * Peer credentials decide who is admin: root and the owner of the process. Thread: the brain's. */
+#pragma once
+
+#include "control/push/push.h"
+
+struct server;
+
+struct server_args {
+    struct turn *turn;
+    struct store *store;
+    struct registry *registry;
+    struct translate *translate;
+    struct push *push;
+    struct ca *ca;
+};
+
+struct server *server_new(const struct server_args *args);
+struct server *server_free(struct server *s);
+int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why);
+int server_listen_metrics(struct server *s, const struct addr *at, struct str_buf *why);

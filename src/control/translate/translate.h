@@ -1,0 +1,59 @@
+/* Documents to model to bytes: what a proxy should run.
+ *
+ * Pull-based with recorded dependencies: asking for a resource runs its function, which notes every
+ * fact it reads (registry's keys); a changed fact marks just those outputs, which are re-run when
+ * asked again. Same hash as before: nothing changes for anybody. Outputs are shared by *views*:
+ * proxies alike in dialect, and for outputs that depend on who asks, alike in namespace and the
+ * labels that documents mention.
+ *
+ * One file an output: directory, listener_inbound, listener_service, route, cluster, endpoints,
+ * policy (RBAC). Pure: no clock, no randomness, no I/O.
+ *
+ * Owner and thread: the brain. */
+#pragma once
+
+#include "control/registry/registry.h"
+#include "mesh/model/resource.h"
+#include "mesh/xds/codec.h"
+
+struct translate;
+
+/* Who asks. Strings are borrowed for the call. */
+struct translate_viewer {
+    enum xds_dialect dialect;
+    struct str namespace_, workload; /* of its Workload document */
+};
+
+/* One encoded output; refcounted, shared by all streams. */
+struct translate_output {
+    uint32_t ref_count;
+    enum resource_type type;
+    struct str name;
+    struct str wire;        /* encoded message */
+    struct str version;     /* hash in hex, 16 digits */
+    struct str error;       /* not empty: could not be made; what is wrong in which document */
+    struct arena arena;
+};
+struct translate_output *translate_output_ref(struct translate_output *o);
+struct translate_output *translate_output_unref(struct translate_output *o);
+
+struct translate *translate_new(struct registry *r);
+struct translate *translate_free(struct translate *t);
+
+/* The resource of this name for this viewer: a reference of the caller's; NULL: does not exist.
+ * Cached until a fact that it read changes. */
+struct translate_output *translate_get(struct translate *t, const struct translate_viewer *v,
+                                       enum resource_type type, struct str name);
+/* Names that a wildcard subscription of the viewer stands for: directories of all namespaces, its
+ * inbound listener and inbound clusters. each(ctx, name). */
+void translate_names(struct translate *t, const struct translate_viewer *v,
+                     enum resource_type type, void (*each)(void *ctx, struct str name), void *ctx);
+
+/* A fact changed: calls dirty(ctx, type, name, view) for each output that had read it; the caller
+ * asks again for those that somebody subscribes to. `view` is what translate_view_key gives;
+ * outputs that do not depend on the viewer have the empty view. */
+typedef void translate_dirty_fn(void *ctx, enum resource_type type, struct str name,
+                                struct str view);
+void translate_changed(struct translate *t, struct str fact, translate_dirty_fn *dirty, void *ctx);
+/* How many outputs were run since start, for tests and metrics. */
+uint64_t translate_runs(const struct translate *t);
