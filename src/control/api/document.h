@@ -70,7 +70,10 @@ struct api_source {
     struct str default_namespace; /* for documents that name none; empty: "default" */
 };
 
-enum { API_TEXT_BYTES_MAX = 8 * 1024 * 1024, API_DOCUMENTS_MAX = 10000 };
+enum {
+    API_TEXT_BYTES_MAX = 4 * 1024 * 1024, /* a stream */
+    API_DOCUMENT_BYTES_MAX = 1024 * 1024, /* one document, aliases expanded */
+};
 
 /* Parses every document of a YAML stream (or JSON: a document, or a `kind: List` of them). The
  * good ones are added to the list, what is wrong with the others to the findings. Returns 0, or

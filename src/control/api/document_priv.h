@@ -1,0 +1,14 @@
+/* Inside of document.h: from a tree to the JSON that is stored. */
+#pragma once
+
+#include "codec/yaml.h"
+#include "control/api/document.h"
+
+/* Whether the texts of the tree, aliases expanded, stay below the limit of a document. Asked
+ * before anything is copied, so that a small text with many aliases stays small. */
+bool document_json_fits(const struct yaml_node *root);
+
+/* The canonical text of api_document.json, in the document's arena; d's kind, namespace and name
+ * are known. 0, or -ERR_TOO_LARGE. */
+int document_json_write(struct arena *scratch, const struct yaml_node *root,
+                        struct api_document *d);
