@@ -132,8 +132,10 @@ bool map_next(const struct map *m, size_t *iter, struct str *ret_key, void **ret
 
         if (slot->value == NULL)
             continue;
-        *ret_key = slot->key;
-        *ret_value = slot->value;
+        if (ret_key != NULL)
+            *ret_key = slot->key;
+        if (ret_value != NULL)
+            *ret_value = slot->value;
         return true;
     }
     return false;

@@ -28,7 +28,7 @@ void *map_put(struct map *m, struct str key, void *value);
 void *map_remove(struct map *m, struct str key);
 
 /* Walks in unspecified order: start with *iter = 0; false at the end. Removing the entry that was
- * just returned is allowed; putting is not. */
+ * just returned is allowed; putting is not. Either result may be NULL. */
 bool map_next(const struct map *m, size_t *iter, struct str *ret_key, void **ret_value);
 
 static inline size_t map_len(const struct map *m)
