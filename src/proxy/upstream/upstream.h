@@ -55,6 +55,9 @@ struct upstream_host_info {
     const struct endpoint *endpoint;     /* NULL for ORIGINAL_DST */
 };
 const struct upstream_host_info *upstream_host_info(const struct upstream_host *h);
+/* Keeps a host (and its endpoint's strings) beyond the attempt, for logs. */
+struct upstream_host *upstream_host_hold(struct upstream_host *h);
+struct upstream_host *upstream_host_drop(struct upstream_host *h); /* accepts NULL, returns NULL */
 
 struct upstream_attempt;
 
@@ -79,8 +82,10 @@ struct upstream_attempt {
     struct upstream_host *host;           /* chosen; NULL: none (referenced until finish) */
     struct http_client *client;
     struct list link;
-    bool is_pending, is_counted;
+    bool is_pending, is_counted, is_failed;
+    bool is_connection_counted;           /* against maxConnections */
     uint64_t started_us;
+    struct outcome why;                   /* of a failure not yet told */
 };
 
 /* Begins an attempt: picks a host, counts it in breaker and budget, finds or makes a connection.

@@ -1,0 +1,205 @@
+#include "proxy/upstream/upstream_priv.h"
+
+enum { ORIGINAL_DST_CLEANUP_US = 5 * 1000 * 1000, ORIGINAL_DST_HOSTS_MAX = 10000 };
+
+static void cleanup_idle_hosts(struct timer *t);
+static void waiting_run(struct turn_task *t);
+static void failed_run(struct turn_task *t);
+
+struct upstream_cluster *cluster_new(struct upstream *u, struct str name)
+{
+    struct upstream_cluster *c = NEW(struct upstream_cluster);
+    c->u = u;
+    list_init(&c->link);
+    list_init(&c->waiting);
+    list_init(&c->failed);
+    turn_task_init(&c->waiting_task, waiting_run);
+    turn_task_init(&c->failed_task, failed_run);
+    timer_init(&c->cleanup_timer, cleanup_idle_hosts);
+    c->name = str_from(str_dup_c(name), name.len);
+    c->is_eligible_stale = true;
+    outlier_init(c);
+    return c;
+}
+
+struct str cluster_endpoints_name(const struct upstream_cluster *c)
+{
+    return c->config->eds_service_name.len > 0 ? c->config->eds_service_name : c->name;
+}
+
+void cluster_free_if_unused(struct upstream_cluster *c)
+{
+    if (!c->is_removed || c->held > 0)
+        return;
+    struct upstream *u = c->u;
+    list_remove(&c->link);
+    outlier_deinit(c);
+    timer_stop(&c->cleanup_timer);
+    turn_cancel(&c->waiting_task);
+    turn_cancel(&c->failed_task);
+    ASSERT(list_is_empty(&c->waiting));
+    resource_unref(c->resource);
+    resource_unref(c->endpoints);
+    free(c->hosts.ptr);
+    free(c->eligible.ptr);
+    free((void *)(uintptr_t)c->name.ptr);
+    free(c);
+    if (u->is_ending && list_is_empty(&u->zombies) && map_len(&u->clusters) == 0)
+        free(u);
+}
+
+static void drop_host_at(struct upstream_cluster *c, size_t i)
+{
+    struct upstream_host *h = c->hosts.ptr[i];
+    VEC_REMOVE_SWAP(&c->hosts, i);
+    lb_invalidate(c);
+    host_leave(h);
+}
+
+void cluster_remove(struct upstream_cluster *c)
+{
+    c->is_removed = true;
+    c->held++; /* keeps c while its hosts leave */
+    list_push_back(&c->u->zombies, &c->link);
+    struct outcome why = {.err = -ERR_NOT_FOUND,
+                          .fault = FAULT_LOCAL,
+                          .is_retryable = true,
+                          .is_unanswered = true,
+                          .status = 503,
+                          .flags = FLAG_BIT(NO_CLUSTER),
+                          .details = STR("cluster_removed")};
+    struct upstream_attempt *a;
+    while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL)
+        attempt_fail_later(a, &why);
+    while (c->hosts.len > 0)
+        drop_host_at(c, c->hosts.len - 1);
+    c->held--;
+    if (list_is_empty(&c->failed))
+        cluster_free_if_unused(c);
+}
+
+/* --- configuration --- */
+
+void cluster_set_config(struct upstream_cluster *c, struct resource *r)
+{
+    struct resource *old = c->resource;
+    c->resource = resource_hold(r);
+    c->config = r->cluster;
+    lb_invalidate(c);
+    outlier_deinit(c);
+    outlier_init(c);
+    if (r->cluster->kind == CLUSTER_STATIC)
+        cluster_set_endpoints(c, r);
+    if (r->cluster->kind == CLUSTER_ORIGINAL_DST && !timer_is_started(&c->cleanup_timer))
+        timer_start(c->u->env.turn, &c->cleanup_timer, ORIGINAL_DST_CLEANUP_US);
+    /* Limits may have grown. */
+    if (!list_is_empty(&c->waiting))
+        turn_soon(c->u->env.turn, &c->waiting_task);
+    resource_unref(old);
+}
+
+static struct upstream_host *find_host(struct upstream_cluster *c, const struct addr *address,
+                                       struct str identity)
+{
+    for (size_t i = 0; i < c->hosts.len; i++) {
+        struct upstream_host *h = c->hosts.ptr[i];
+        if (addr_eq(&h->info.address, address) && str_eq(h->identity, identity))
+            return h;
+    }
+    return NULL;
+}
+
+static struct upstream_host *add_host(struct upstream_cluster *c, const struct addr *address,
+                                      struct str identity)
+{
+    struct upstream_host *h = host_new(c, address, identity);
+    h->is_member = true;
+    VEC_PUSH(&c->hosts, h);
+    lb_invalidate(c);
+    return h;
+}
+
+/* r: an endpoints resource, or the cluster's own with inline endpoints; NULL: none. */
+void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r)
+{
+    const struct endpoints *list = NULL;
+    if (r != NULL)
+        list = r->type == RESOURCE_CLUSTER ? r->cluster->inline_endpoints : r->endpoints;
+    struct resource *old = c->endpoints;
+    c->endpoints = r != NULL ? resource_hold(r) : NULL;
+    for (size_t i = 0; i < c->hosts.len; i++)
+        c->hosts.ptr[i]->is_member = false;
+    for (size_t i = 0; list != NULL && i < list->count; i++) {
+        const struct endpoint *e = &list->items[i];
+        struct addr address = endpoint_addr(e);
+        struct upstream_host *h = find_host(c, &address, e->identity);
+        if (h == NULL)
+            h = add_host(c, &address, e->identity);
+        h->is_member = true;
+        host_set_endpoint(h, e, r);
+    }
+    for (size_t i = c->hosts.len; i-- > 0;) {
+        if (!c->hosts.ptr[i]->is_member)
+            drop_host_at(c, i);
+    }
+    lb_invalidate(c);
+    resource_unref(old);
+}
+
+/* --- ORIGINAL_DST --- */
+
+struct upstream_host *cluster_original_host(struct upstream_cluster *c, const struct addr *dst,
+                                            struct str identity)
+{
+    struct addr address = *dst;
+    if (c->config->original_dst_port != 0)
+        address.port = c->config->original_dst_port;
+    struct upstream_host *h = find_host(c, &address, identity);
+    if (h == NULL && c->hosts.len < ORIGINAL_DST_HOSTS_MAX)
+        h = add_host(c, &address, identity);
+    if (h != NULL)
+        h->used_us = turn_now_us(c->u->env.turn);
+    return h;
+}
+
+static void cleanup_idle_hosts(struct timer *t)
+{
+    struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, cleanup_timer);
+    uint64_t now = turn_now_us(c->u->env.turn);
+    for (size_t i = c->hosts.len; i-- > 0;) {
+        const struct upstream_host *h = c->hosts.ptr[i];
+        if (h->active == 0 && list_is_empty(&h->links) && h->pending_count == 0 &&
+            now - h->used_us > ORIGINAL_DST_CLEANUP_US)
+            drop_host_at(c, i);
+    }
+    timer_start(c->u->env.turn, t, ORIGINAL_DST_CLEANUP_US);
+}
+
+/* --- attempts that wait --- */
+
+static void waiting_run(struct turn_task *t)
+{
+    struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, waiting_task);
+    struct upstream_attempt *a;
+    while (breaker_has_connection(c) &&
+           (a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL) {
+        list_remove(&a->link);
+        c->pending--;
+        c->connections++;
+        a->is_connection_counted = true;
+        pool_enqueue(a->host, a);
+    }
+}
+
+static void failed_run(struct turn_task *t)
+{
+    struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, failed_task);
+    c->held++;
+    struct upstream_attempt *a;
+    while ((a = LIST_FIRST(&c->failed, struct upstream_attempt, link)) != NULL) {
+        list_remove(&a->link);
+        a->ops->on_fail(a, &a->why);
+    }
+    c->held--;
+    cluster_free_if_unused(c);
+}

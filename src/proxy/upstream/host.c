@@ -1,0 +1,91 @@
+#include "proxy/upstream/upstream_priv.h"
+
+static void pump_run(struct turn_task *t)
+{
+    pool_pump(CONTAINER_OF(t, struct upstream_host, pump_task));
+}
+
+struct addr endpoint_addr(const struct endpoint *e)
+{
+    struct addr a = {.family = ADDR_NONE, .port = e->address.port};
+    if (e->address.path.len > 0) {
+        a.family = ADDR_UNIX;
+        memcpy(a.path, e->address.path.ptr, MIN(e->address.path.len, sizeof a.path - 1));
+        return a;
+    }
+    if (e->address.ip.family == IP_NONE)
+        return a;
+    a.family = e->address.ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
+    memcpy(a.ip, e->address.ip.bytes, sizeof a.ip);
+    return a;
+}
+
+struct upstream_host *host_new(struct upstream_cluster *c, const struct addr *address,
+                               struct str identity)
+{
+    struct upstream_host *h = NEW(struct upstream_host);
+    h->cluster = c;
+    h->info.address = *address;
+    if (identity.len > 0)
+        h->identity = str_from(str_dup_c(identity), identity.len);
+    h->weight = 1;
+    h->ref_count = 1; /* of the membership */
+    h->used_us = turn_now_us(c->u->env.turn);
+    list_init(&h->links);
+    list_init(&h->pending);
+    turn_task_init(&h->pump_task, pump_run);
+    c->held++;
+    return h;
+}
+
+void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct resource *pin)
+{
+    struct resource *old = h->pin;
+    h->pin = resource_hold(pin);
+    h->info.endpoint = e;
+    h->weight = e->weight > 0 ? e->weight : 1;
+    resource_unref(old);
+}
+
+void host_leave(struct upstream_host *h)
+{
+    h->is_member = false;
+    outlier_forget(h);
+    pool_drain(h, UINT64_MAX);
+    upstream_host_drop(h);
+}
+
+bool host_is_usable(const struct upstream_host *h)
+{
+    return h->is_member && !h->is_ejected &&
+           (h->info.endpoint == NULL || h->info.endpoint->health == ENDPOINT_HEALTHY);
+}
+
+const struct upstream_host_info *upstream_host_info(const struct upstream_host *h)
+{
+    return &h->info;
+}
+
+struct upstream_host *upstream_host_hold(struct upstream_host *h)
+{
+    h->ref_count++;
+    return h;
+}
+
+struct upstream_host *upstream_host_drop(struct upstream_host *h)
+{
+    if (h == NULL)
+        return NULL;
+    ASSERT(h->ref_count > 0);
+    if (--h->ref_count > 0)
+        return NULL;
+    ASSERT(list_is_empty(&h->links) && list_is_empty(&h->pending));
+    struct upstream_cluster *c = h->cluster;
+    turn_cancel(&h->pump_task);
+    resource_unref(h->pin);
+    free((void *)(uintptr_t)h->identity.ptr);
+    free(h);
+    c->held--;
+    cluster_free_if_unused(c);
+    return NULL;
+}

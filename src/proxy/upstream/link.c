@@ -1,0 +1,306 @@
+/* A connection to a host: TCP, TLS with the host's expected identity, then an HTTP client. */
+#include "proxy/upstream/upstream_priv.h"
+
+#include "crypto/tls.h"
+
+enum { SANS_MAX = 16 };
+
+/* --- TLS --- */
+
+static const struct upstream_tls *tls_of(const struct upstream_host *h)
+{
+    const struct cluster *c = h->cluster->config;
+    const struct endpoint *e = h->info.endpoint;
+    for (size_t i = 0; i < c->tls_match_count; i++) {
+        const struct transport_socket_match *m = &c->tls_matches[i];
+        if (m->metadata_key.len == 0 ||
+            (e != NULL && str_eq(e->match_key, m->metadata_key) &&
+             str_eq(e->match_value, m->metadata_value)))
+            return m->tls;
+    }
+    return c->tls;
+}
+
+static enum tls_san_kind san_kind(enum tls_san_type type)
+{
+    static const enum tls_san_kind kinds[] = {
+        [TLS_SAN_TYPE_ANY] = TLS_SAN_ANY,
+        [TLS_SAN_TYPE_DNS] = TLS_SAN_DNS,
+        [TLS_SAN_TYPE_URI] = TLS_SAN_URI,
+        [TLS_SAN_TYPE_IP] = TLS_SAN_IP,
+    };
+    return kinds[type];
+}
+
+/* Presence alone is the empty prefix. */
+static enum tls_match_kind match_kind(enum string_match_kind kind)
+{
+    static const enum tls_match_kind kinds[] = {
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,     [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,  [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
+    };
+    return kinds[kind];
+}
+
+/* The identity of the endpoint, when it has one of its own, else the cluster's names. */
+static size_t expected_sans(const struct upstream_host *h, const struct upstream_tls *tls,
+                            struct tls_san_match sans[SANS_MAX])
+{
+    if (h->identity.len > 0) {
+        sans[0] = (struct tls_san_match){TLS_SAN_URI, TLS_MATCH_EXACT, h->identity};
+        return 1;
+    }
+    size_t count = MIN(tls->common.san_count, (size_t)SANS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const struct tls_san_matcher *m = &tls->common.sans[i];
+        sans[i] = (struct tls_san_match){san_kind(m->type), match_kind(m->match.kind),
+                                         m->match.value};
+    }
+    return count;
+}
+
+static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls,
+                         struct outcome *ret_why, struct tls_endpoint **ret_layer)
+{
+    struct upstream *u = h->cluster->u;
+    struct str_buf why = STR_BUF_INIT(256);
+    struct tls_context *context;
+    int err = tls_store_client(u->env.tls, tls, NULL, 0, &why, &context);
+    str_buf_deinit(&why);
+    if (err != 0 || tls->common.san_count > SANS_MAX) {
+        metrics_add(u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
+        *ret_why = (struct outcome){
+            .err = err != 0 ? err : -ERR_LIMIT,
+            .fault = FAULT_LOCAL,
+            .is_unanswered = true,
+            .status = 503,
+            .flags = FLAG_BIT(UPSTREAM_CONNECT),
+            .details = STR("upstream_reset_before_response_started{connection_failure}"),
+            .reason = err == -ERR_UNAVAILABLE ? STR("TLS: this proxy has no certificate yet")
+                                              : STR("TLS: the cluster's settings do not load"),
+        };
+        return ret_why->err;
+    }
+    struct tls_san_match sans[SANS_MAX];
+    struct tls_endpoint_args args = {
+        .context = context,
+        .sni = tls->sni,
+        .sans = sans,
+        .san_count = expected_sans(h, tls, sans),
+    };
+    *ret_layer = tls_endpoint_new(&args);
+    return 0;
+}
+
+/* --- connecting --- */
+
+static bool bind_addr(const struct cluster *c, const struct addr *to, struct addr *ret_bind)
+{
+    if (c->bind.ip.family == IP_NONE ||
+        (c->bind.ip.family == IP_V4) != (to->family == ADDR_IP4) || to->family == ADDR_UNIX)
+        return false;
+    *ret_bind = (struct addr){.family = to->family, .port = c->bind.port};
+    memcpy(ret_bind->ip, c->bind.ip.bytes, sizeof ret_bind->ip);
+    return true;
+}
+
+int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
+                 struct outcome *ret_why, struct conn **ret_conn)
+{
+    struct upstream *u = h->cluster->u;
+    const struct cluster *config = h->cluster->config;
+    const struct upstream_tls *tls = tls_of(h);
+    struct tls_endpoint *layer = NULL;
+    if (tls != NULL && tls_layer_for(h, tls, ret_why, &layer) != 0)
+        return ret_why->err;
+    struct addr bind;
+    struct conn_options options = {
+        .mark = config->is_inbound ? u->env.mark_inbound : u->env.mark_outbound,
+        .bind = bind_addr(config, &h->info.address, &bind) ? &bind : NULL,
+        .connect_timeout_us = config->connect_timeout_us,
+    };
+    const struct conn_layer_ops *layer_ops = layer != NULL ? &tls_layer_ops : NULL;
+    bool is_outside = config->kind == CLUSTER_ORIGINAL_DST && !config->is_inbound && tls == NULL;
+    metrics_add(u->env.metrics, COUNTER_UPSTREAM_CONNECTS, 1);
+    *ret_conn = is_outside && u->env.connect != NULL
+                    ? u->env.connect(u->env.connect_ctx, &h->info.address, &options, handler, ctx,
+                                     layer_ops, layer)
+                    : conn_connect(u->env.turn, &h->info.address, &options, handler, ctx,
+                                   layer_ops, layer);
+    return 0;
+}
+
+struct outcome link_failure(const struct conn *c, int err)
+{
+    struct outcome o = {
+        .err = err != 0 ? err : -ERR_CONNECT,
+        .fault = FAULT_UPSTREAM,
+        .is_retryable = true,
+        .is_unanswered = true,
+        .status = 503,
+        .flags = FLAG_BIT(UPSTREAM_CONNECT),
+        .details = err == -ERR_TIMEOUT
+                       ? STR("upstream_reset_before_response_started{connection_timeout}")
+                       : STR("upstream_reset_before_response_started{connection_failure}"),
+    };
+    struct str text = STR_NULL;
+    if (c->layer != NULL)
+        text = c->layer_ops->error_text(c->layer);
+    o.reason = text.len > 0 ? text : str_from_c(err_text(o.err));
+    return o;
+}
+
+/* --- the client on top --- */
+
+static void link_free(struct upstream_link *l)
+{
+    struct upstream_host *h = l->host;
+    list_remove(&l->link);
+    timer_stop(&l->timer);
+    free(l);
+    upstream_host_drop(h);
+}
+
+static void on_client_room(void *ctx, struct http_client *client)
+{
+    (void)client;
+    struct upstream_link *l = ctx;
+    if (l->host->pending_count > 0)
+        turn_soon(l->host->cluster->u->env.turn, &l->host->pump_task);
+}
+
+static void on_client_draining(void *ctx, struct http_client *client)
+{
+    struct upstream_link *l = ctx;
+    l->is_draining = true;
+    on_client_room(ctx, client);
+    /* Busy hosts get the next connection before somebody has to wait for it. */
+    struct outcome why;
+    if (l->host->is_member && l->host->active > 0 && l->version == HTTP_2 &&
+        l->host->links_connecting == 0)
+        (void)link_open(l->host, l->version, &why);
+}
+
+static void on_client_close(void *ctx, struct http_client *client, int err)
+{
+    (void)err;
+    struct upstream_link *l = ctx;
+    struct upstream_host *h = upstream_host_hold(l->host);
+    link_free(l);
+    on_client_room(&(struct upstream_link){.host = h}, client);
+    upstream_host_drop(h);
+}
+
+static const struct http_client_ops client_ops = {
+    .on_room = on_client_room,
+    .on_draining = on_client_draining,
+    .on_close = on_client_close,
+};
+
+static enum http_version version_by_alpn(const struct conn *c)
+{
+    const struct tls_endpoint *e = tls_endpoint_of(c);
+    if (e == NULL)
+        return HTTP_11;
+    struct str alpn = tls_endpoint_peer(e)->alpn;
+    bool is_h2 = str_eq(alpn, STR("h2")) || str_eq(alpn, STR("tulle-h2")) ||
+                 str_eq(alpn, STR("istio-h2"));
+    return is_h2 ? HTTP_2 : HTTP_11;
+}
+
+static void on_conn_open(struct conn *c)
+{
+    struct upstream_link *l = c->ctx;
+    struct upstream *u = l->host->cluster->u;
+    const struct cluster *config = l->host->cluster->config;
+    timer_stop(&l->timer);
+    l->host->links_connecting--;
+    if (l->version == HTTP_UNKNOWN)
+        l->version = version_by_alpn(c);
+    l->client_config = (struct http_client_config){
+        .limits = u->env.limits,
+        .streams_max = config->max_concurrent_streams,
+        .requests_max = config->max_requests_per_connection,
+        .idle_timeout_us = config->idle_timeout_us,
+    };
+    l->client = http_client_open(c, l->version, &l->client_config, &client_ops, l);
+    l->conn = NULL;
+    if (l->is_draining && l->host->pending_count == 0)
+        http_client_drain(l->client);
+    else
+        l->is_draining = false;
+    turn_soon(u->env.turn, &l->host->pump_task);
+}
+
+static void on_conn_input(struct conn *c)
+{
+    (void)c; /* nothing comes before on_open; what comes with it stays for the client */
+}
+
+static bool has_other_links(const struct upstream_host *h)
+{
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (!l->is_draining)
+            return true;
+    }
+    return false;
+}
+
+/* The connection never opened: who waits for it is told, unless other connections may serve them. */
+static void on_conn_close(struct conn *c, int err)
+{
+    struct upstream_link *l = c->ctx;
+    struct upstream_host *h = upstream_host_hold(l->host);
+    struct outcome why = link_failure(c, l->timeout_err != 0 ? l->timeout_err : err);
+    h->links_connecting--;
+    metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_CONNECT_FAILURES, 1);
+    if (c->layer != NULL && c->layer_ops->error_text(c->layer).len > 0)
+        metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
+    link_free(l);
+    if (has_other_links(h)) {
+        turn_soon(h->cluster->u->env.turn, &h->pump_task);
+        upstream_host_drop(h);
+        return;
+    }
+    LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
+    {
+        h->pending_count--;
+        attempt_fail_later(a, &why);
+        a->why.reason = arena_str(&a->x->arena, why.reason);
+    }
+    upstream_host_drop(h);
+}
+
+static const struct conn_handler connecting_handler = {
+    .on_open = on_conn_open,
+    .on_input = on_conn_input,
+    .on_close = on_conn_close,
+};
+
+static void on_timeout(struct timer *t)
+{
+    struct upstream_link *l = CONTAINER_OF(t, struct upstream_link, timer);
+    l->timeout_err = -ERR_TIMEOUT;
+    conn_abort(l->conn, -ERR_TIMEOUT);
+}
+
+int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why)
+{
+    struct upstream *u = h->cluster->u;
+    struct upstream_link *l = NEW(struct upstream_link);
+    int err = link_connect(h, &connecting_handler, l, ret_why, &l->conn);
+    if (err != 0) {
+        free(l);
+        return err;
+    }
+    l->host = upstream_host_hold(h);
+    l->version = version;
+    l->tls_generation = l->conn->layer != NULL ? tls_store_generation(u->env.tls) : 0;
+    timer_init(&l->timer, on_timeout);
+    timer_start(u->env.turn, &l->timer, h->cluster->config->connect_timeout_us);
+    list_push_back(&h->links, &l->link);
+    h->links_connecting++;
+    return 0;
+}

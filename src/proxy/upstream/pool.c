@@ -1,0 +1,149 @@
+/* The connections of one host, and the attempts that wait for one.
+ *
+ * Marks and pumps: whatever may change the answer (a new attempt, room on a connection, a connection
+ * opened or lost) puts the host's pump on the run list; the pump alone hands streams out. */
+#include "proxy/upstream/upstream_priv.h"
+
+enum { H2_STREAMS_ASSUMED = 100 };
+
+static void pump_soon(struct upstream_host *h)
+{
+    turn_soon(h->cluster->u->env.turn, &h->pump_task);
+}
+
+void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a)
+{
+    a->is_pending = false;
+    list_push_back(&h->pending, &a->link);
+    h->pending_count++;
+    pump_soon(h);
+}
+
+/* What this hop speaks for an attempt; HTTP_UNKNOWN: ALPN decides. */
+static enum http_version wanted_version(const struct upstream_cluster *c,
+                                        const struct upstream_attempt *a)
+{
+    switch (c->config->protocol) {
+    case UPSTREAM_HTTP1:
+        return HTTP_11;
+    case UPSTREAM_HTTP2:
+        return HTTP_2;
+    case UPSTREAM_DOWNSTREAM:
+        return a->downstream_version == HTTP_2 ? HTTP_2 : HTTP_11;
+    case UPSTREAM_AUTO_ALPN:
+        return HTTP_UNKNOWN;
+    }
+    return HTTP_11;
+}
+
+static struct upstream_link *find_room(struct upstream_host *h, enum http_version version)
+{
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (l->client == NULL || l->is_draining)
+            continue;
+        if (version != HTTP_UNKNOWN && l->version != version)
+            continue;
+        if (http_client_room(l->client) > 0)
+            return l;
+    }
+    return NULL;
+}
+
+static unsigned connecting_streams(const struct upstream_host *h, enum http_version version)
+{
+    unsigned streams = 0;
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (l->client != NULL || l->version != version)
+            continue;
+        streams += version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
+    }
+    return streams;
+}
+
+/* Hands a stream to the attempt when a connection has room. */
+static bool hand_out(struct upstream_host *h, struct upstream_attempt *a)
+{
+    struct upstream_link *l = find_room(h, wanted_version(h->cluster, a));
+    if (l == NULL || http_client_start(l->client, a->x) != 0)
+        return false;
+    list_remove(&a->link);
+    h->pending_count--;
+    a->client = l->client;
+    h->used_us = turn_now_us(h->cluster->u->env.turn);
+    a->ops->on_ready(a);
+    return true;
+}
+
+/* Opens as many connections as the waiting attempts need. */
+static void open_for(struct upstream_host *h, enum http_version version, unsigned waiting)
+{
+    unsigned coming = connecting_streams(h, version);
+    while (coming < waiting) {
+        struct outcome why;
+        int err = link_open(h, version, &why);
+        if (err != 0) {
+            LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
+            {
+                if (wanted_version(h->cluster, a) != version)
+                    continue;
+                h->pending_count--;
+                attempt_fail_later(a, &why);
+            }
+            return;
+        }
+        coming += version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
+    }
+}
+
+void pool_pump(struct upstream_host *h)
+{
+    unsigned waiting[3] = {0, 0, 0};
+    static const enum http_version versions[3] = {HTTP_11, HTTP_2, HTTP_UNKNOWN};
+    upstream_host_hold(h);
+    LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
+    {
+        if (hand_out(h, a))
+            continue;
+        enum http_version version = wanted_version(h->cluster, a);
+        for (unsigned i = 0; i < ARRAY_LEN(versions); i++)
+            waiting[i] += versions[i] == version;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(versions); i++) {
+        if (waiting[i] > 0)
+            open_for(h, versions[i], waiting[i]);
+    }
+    upstream_host_drop(h);
+}
+
+void pool_drain(struct upstream_host *h, uint64_t before_generation)
+{
+    upstream_host_hold(h);
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        bool is_tls = l->tls_generation > 0;
+        if (l->is_draining || (before_generation != UINT64_MAX &&
+                               (!is_tls || l->tls_generation >= before_generation)))
+            continue;
+        l->is_draining = true;
+        if (l->client != NULL)
+            http_client_drain(l->client);
+    }
+    if (h->pending_count > 0)
+        pump_soon(h);
+    upstream_host_drop(h);
+}
+
+void pool_abort(struct upstream_host *h)
+{
+    upstream_host_hold(h);
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (l->client != NULL)
+            http_client_abort(l->client, -ERR_CANCELED);
+        else
+            conn_abort(l->conn, -ERR_CANCELED);
+    }
+    upstream_host_drop(h);
+}

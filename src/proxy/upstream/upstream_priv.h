@@ -1,0 +1,142 @@
+/* Inside proxy/upstream/ only: the structs of clusters, hosts and connections.
+ *
+ *   upstream -> clusters by name -> hosts by address, identity -> links (one connection each)
+ *
+ * A host outlives its endpoint while streams or logs hold it; a cluster outlives its configuration
+ * while hosts of it are held. */
+#pragma once
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "proxy/upstream/upstream.h"
+
+struct upstream {
+    struct upstream_env env;
+    struct map clusters;   /* name -> struct upstream_cluster, configured */
+    struct map endpoints;  /* name -> struct resource (referenced) */
+    struct list zombies;   /* clusters without configuration that are still held */
+    uint64_t active;       /* attempts, for nothing but dumps */
+    bool is_ending;
+};
+
+struct host_set {
+    struct upstream_host **ptr;
+    size_t len, cap;
+};
+
+struct upstream_cluster {
+    struct upstream *u;
+    struct list link;                 /* in zombies once removed */
+    struct str name;                  /* own memory */
+    struct resource *resource;        /* pins config */
+    struct resource *endpoints;       /* pins; NULL: none yet */
+    const struct cluster *config;
+    struct host_set hosts;            /* configured, or on demand (ORIGINAL_DST) */
+    struct host_set eligible;         /* cache: may be picked */
+    uint64_t eligible_weight;
+    bool is_eligible_stale, is_weighted;
+    uint32_t next;                    /* round robin */
+    /* Breaker. */
+    uint32_t connections, pending, requests, retries;
+    struct list waiting;              /* attempts for which no connection slot is free */
+    struct turn_task waiting_task;
+    struct list failed;               /* attempts whose failure is to be told */
+    struct turn_task failed_task;
+    /* Outlier detection. */
+    uint32_t ejected;
+    struct timer outlier_timer;
+    struct timer cleanup_timer;       /* ORIGINAL_DST: hosts that nobody used */
+    uint32_t held;                    /* hosts alive, configured or not */
+    bool is_removed;
+};
+
+struct upstream_host {
+    struct upstream_cluster *cluster;
+    struct upstream_host_info info;
+    struct resource *pin;             /* the endpoints resource that info.endpoint lies in */
+    struct str identity;              /* own memory; empty: none of its own */
+    uint32_t weight;
+    uint32_t ref_count;               /* membership, links, attempts, logs */
+    uint32_t active;                  /* attempts that count for least-request */
+    bool is_member;                   /* in cluster->hosts */
+    /* Connections. */
+    struct list links;
+    uint32_t links_connecting;
+    struct list pending;              /* attempts that wait for a connection of this host */
+    uint32_t pending_count;
+    struct turn_task pump_task;
+    /* Outlier detection. */
+    bool is_ejected;
+    uint32_t consecutive_5xx, consecutive_gateway, ejections;
+    uint64_t ejected_until_us, used_us;
+};
+
+/* One connection to a host. */
+struct upstream_link {
+    struct list link;
+    struct upstream_host *host;       /* held */
+    struct conn *conn;                /* while connecting; then the client's */
+    struct http_client *client;       /* NULL while connecting */
+    struct http_client_config client_config;
+    enum http_version version;        /* HTTP_UNKNOWN: ALPN decides */
+    uint64_t tls_generation;
+    struct timer timer;               /* connect and handshake together */
+    bool is_draining;
+    int timeout_err;
+};
+
+/* cluster.c */
+struct upstream_cluster *cluster_new(struct upstream *u, struct str name);
+void cluster_set_config(struct upstream_cluster *c, struct resource *r);
+void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r);
+void cluster_remove(struct upstream_cluster *c);
+struct str cluster_endpoints_name(const struct upstream_cluster *c);
+void cluster_free_if_unused(struct upstream_cluster *c);
+/* The host of an address for ORIGINAL_DST, made on demand. */
+struct upstream_host *cluster_original_host(struct upstream_cluster *c, const struct addr *dst,
+                                            struct str identity);
+
+/* host.c */
+struct upstream_host *host_new(struct upstream_cluster *c, const struct addr *address,
+                               struct str identity);
+void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct resource *pin);
+/* No longer part of the cluster: idle connections end, busy ones after their last stream. */
+void host_leave(struct upstream_host *h);
+bool host_is_usable(const struct upstream_host *h);
+struct addr endpoint_addr(const struct endpoint *e);
+
+/* pool.c */
+void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a);
+void pool_pump(struct upstream_host *h);
+void pool_drain(struct upstream_host *h, uint64_t before_generation);
+void pool_abort(struct upstream_host *h);
+
+/* link.c */
+int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why);
+void link_close(struct upstream_link *l);
+/* Connects to a host with its TLS; -ERR_X and why without a connection. */
+int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
+                 struct outcome *ret_why, struct conn **ret_conn);
+/* How a connection that never opened failed, for logs and retries. */
+struct outcome link_failure(const struct conn *c, int err);
+
+/* attempt.c */
+void attempt_fail_later(struct upstream_attempt *a, const struct outcome *why);
+
+/* breaker.c */
+enum breaker_result { BREAKER_OK, BREAKER_WAIT, BREAKER_OVERFLOW };
+enum breaker_result breaker_begin(struct upstream_cluster *c, struct upstream_attempt *a);
+void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a);
+bool breaker_has_connection(const struct upstream_cluster *c);
+
+/* outlier.c */
+void outlier_init(struct upstream_cluster *c);
+void outlier_deinit(struct upstream_cluster *c);
+void outlier_result(struct upstream_host *h, unsigned status);
+void outlier_forget(struct upstream_host *h);
+
+/* lb.c */
+/* NULL: none is eligible. avoid: hosts to be passed over while others exist. */
+struct upstream_host *lb_pick(struct upstream_cluster *c, struct upstream_host *const *avoid,
+                              size_t avoid_count);
+void lb_invalidate(struct upstream_cluster *c);
