@@ -8,7 +8,10 @@
  * when it falls below low water.
  *
  * States: CONNECTING -> HANDSHAKE (layer) -> OPEN -> (half closed either way) -> CLOSED.
- * Every callback comes from the run list or timers, never from within a call of the handler's own.
+ * Every callback comes from the run list, never from within a call of the handler's own, and every
+ * handler's first one is on_open (or on_close): also for accepted and adopted connections, after
+ * conn_set_handler on an open connection, and once more when a layer that was set is open.
+ * After conn_close and conn_abort only on_close comes.
  * on_close comes exactly once, last, also after conn_close by the owner; the object is freed at the
  * end of that turn.
  *
@@ -21,13 +24,17 @@
 struct conn;
 
 struct conn_handler {
-    /* The connection is open (connected and handshaken): layer facts (ALPN, peer) are known. */
+    /* The connection is open (connected and handshaken): layer facts (ALPN, peer) are known. May be
+     * NULL. */
     void (*on_open)(struct conn *c);
-    /* New bytes in `in`, or the peer has ended its side (conn_is_in_ended), or both. */
+    /* New bytes in `in`, or the peer has ended its side (conn_is_in_ended), or both. An end that a
+     * layer could not authenticate (TLS without close_notify) comes with c->err = -ERR_TRUNCATED. */
     void (*on_input)(struct conn *c);
     /* `out` fell below low water after it had been above. May be NULL. */
     void (*on_drain)(struct conn *c);
-    /* Gone: err is 0 after an orderly end or our own close, else -ERR_X. */
+    /* Gone: err (= c->err) is 0 after an orderly end or our own close, else -ERR_X. What was not
+     * consumed is still in `in`, the layer still tells its facts and its error_text. A connection
+     * whose two sides have ended, with `in` consumed, closes by itself. */
     void (*on_close)(struct conn *c, int err);
 };
 
@@ -84,6 +91,8 @@ struct conn *conn_adopt_fd(struct turn *t, int fd, const struct conn_handler *ha
  * comes when its handshake is done. Only once, before anything was written. */
 void conn_set_layer(struct conn *c, const struct conn_layer_ops *layer_ops, void *layer);
 void conn_set_handler(struct conn *c, const struct conn_handler *handler, void *ctx);
+/* Why the layer failed, for logs; empty when there is nothing to say. Valid until on_close returns. */
+struct str conn_error_text(const struct conn *c);
 
 /* There is something in `out`: it is sent when the turn ends. */
 void conn_mark_dirty(struct conn *c);
@@ -97,7 +106,7 @@ void conn_wake(struct conn *c);
 
 bool conn_is_open(const struct conn *c);
 bool conn_is_in_ended(const struct conn *c);
-/* Ends our side once `out` is sent; reading goes on. */
+/* Ends our side once `out` is sent (nothing may be added to `out` any more); reading goes on. */
 void conn_end(struct conn *c);
 /* Sends what is in `out` (bounded by a linger time of 5 s), then closes. */
 void conn_close(struct conn *c);

@@ -12,7 +12,7 @@
  * without a kernel.
  *
  * Lifetime: made and freed by the thread's owner. Thread: all calls from the loop's own thread,
- * except mailbox_post and turn_stop_soon. */
+ * except mailbox_post and turn_stop. */
 #pragma once
 
 #include "base/arena.h"
@@ -117,5 +117,7 @@ struct watch {
     uint32_t events;
     watch_fn *ready;
 };
+/* Without want_write: level-triggered, ready comes each turn while there is something to read.
+ * With want_write: edge-triggered, read and write until -EAGAIN. A hang-up shows as both. */
 int watch_start(struct turn *t, struct watch *w, int fd, bool want_write, watch_fn *ready);
 void watch_stop(struct watch *w);

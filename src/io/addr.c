@@ -1,0 +1,234 @@
+#include "io/addr.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+static void set_ip4(struct addr *a, const void *ip, uint16_t port)
+{
+    memset(a, 0, sizeof *a);
+    a->family = ADDR_IP4;
+    a->port = port;
+    memcpy(a->ip, ip, 4);
+}
+
+static void set_ip6(struct addr *a, const uint8_t ip[16], uint16_t port)
+{
+    if (memcmp(ip, mapped_prefix, sizeof mapped_prefix) == 0) {
+        set_ip4(a, ip + 12, port);
+        return;
+    }
+    memset(a, 0, sizeof *a);
+    a->family = ADDR_IP6;
+    a->port = port;
+    memcpy(a->ip, ip, 16);
+}
+
+static bool set_unix(struct addr *a, struct str path)
+{
+    if (path.len == 0 || path.len >= sizeof a->path || str_find(path, '\0') >= 0)
+        return false;
+    memset(a, 0, sizeof *a);
+    a->family = ADDR_UNIX;
+    memcpy(a->path, path.ptr, path.len);
+    return true;
+}
+
+bool addr_parse_ip(struct str s, uint16_t port, struct addr *ret_addr)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (s.len == 0 || s.len >= sizeof text)
+        return false;
+    memcpy(text, s.ptr, s.len);
+    text[s.len] = '\0';
+    if (strlen(text) != s.len)
+        return false;
+    uint8_t ip[16];
+    if (inet_pton(AF_INET, text, ip) == 1) {
+        set_ip4(ret_addr, ip, port);
+        return true;
+    }
+    if (inet_pton(AF_INET6, text, ip) != 1)
+        return false;
+    set_ip6(ret_addr, ip, port);
+    return true;
+}
+
+bool addr_parse(struct str s, struct addr *ret_addr)
+{
+    if (str_starts_with(s, STR("unix:")))
+        return set_unix(ret_addr, str_skip(s, 5));
+    if (str_starts_with(s, STR("/")) || str_starts_with(s, STR("@")))
+        return set_unix(ret_addr, s);
+    ptrdiff_t colon = str_rfind(s, ':');
+    if (colon < 1)
+        return false;
+    uint64_t port;
+    struct str host = str_sub(s, 0, (size_t)colon);
+    if (!str_to_u64(str_skip(s, (size_t)colon + 1), 65535, &port))
+        return false;
+    bool is_bracketed = host.ptr[0] == '[';
+    if (is_bracketed) {
+        if (host.len < 2 || host.ptr[host.len - 1] != ']')
+            return false;
+        host = str_sub(host, 1, host.len - 2);
+    }
+    /* "::1:80" could be read in two ways: IPv6 with a port needs its brackets. */
+    if (is_bracketed != (str_find(host, ':') >= 0))
+        return false;
+    return addr_parse_ip(host, (uint16_t)port, ret_addr);
+}
+
+struct str addr_format_ip(const struct addr *a, char buf[ADDR_TEXT_LEN])
+{
+    buf[0] = '\0';
+    switch (a->family) {
+    case ADDR_NONE:
+        break;
+    case ADDR_IP4:
+        inet_ntop(AF_INET, a->ip, buf, ADDR_TEXT_LEN);
+        break;
+    case ADDR_IP6:
+        inet_ntop(AF_INET6, a->ip, buf, ADDR_TEXT_LEN);
+        break;
+    case ADDR_UNIX:
+        memcpy(buf, a->path, sizeof a->path);
+        buf[sizeof a->path - 1] = '\0';
+        break;
+    }
+    return str_from_c(buf);
+}
+
+struct str addr_format(const struct addr *a, char buf[ADDR_TEXT_LEN])
+{
+    char ip[ADDR_TEXT_LEN];
+    struct str host = addr_format_ip(a, ip);
+    int n = 0;
+    switch (a->family) {
+    case ADDR_NONE:
+    case ADDR_UNIX:
+        n = snprintf(buf, ADDR_TEXT_LEN, "%s", host.ptr);
+        break;
+    case ADDR_IP4:
+        n = snprintf(buf, ADDR_TEXT_LEN, "%.46s:%u", host.ptr, a->port);
+        break;
+    case ADDR_IP6:
+        n = snprintf(buf, ADDR_TEXT_LEN, "[%.46s]:%u", host.ptr, a->port);
+        break;
+    }
+    return (struct str){buf, n > 0 ? (size_t)n : 0};
+}
+
+static size_t ip_len(const struct addr *a)
+{
+    return a->family == ADDR_IP4 ? 4 : a->family == ADDR_IP6 ? 16 : 0;
+}
+
+bool addr_eq_ip(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, ip_len(a)) == 0 &&
+           (a->family != ADDR_UNIX || strncmp(a->path, b->path, sizeof a->path) == 0);
+}
+
+bool addr_eq(const struct addr *a, const struct addr *b)
+{
+    return a->port == b->port && addr_eq_ip(a, b);
+}
+
+bool addr_is_loopback(const struct addr *a)
+{
+    static const uint8_t loopback6[16] = {[15] = 1};
+    return (a->family == ADDR_IP4 && a->ip[0] == 127) ||
+           (a->family == ADDR_IP6 && memcmp(a->ip, loopback6, 16) == 0);
+}
+
+bool addr_is_any(const struct addr *a)
+{
+    static const uint8_t any[16];
+    return ip_len(a) > 0 && memcmp(a->ip, any, ip_len(a)) == 0;
+}
+
+uint64_t addr_hash(const struct addr *a, uint64_t seed)
+{
+    if (a->family == ADDR_UNIX)
+        return str_hash(str_from(a->path, strnlen(a->path, sizeof a->path)), seed);
+    char key[18];
+    memcpy(key, &a->port, 2);
+    memcpy(key + 2, a->ip, 16);
+    return str_hash(str_from(key, 2 + ip_len(a)), seed);
+}
+
+unsigned addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret_sa)
+{
+    memset(ret_sa, 0, sizeof *ret_sa);
+    struct sockaddr_in *in4 = (void *)ret_sa;
+    struct sockaddr_in6 *in6 = (void *)ret_sa;
+    struct sockaddr_un *un = (void *)ret_sa;
+    size_t path_len = strnlen(a->path, sizeof a->path);
+    switch (a->family) {
+    case ADDR_NONE:
+        return 0;
+    case ADDR_IP4:
+        in4->sin_family = AF_INET;
+        in4->sin_port = htons(a->port);
+        memcpy(&in4->sin_addr, a->ip, 4);
+        return sizeof *in4;
+    case ADDR_IP6:
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(a->port);
+        memcpy(&in6->sin6_addr, a->ip, 16);
+        return sizeof *in6;
+    case ADDR_UNIX:
+        un->sun_family = AF_UNIX;
+        memcpy(un->sun_path, a->path, MIN(path_len, sizeof un->sun_path - 1));
+        if (a->path[0] == '@') {
+            un->sun_path[0] = '\0';
+            return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path_len);
+        }
+        return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path_len + 1);
+    }
+    return 0;
+}
+
+static bool from_unix(const struct sockaddr_un *un, unsigned len, struct addr *ret_addr)
+{
+    size_t path_max = len > offsetof(struct sockaddr_un, sun_path)
+                          ? len - offsetof(struct sockaddr_un, sun_path)
+                          : 0;
+    char path[sizeof un->sun_path + 1] = "";
+    memcpy(path, un->sun_path, MIN(path_max, sizeof un->sun_path));
+    memset(ret_addr, 0, sizeof *ret_addr);
+    ret_addr->family = ADDR_UNIX; /* the peer of an unbound socket has an empty path */
+    if (path_max > 1 && path[0] == '\0')
+        path[0] = '@';
+    memcpy(ret_addr->path, path, strnlen(path, sizeof ret_addr->path - 1));
+    return true;
+}
+
+bool addr_from_sockaddr(const struct sockaddr_storage *sa, unsigned len, struct addr *ret_addr)
+{
+    const struct sockaddr_in *in4 = (const void *)sa;
+    const struct sockaddr_in6 *in6 = (const void *)sa;
+    if (len < sizeof sa->ss_family)
+        return false;
+    switch (sa->ss_family) {
+    case AF_INET:
+        if (len < sizeof *in4)
+            return false;
+        set_ip4(ret_addr, &in4->sin_addr, ntohs(in4->sin_port));
+        return true;
+    case AF_INET6:
+        if (len < sizeof *in6)
+            return false;
+        set_ip6(ret_addr, (const uint8_t *)&in6->sin6_addr, ntohs(in6->sin6_port));
+        return true;
+    case AF_UNIX:
+        return from_unix((const void *)sa, len, ret_addr);
+    }
+    return false;
+}

@@ -1,0 +1,137 @@
+/* What io/ knows of its own objects, and the interface of its backends (linux/, sim/). Included
+ * inside io/ only. */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "io/conn.h"
+#include "io/timers.h"
+
+/* Conn objects kept for reuse, chunks kept for reuse. */
+enum { CONN_POOL_MAX = 64, CHUNK_POOL_MAX = 32 };
+
+struct turn {
+    const struct io_ops *ops;
+    void *backend;
+    uint64_t now_us, wall_us;
+    atomic_bool is_stopping;
+
+    struct list run;    /* tasks of this turn */
+    struct list later;  /* tasks of the next turn */
+    struct list dirty;  /* conn_io.dirty_link */
+    struct list full;   /* conn_io.full_link: readable, but `in` had reached read_max */
+    struct list graves;
+    struct list conns;  /* conn_io.link: all of them */
+    struct list listens;
+    struct timers timers;
+    _Atomic(struct mail *) mailbox; /* newest first */
+
+    struct random random;
+    struct turn_extra *extra;
+    struct chunk_pool chunks;
+    struct chain_account account;
+    struct list conn_pool; /* conn_io.link of unused objects */
+    unsigned conn_pool_count;
+};
+
+struct turn *turn_new(const struct io_ops *ops, void *backend);
+/* Is there work for which one must not wait? */
+bool turn_is_busy(const struct turn *t);
+void turn_later(struct turn *t, struct turn_task *task);
+
+enum conn_state {
+    CONN_CONNECTING, /* the transport is being connected */
+    CONN_HANDSHAKE,  /* the layer is at work */
+    CONN_OPEN,
+    CONN_CLOSING,    /* closed by its handler; what is left is sent, what comes is dropped */
+    CONN_DEAD,       /* on_close is due */
+    CONN_LINGER,     /* on_close was called; our FIN is sent, the peer's is awaited */
+};
+
+struct conn_io {
+    struct conn *conn;
+    enum conn_state state;
+    struct turn_task task;
+    struct list link, dirty_link, full_link;
+    struct timer timer; /* connect, linger */
+    struct grave grave;
+    struct chain wire_in, wire_out; /* used with a layer only */
+
+    bool is_readable, is_writable;  /* as far as is known */
+    bool is_hup;                    /* a short read may hide an end: read until it shows */
+    bool is_paused, is_wire_ended, is_in_ended;
+    bool is_layer_open;
+    bool wants_open, wants_input, wants_drain; /* callbacks that are due */
+    bool wants_feed;                /* the layer is to begin */
+    bool was_above;                 /* of low_water */
+    bool is_end_wanted, is_end_added, is_end_done;
+    bool is_aborted;
+    bool is_farewell;               /* closing after a failure: only wire_out goes out */
+    int read_err, write_err;        /* told once the handler has seen what came before */
+
+    /* The backend's. */
+    int fd;                         /* linux */
+    struct sim_end *sim;
+};
+
+enum io_read { IO_READ_MORE, IO_READ_DRAINED, IO_READ_ENDED, IO_READ_FAILED };
+
+struct io_ops {
+    const char *name;
+    void (*deinit)(struct turn *t);
+    /* Waits until an event, at most timeout_us (-1: for ever), and marks. */
+    void (*poll)(struct turn *t, int64_t timeout_us);
+    void (*clock)(const struct turn *t, uint64_t *ret_now_us, uint64_t *ret_wall_us);
+    void (*wake)(struct turn *t); /* ends a poll; any thread */
+
+    /* Starts; conn_io_mark_connect follows, then finish_connect: 0, -ERR_AGAIN, -ERR_X. */
+    int (*connect)(struct conn_io *io, const struct addr *to, const struct conn_options *options);
+    int (*finish_connect)(struct conn_io *io);
+    /* Appends what is there, about a chunk, to `to`; *ret_err: with FAILED. */
+    enum io_read (*read)(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err);
+    /* Takes what goes from the front of `from`, clears is_writable when that is not all; bytes or
+     * -ERR_X. */
+    ssize_t (*write)(struct conn_io *io, struct chain *from);
+    bool (*is_drained)(struct conn_io *io); /* nothing there to read */
+    void (*end)(struct conn_io *io);
+    void (*close)(struct conn_io *io, bool is_reset); /* twice is harmless */
+
+    int (*listen)(struct listen_socket *s, const struct addr *at,
+                  const struct listen_options *options);
+    /* 0, -ERR_AGAIN (none left), -ERR_LIMIT (out of descriptors), other: that one is lost. */
+    int (*accept)(struct listen_socket *s, struct conn_io *io);
+    void (*listen_pause)(struct listen_socket *s, bool is_paused);
+    void (*listen_close)(struct listen_socket *s);
+};
+
+/* Made without transport, in CONN_OPEN or CONN_CONNECTING. */
+struct conn_io *conn_io_new(struct turn *t, enum conn_state state);
+/* Unused: back to the pool at once. */
+void conn_io_discard(struct conn_io *io);
+void conn_io_free_all(struct turn *t);
+/* For backends: events only mark. */
+void conn_io_mark_readable(struct conn_io *io, bool is_hup);
+void conn_io_mark_writable(struct conn_io *io);
+/* For the turn. */
+void conn_io_flush(struct conn_io *io);
+void conn_io_check_full(struct turn *t);
+
+/* Runs the accept callbacks of what waits; starved sockets rest for a moment. */
+void listen_io_mark(struct listen_socket *s);
+
+struct listen_socket {
+    struct turn *turn;
+    struct list link;
+    listen_fn *accept;
+    void *ctx;
+    struct addr addr;
+    bool is_transparent_dst, is_paused, is_starved, is_closed;
+    uint32_t mark;
+    struct turn_task task;
+    struct timer timer; /* ends a pause for want of descriptors */
+    struct grave grave;
+    int fd;             /* linux */
+    struct sim_listen *sim;
+};

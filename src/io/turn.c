@@ -1,0 +1,219 @@
+#include "io/io_priv.h"
+
+#include <stdlib.h>
+
+/* How often tasks that were queued by tasks run in the same turn; the rest waits for the next, so
+ * that timers and other connections get their share. */
+enum { RUN_PASSES_MAX = 16 };
+
+struct turn *turn_new(const struct io_ops *ops, void *backend)
+{
+    struct turn *t = NEW(struct turn);
+    t->ops = ops;
+    t->backend = backend;
+    atomic_init(&t->is_stopping, false);
+    atomic_init(&t->mailbox, NULL);
+    struct list *lists[] = {&t->run,   &t->later,   &t->dirty,    &t->full, &t->graves,
+                            &t->conns, &t->listens, &t->conn_pool};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        list_init(lists[i]);
+    ops->clock(t, &t->now_us, &t->wall_us);
+    timers_init(&t->timers, t->now_us);
+    chunk_pool_init(&t->chunks, CHUNK_POOL_MAX);
+    return t;
+}
+
+static void dig_graves(struct turn *t)
+{
+    while (!list_is_empty(&t->graves)) {
+        struct grave *g = LIST_FIRST(&t->graves, struct grave, link);
+        list_remove(&g->link);
+        g->free(g);
+    }
+}
+
+struct turn *turn_free(struct turn *t)
+{
+    if (t == NULL)
+        return NULL;
+    dig_graves(t);
+    conn_io_free_all(t);
+    while (!list_is_empty(&t->listens))
+        listen_close(LIST_FIRST(&t->listens, struct listen_socket, link));
+    dig_graves(t);
+    if (t->extra != NULL)
+        t->extra->free(t->extra);
+    t->ops->deinit(t);
+    chunk_pool_deinit(&t->chunks);
+    free(t);
+    return NULL;
+}
+
+static void run_mailbox(struct turn *t)
+{
+    if (atomic_load_explicit(&t->mailbox, memory_order_relaxed) == NULL)
+        return;
+    struct mail *newest = atomic_exchange_explicit(&t->mailbox, NULL, memory_order_acquire);
+    struct mail *oldest = NULL;
+    while (newest != NULL) {
+        struct mail *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct mail *mail = oldest;
+        oldest = mail->next;
+        mail->next = NULL;
+        mail->handle(t, mail);
+    }
+}
+
+void mailbox_post(struct turn *to, struct mail *mail)
+{
+    struct mail *newest = atomic_load_explicit(&to->mailbox, memory_order_relaxed);
+    do {
+        mail->next = newest;
+    } while (!atomic_compare_exchange_weak_explicit(&to->mailbox, &newest, mail,
+                                                    memory_order_release, memory_order_relaxed));
+    /* Who makes it non-empty wakes; the others know that somebody has. */
+    if (newest == NULL)
+        to->ops->wake(to);
+}
+
+static void run_tasks(struct turn *t)
+{
+    list_splice_back(&t->run, &t->later);
+    for (int pass = 0; pass < RUN_PASSES_MAX && !list_is_empty(&t->run); pass++) {
+        struct list batch;
+        list_init(&batch);
+        list_splice_back(&batch, &t->run);
+        while (!list_is_empty(&batch)) {
+            struct turn_task *task = LIST_FIRST(&batch, struct turn_task, link);
+            list_remove(&task->link);
+            task->run(task);
+        }
+    }
+}
+
+static void flush_dirty(struct turn *t)
+{
+    struct list batch;
+    list_init(&batch);
+    list_splice_back(&batch, &t->dirty);
+    while (!list_is_empty(&batch)) {
+        struct conn_io *io = LIST_FIRST(&batch, struct conn_io, dirty_link);
+        list_remove(&io->dirty_link);
+        conn_io_flush(io);
+    }
+}
+
+bool turn_is_busy(const struct turn *t)
+{
+    return !list_is_empty(&t->run) || !list_is_empty(&t->later) || !list_is_empty(&t->dirty) ||
+           !list_is_empty(&t->graves) ||
+           atomic_load_explicit(&t->mailbox, memory_order_relaxed) != NULL ||
+           atomic_load_explicit(&t->is_stopping, memory_order_relaxed);
+}
+
+static int64_t wait_us(struct turn *t, int timeout_ms)
+{
+    if (timeout_ms == 0 || turn_is_busy(t))
+        return 0;
+    int64_t limit = timeout_ms < 0 ? INT64_MAX : (int64_t)timeout_ms * 1000;
+    uint64_t next = timers_next_us(&t->timers);
+    if (next != UINT64_MAX) {
+        uint64_t now, wall;
+        t->ops->clock(t, &now, &wall);
+        limit = next <= now ? 0 : MIN(limit, (int64_t)(next - now));
+    }
+    return limit == INT64_MAX ? -1 : limit;
+}
+
+void turn_once(struct turn *t, int timeout_ms)
+{
+    t->ops->poll(t, wait_us(t, timeout_ms));
+    t->ops->clock(t, &t->now_us, &t->wall_us);
+    run_tasks(t);
+    conn_io_check_full(t);
+    flush_dirty(t);
+    timers_advance(&t->timers, t->now_us);
+    run_mailbox(t);
+    dig_graves(t);
+}
+
+void turn_run(struct turn *t)
+{
+    while (!atomic_load_explicit(&t->is_stopping, memory_order_acquire))
+        turn_once(t, -1);
+    atomic_store_explicit(&t->is_stopping, false, memory_order_relaxed);
+}
+
+void turn_stop(struct turn *t)
+{
+    atomic_store_explicit(&t->is_stopping, true, memory_order_release);
+    t->ops->wake(t);
+}
+
+uint64_t turn_now_us(const struct turn *t)
+{
+    return t->now_us;
+}
+
+uint64_t turn_wall_us(const struct turn *t)
+{
+    return t->wall_us;
+}
+
+struct random *turn_random(struct turn *t)
+{
+    return &t->random;
+}
+
+struct chunk_pool *turn_chunks(struct turn *t)
+{
+    return &t->chunks;
+}
+
+struct chain_account *turn_account(struct turn *t)
+{
+    return &t->account;
+}
+
+struct turn_extra **turn_extra(struct turn *t)
+{
+    return &t->extra;
+}
+
+void turn_soon(struct turn *t, struct turn_task *task)
+{
+    if (!list_is_linked(&task->link))
+        list_push_back(&t->run, &task->link);
+}
+
+void turn_later(struct turn *t, struct turn_task *task)
+{
+    if (!list_is_linked(&task->link))
+        list_push_back(&t->later, &task->link);
+}
+
+void turn_cancel(struct turn_task *task)
+{
+    list_remove(&task->link);
+}
+
+void turn_bury(struct turn *t, struct grave *g, grave_fn *free)
+{
+    g->free = free;
+    list_push_back(&t->graves, &g->link);
+}
+
+void timer_start(struct turn *t, struct timer *timer, uint64_t delay_us)
+{
+    timers_start(&t->timers, timer, t->now_us, delay_us);
+}
+
+void timer_stop(struct timer *timer)
+{
+    list_remove(&timer->link);
+}
