@@ -72,7 +72,6 @@ struct api_destination_rule {
     struct str host; /* as written: see api_host_fqdn */
     struct api_place host_place;
     struct api_policy_block traffic_policy;
-    struct api_place retries_place; /* of trafficPolicy.retries */
     const struct api_subset *subsets;
     size_t subset_count;
 };

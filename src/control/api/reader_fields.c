@@ -33,6 +33,16 @@ bool in_duration_ms(const struct in *in, bool is_zero_allowed, uint64_t *ret_ms)
     return true;
 }
 
+struct str in_lower(const struct in *in, struct str text)
+{
+    char *lower = arena_bytes(in->reader->arena, text.len);
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        lower[i] = (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    }
+    return str_from(lower, text.len);
+}
+
 void read_str(const struct in *in, void *out)
 {
     struct str text;

@@ -86,6 +86,8 @@ struct str in_path(const struct in *in); /* in the findings' arena */
 /* The scalar's text when it is a string (or, of_any, any scalar); a finding otherwise. */
 bool in_text(const struct in *in, struct str *ret);
 bool in_text_of_any(const struct in *in, struct str *ret);
+/* The text in lower case, in the document's arena: header names. */
+struct str in_lower(const struct in *in, struct str text);
 /* A whole number in [min, max]; a finding otherwise. */
 bool in_number(const struct in *in, uint64_t min, uint64_t max, uint64_t *ret);
 /* Index of the text in names (ended by NULL), or -1 and a finding that lists them. Names behind
