@@ -5,6 +5,7 @@
 
 #include "http/exchange.h"
 #include "mesh/match/match.h"
+#include "mesh/model/listener.h"
 #include "proxy/telemetry/access_log.h"
 #include "proxy/telemetry/metrics.h"
 #include "proxy/upstream/upstream.h"
@@ -18,19 +19,20 @@ struct request {
     const struct route_config *routes;
     const struct virtual_host *vhost;
     const struct route *route;          /* NULL: 404 NR */
-    struct str cluster_name;            /* chosen by weight */
+    const struct weighted_cluster *weighted; /* chosen by weight; NULL without route */
+    struct str cluster_name;            /* its name, or where a listener sends without route */
+    enum http_version version;          /* what the caller spoke, restored from the peer's note */
     struct upstream_cluster *cluster;   /* found by the router; NULL: 503 NC */
     struct str direct_identity;         /* call to a replica's own address; else empty */
     bool is_inbound;
     /* Written by filters for logs and metrics. */
     struct str origin;                  /* policy or rule that decided */
-    struct upstream_host_info host;     /* of the last attempt */
-    struct addr upstream_local;
-    const struct endpoint *endpoint;    /* of the last attempt; may be NULL; pinned by it */
+    struct addr upstream_local;         /* of the last attempt */
     struct str upstream_failure;        /* transport failure text */
     uint32_t attempts;
     uint64_t flags;                     /* besides the outcome's */
     uint64_t upstream_started_us, upstream_first_byte_us;
+    struct upstream_host *last_host;    /* held until the owner drops it, after the log */
     void *owner;                        /* flow's */
 };
 
@@ -39,10 +41,12 @@ static inline struct request *request_of(struct exchange *x)
     return x->ctx;
 }
 
-/* The one array of HTTP filters: filters.c. Builds a chain from a listener's model; the last is
- * the router. -ERR_UNSUPPORTED with why. Memory in the arena; immutable. */
-int filters_build(const struct http_filter *models, size_t count, struct arena *a,
-                  struct str_buf *why, struct filter *ret_filters, uint32_t *ret_count);
+enum { FILTERS_MAX = 12 };
+
+/* Builds a chain from a listener's model (the one array of filters is in filters.c); the last is
+ * the router. ret_filters has room for FILTERS_MAX. -ERR_INVALID with why. */
+int filters_build(const struct http_filter *models, size_t count, struct str_buf *why,
+                  struct filter *ret_filters, uint32_t *ret_count);
 
 /* Judges an exchange that lives again, after the policy changed: false: must be reset. */
 bool filters_still_allowed(const struct filter *filters, uint32_t count, struct exchange *x);

@@ -1,0 +1,27 @@
+/* Inside proxy/filter/ only. */
+#pragma once
+
+#include "proxy/filter/request.h"
+
+/* rbac.c: whether the policy lets the exchange's request pass; origin: what decided (may be NULL). */
+bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *ret_origin);
+
+/* edit.c: header edits of one level of a route. */
+void edit_apply(const struct header_edits *edits, struct http_head *head);
+/* All levels of a request's route, the most specific first (Envoy's default order). */
+void edit_request(struct request *r, struct http_head *head);
+void edit_response(struct request *r, struct http_head *head);
+/* Rewrites of path and authority. */
+void edit_rewrite(struct request *r, struct http_head *head);
+
+/* retry.c */
+enum retry_verdict {
+    RETRY_NO,
+    RETRY_YES,
+    RETRY_REPLAY, /* the keep-alive race: at once, not counted */
+};
+const struct retry_policy *retry_policy_of(const struct request *r);
+enum retry_verdict retry_on_response(const struct retry_policy *p, const struct http_head *head);
+enum retry_verdict retry_on_failure(const struct retry_policy *p, const struct http_head *request,
+                                    const struct outcome *why);
+uint64_t retry_backoff_us(const struct retry_policy *p, uint32_t retry, struct random *random);

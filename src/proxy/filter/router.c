@@ -1,0 +1,375 @@
+/* The router: the last filter, which reaches out. Attempts, time-outs and retries live here alone.
+ *
+ *   IDLE --start--> CONNECTING --stream--> SENT --head taken--> PASSED
+ *                       |                   |
+ *                       +----fails----------+--> BACKOFF --timer--> CONNECTING
+ *                                           +--> IDLE (given up: the exchange failed)
+ *
+ * Envoy's router semantics: the route's time-out counts from the end of the request to the end of
+ * the response; the per-try time-out to the response's head. */
+#include "proxy/filter/filter_priv.h"
+
+enum { HOSTS_TRIED_MAX = 8, REPLAYS_MAX = 3 };
+
+enum router_phase { ROUTER_IDLE, ROUTER_CONNECTING, ROUTER_SENT, ROUTER_BACKOFF, ROUTER_PASSED };
+
+struct router {
+    struct exchange *x;
+    struct request *r;
+    enum router_phase phase;
+    struct upstream_attempt attempt;
+    bool is_attempt_live;   /* started and not finished */
+    struct upstream_host *tried[HOSTS_TRIED_MAX]; /* held */
+    uint32_t tried_count;
+    uint32_t retries, replays;
+    bool is_retry_counted;  /* upstream_retry_begin */
+    struct timer timeout, try_timeout, backoff;
+};
+
+static void start_attempt(struct router *s);
+
+/* --- answers without an upstream --- */
+
+static enum verdict reply_no_route(struct exchange *x)
+{
+    x->outcome.flags |= FLAG_BIT(NO_ROUTE);
+    exchange_reply(x, 404, STR("route_not_found"), STR_NULL);
+    return VERDICT_REPLY;
+}
+
+static enum verdict reply_no_cluster(struct exchange *x)
+{
+    x->outcome.flags |= FLAG_BIT(NO_CLUSTER);
+    exchange_reply(x, 503, STR("cluster_not_found"), STR_NULL);
+    return VERDICT_REPLY;
+}
+
+static enum verdict reply_direct(struct exchange *x, struct request *r)
+{
+    struct http_head *head =
+        exchange_reply(x, r->route->direct_status, STR("direct_response"), r->route->direct_body);
+    edit_response(r, head);
+    return VERDICT_REPLY;
+}
+
+static struct str redirect_location(const struct route *route, const struct http_head *head)
+{
+    struct str scheme = route->redirect_scheme.len > 0 ? route->redirect_scheme
+                        : head->scheme.len > 0         ? head->scheme
+                                                       : STR("http");
+    struct str host = route->redirect_host.len > 0 ? route->redirect_host : head->authority;
+    struct str path = head->path;
+    if (route->redirect_path.len > 0)
+        path = route->redirect_path;
+    else if (route->redirect_prefix.len > 0)
+        path = arena_printf(head->arena, "%.*s%.*s", STR_FMT(route->redirect_prefix),
+                            STR_FMT(str_skip(path, route->match.path.len)));
+    if (route->redirect_strips_query && str_find(path, '?') >= 0)
+        path = str_sub(path, 0, (size_t)str_find(path, '?'));
+    if (route->redirect_port != 0 && route->redirect_host.len > 0)
+        host = arena_printf(head->arena, "%.*s:%u", STR_FMT(host), route->redirect_port);
+    return arena_printf(head->arena, "%.*s://%.*s%.*s", STR_FMT(scheme), STR_FMT(host),
+                        STR_FMT(path));
+}
+
+static enum verdict reply_redirect(struct exchange *x, struct request *r)
+{
+    const struct http_head *request = x->flows[SIDE_REQUEST].head;
+    struct str location = redirect_location(r->route, request);
+    unsigned status = r->route->redirect_status != 0 ? r->route->redirect_status : 301;
+    struct http_head *head = exchange_reply(x, status, STR("direct_response"), STR_NULL);
+    http_head_set(head, HTTP_NAME_LOCATION, location);
+    edit_response(r, head);
+    return VERDICT_REPLY;
+}
+
+/* --- attempts --- */
+
+static void remember_host(struct router *s)
+{
+    struct upstream_host *h = s->attempt.host;
+    if (h == NULL)
+        return;
+    upstream_host_drop(s->r->last_host);
+    s->r->last_host = upstream_host_hold(h);
+    if (s->tried_count < HOSTS_TRIED_MAX)
+        s->tried[s->tried_count++] = upstream_host_hold(h);
+}
+
+static void finish_attempt(struct router *s, unsigned status, const struct outcome *why)
+{
+    timer_stop(&s->try_timeout);
+    if (!s->is_attempt_live)
+        return;
+    s->is_attempt_live = false;
+    remember_host(s);
+    upstream_attempt_finish(s->r->upstream, &s->attempt, status, why);
+    if (s->is_retry_counted) {
+        s->is_retry_counted = false;
+        upstream_retry_end(s->r->upstream, s->r->cluster);
+    }
+}
+
+/* Notes of ours to the peer's proxy: which version the caller spoke, so that it can be restored. */
+static void note_version(const struct router *s, struct http_head *head)
+{
+    const struct upstream_host_info *info = upstream_host_info(s->attempt.host);
+    bool is_told = info->endpoint != NULL && info->endpoint->is_tulle &&
+                   s->r->version != HTTP_2 && s->r->version != HTTP_UNKNOWN;
+    http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
+    if (is_told)
+        http_head_add(head, HTTP_NAME_X_TULLE_VERSION,
+                      s->r->version == HTTP_10 ? STR("1.0") : STR("1.1"));
+}
+
+static void on_ready(struct upstream_attempt *a)
+{
+    struct router *s = CONTAINER_OF(a, struct router, attempt);
+    struct http_head *head = s->x->flows[SIDE_REQUEST].head;
+    const struct retry_policy *p = retry_policy_of(s->r);
+    s->phase = ROUTER_SENT;
+    s->r->upstream_local = http_client_conn(a->client)->local;
+    note_version(s, head);
+    if (s->r->vhost != NULL && s->r->vhost->include_attempt_count)
+        http_head_set(head, HTTP_NAME_X_ENVOY_ATTEMPT_COUNT,
+                      arena_printf(head->arena, "%u", s->r->attempts));
+    if (p != NULL && p->per_try_timeout_us > 0)
+        timer_start(s->x->turn, &s->try_timeout, p->per_try_timeout_us);
+}
+
+static void arm_backoff(struct router *s, const struct retry_policy *p)
+{
+    s->phase = ROUTER_BACKOFF;
+    timer_start(s->x->turn, &s->backoff,
+                retry_backoff_us(p, s->retries, turn_random(s->x->turn)));
+}
+
+/* Another attempt is arranged, if the policy, the budgets and what was kept allow it. */
+static bool try_again(struct router *s, enum retry_verdict verdict)
+{
+    const struct retry_policy *p = retry_policy_of(s->r);
+    if (verdict == RETRY_NO || !exchange_can_rewind(s->x))
+        return false;
+    if (verdict == RETRY_REPLAY && s->replays < REPLAYS_MAX) {
+        s->replays++;
+        metrics_add(s->r->metrics, COUNTER_KEEPALIVE_REPLAYS, 1);
+        s->phase = ROUTER_BACKOFF;
+        timer_start(s->x->turn, &s->backoff, 0);
+        return true;
+    }
+    if (p == NULL || s->retries >= p->retries_max) {
+        s->x->outcome.flags |= p != NULL && p->retries_max > 0 ? FLAG_BIT(RETRY_LIMIT) : 0;
+        return false;
+    }
+    if (!upstream_retry_begin(s->r->upstream, s->r->cluster)) {
+        s->x->outcome.flags |= FLAG_BIT(UPSTREAM_OVERFLOW);
+        return false;
+    }
+    s->is_retry_counted = true;
+    s->retries++;
+    arm_backoff(s, p);
+    return true;
+}
+
+static void note_failure(struct router *s, const struct outcome *why)
+{
+    if (why->reason.len > 0)
+        s->r->upstream_failure = arena_str(&s->x->arena, why->reason);
+}
+
+/* No stream could be had. */
+static void on_fail(struct upstream_attempt *a, const struct outcome *given)
+{
+    struct router *s = CONTAINER_OF(a, struct router, attempt);
+    struct outcome why = *given;
+    enum retry_verdict verdict =
+        retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &why);
+    /* Nobody is left to be asked: another try would ask the same. */
+    if ((why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0)
+        verdict = RETRY_NO;
+    note_failure(s, &why);
+    finish_attempt(s, 0, &why);
+    if (try_again(s, verdict))
+        return;
+    s->phase = ROUTER_IDLE;
+    exchange_fail(s->x, &why);
+}
+
+static const struct upstream_attempt_ops attempt_ops = {
+    .on_ready = on_ready,
+    .on_fail = on_fail,
+};
+
+static void start_attempt(struct router *s)
+{
+    const struct retry_policy *p = retry_policy_of(s->r);
+    bool must_avoid = p == NULL || p->avoid_previous_hosts;
+    s->attempt = (struct upstream_attempt){
+        .ops = &attempt_ops,
+        .cluster = s->r->cluster,
+        .x = s->x,
+        .downstream_version = s->r->version,
+        .original_dst = &s->x->info->original_dst,
+        .identity = s->r->direct_identity,
+        .avoid = s->tried,
+        .avoid_count = must_avoid ? s->tried_count : 0,
+    };
+    s->phase = ROUTER_CONNECTING;
+    s->is_attempt_live = true;
+    s->r->attempts++;
+    if (s->r->upstream_started_us == 0)
+        s->r->upstream_started_us = turn_now_us(s->x->turn);
+    upstream_attempt_start(s->r->upstream, &s->attempt);
+}
+
+/* --- timers --- */
+
+static void on_backoff(struct timer *t)
+{
+    start_attempt(CONTAINER_OF(t, struct router, backoff));
+}
+
+static struct outcome timed_out(struct str details)
+{
+    return (struct outcome){
+        .err = -ERR_TIMEOUT,
+        .fault = FAULT_UPSTREAM,
+        .status = 504,
+        .flags = FLAG_BIT(UPSTREAM_TIMEOUT),
+        .details = details,
+    };
+}
+
+static void on_timeout(struct timer *t)
+{
+    struct router *s = CONTAINER_OF(t, struct router, timeout);
+    uint64_t now = turn_now_us(s->x->turn);
+    uint64_t from = s->x->request_end_us;
+    uint64_t timeout = s->r->route->timeout_us;
+    /* The time counts from the end of the request. */
+    if (from == 0 || now < from + timeout) {
+        timer_start(s->x->turn, t, from == 0 ? timeout : from + timeout - now);
+        return;
+    }
+    struct outcome why = timed_out(STR("response_timeout"));
+    timer_stop(&s->backoff);
+    finish_attempt(s, 0, &why);
+    exchange_fail(s->x, &why);
+}
+
+static void on_try_timeout(struct timer *t)
+{
+    struct router *s = CONTAINER_OF(t, struct router, try_timeout);
+    struct outcome why = timed_out(STR("upstream_per_try_timeout"));
+    enum retry_verdict verdict =
+        retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &why);
+    finish_attempt(s, 0, &why);
+    if (exchange_can_rewind(s->x) && try_again(s, verdict)) {
+        exchange_rewind(s->x, &why);
+        return;
+    }
+    exchange_fail(s->x, &why);
+}
+
+/* --- the filter --- */
+
+static void init(struct router *s, struct exchange *x)
+{
+    s->x = x;
+    s->r = request_of(x);
+    timer_init(&s->timeout, on_timeout);
+    timer_init(&s->try_timeout, on_try_timeout);
+    timer_init(&s->backoff, on_backoff);
+}
+
+static enum verdict on_request(struct router *s)
+{
+    struct request *r = s->r;
+    struct http_head *head = s->x->flows[SIDE_REQUEST].head;
+    if (r->route == NULL && r->cluster_name.len == 0)
+        return reply_no_route(s->x);
+    if (r->route != NULL && r->route->kind == ROUTE_DIRECT_RESPONSE)
+        return reply_direct(s->x, r);
+    if (r->route != NULL && r->route->kind == ROUTE_REDIRECT)
+        return reply_redirect(s->x, r);
+    r->cluster = upstream_find(r->upstream, r->cluster_name);
+    if (r->cluster == NULL)
+        return reply_no_cluster(s->x);
+    edit_rewrite(r, head);
+    edit_request(r, head);
+    if (r->route != NULL && r->route->timeout_us > 0)
+        timer_start(s->x->turn, &s->timeout, r->route->timeout_us);
+    start_attempt(s);
+    return VERDICT_NEXT;
+}
+
+static void decorate(struct router *s, struct http_head *head)
+{
+    uint64_t now = turn_now_us(s->x->turn);
+    if (s->r->upstream_first_byte_us == 0)
+        s->r->upstream_first_byte_us = now;
+    http_head_set(head, HTTP_NAME_X_ENVOY_UPSTREAM_SERVICE_TIME,
+                  arena_printf(head->arena, "%llu",
+                               (unsigned long long)(now - s->r->upstream_started_us) / 1000));
+    edit_response(s->r, head);
+}
+
+static enum verdict on_response(struct router *s)
+{
+    struct http_head *head = s->x->flows[SIDE_RESPONSE].head;
+    timer_stop(&s->try_timeout);
+    if (s->phase == ROUTER_SENT && s->is_attempt_live) {
+        enum retry_verdict verdict = retry_on_response(retry_policy_of(s->r), head);
+        if (verdict != RETRY_NO && exchange_can_rewind(s->x)) {
+            struct outcome why = {.err = -ERR_UNAVAILABLE, .fault = FAULT_UPSTREAM};
+            finish_attempt(s, head->status, NULL);
+            if (try_again(s, verdict)) {
+                exchange_rewind(s->x, &why);
+                return VERDICT_WAIT;
+            }
+        }
+    }
+    s->phase = ROUTER_PASSED;
+    decorate(s, head);
+    return VERDICT_NEXT;
+}
+
+static enum verdict on_head(struct exchange *x, void *state, enum side side)
+{
+    struct router *s = state;
+    if (side == SIDE_RESPONSE)
+        return on_response(s);
+    init(s, x);
+    return on_request(s);
+}
+
+static enum verdict on_upstream_fail(struct exchange *x, void *state, const struct outcome *why)
+{
+    struct router *s = state;
+    enum retry_verdict verdict =
+        retry_on_failure(retry_policy_of(s->r), x->flows[SIDE_REQUEST].head, why);
+    note_failure(s, why);
+    finish_attempt(s, 0, why);
+    return try_again(s, verdict) ? VERDICT_WAIT : VERDICT_FAIL;
+}
+
+static void on_end(struct exchange *x, void *state)
+{
+    struct router *s = state;
+    const struct http_head *head = x->flows[SIDE_RESPONSE].head;
+    bool is_answered = s->phase == ROUTER_PASSED && !x->is_response_local && head != NULL;
+    timer_stop(&s->timeout);
+    timer_stop(&s->backoff);
+    finish_attempt(s, is_answered && x->outcome.err == 0 ? head->status : 0, &x->outcome);
+    for (uint32_t i = 0; i < s->tried_count; i++)
+        upstream_host_drop(s->tried[i]);
+    s->tried_count = 0;
+}
+
+const struct filter_ops router_filter_ops = {
+    .name = "router",
+    .state_bytes = sizeof(struct router),
+    .on_head = on_head,
+    .on_upstream_fail = on_upstream_fail,
+    .on_end = on_end,
+};
