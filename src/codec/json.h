@@ -1,7 +1,8 @@
 /* JSON (RFC 8259): a writer that streams into a buffer, and a small immutable tree for reading.
  *
  * The tree lives in the caller's arena and borrows nothing from the text. Reading is strict: UTF-8
- * only, duplicate keys, trailing text, too deep and too large documents are refused.
+ * only, duplicate keys, trailing text, integers beyond int64_t, too deep and too large documents
+ * are refused.
  * Owner: the arena's. Thread: a finished tree may be read by all. */
 #pragma once
 
@@ -18,6 +19,10 @@ enum json_type {
     JSON_OBJECT,
 };
 
+struct json_place {
+    uint32_t line, column; /* 1-based, in bytes; 0: the node was built, not read */
+};
+
 struct json {
     enum json_type type;
     uint32_t count; /* of children: items or members, in the order of the text */
@@ -29,6 +34,8 @@ struct json {
         const struct json **items; /* arrays and objects */
     };
     const struct str *keys; /* objects: keys[i] belongs to items[i] */
+    const struct json_place *key_places; /* NULL when the node was built */
+    struct json_place place;
 };
 
 enum { JSON_DEPTH_MAX = 64 };

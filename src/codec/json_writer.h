@@ -24,6 +24,7 @@ struct json_writer {
     struct str_buf *out;
     uint32_t indent; /* spaces a level; 0: all on one line */
     uint32_t depth;
+    bool has_key; /* json_writer_key was called, its value is due */
     struct json_writer_level {
         bool is_object, has_items;
     } levels[JSON_WRITER_DEPTH_MAX];
