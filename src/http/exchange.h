@@ -74,8 +74,8 @@ struct flow {
     uint32_t replay_bytes;      /* of body: given back by a rewind, credited before */
     uint32_t at;                /* filters that the head has passed */
     uint32_t body_at;           /* filters that the present growth of the body has passed */
-    size_t seen_bytes;          /* of body: passed all filters */
-    bool is_end_seen;           /* the end passed all filters */
+    size_t seen_bytes, pass_bytes;   /* of body: passed all filters / when the pass began */
+    bool is_end_seen, is_pass_ended; /* likewise of the end */
 };
 
 /* One side of an exchange towards the world. Embedded in the stream of a codec. */
@@ -156,7 +156,7 @@ struct exchange {
     void *ctx;            /* of whoever installed the filters */
     uint64_t started_us, request_end_us, response_head_us, ended_us;
     uint64_t ordinal;     /* unique among the loops of this process */
-    uint64_t idle_timeout_us; /* nothing moves for so long: 408 or reset, flag SI; 0: none */
+    uint64_t idle_timeout_us; /* see exchange_set_idle_timeout */
     bool is_response_local; /* made by exchange_reply */
     /* Called once, after every on_end, before the memory goes: unpins configuration. */
     void (*release)(struct exchange *x);
@@ -224,7 +224,9 @@ struct http_head *exchange_reply(struct exchange *x, unsigned status, struct str
  * failed. Before the response head was sent the downstream gets outcome.status, else a reset.
  * Only stores and wakes; the first failure counts. */
 void exchange_fail(struct exchange *x, const struct outcome *why);
-/* State of filter i in the chain (for its own timers). */
+/* When nothing moves for so long: 408 or, behind the response head, a reset; flag SI. 0: never. */
+void exchange_set_idle_timeout(struct exchange *x, uint64_t timeout_us);
+/* State of filter i in the chain (for its own timers); NULL when it is not in the chain. */
 void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops);
 
 /* Fills in what is missing for the one who is told: table of err -> status, flag, details. */

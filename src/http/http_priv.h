@@ -54,7 +54,8 @@ struct http_server_codec {
     void (*drain)(struct http_server *s);
     /* The headers timer fired: answers (h1: 408) and closes. */
     void (*on_headers_timeout)(struct http_server *s);
-    /* Draining or idle, and no exchange is active: produces its last bytes and calls conn_close. */
+    /* Draining and no exchange is active: produces its last bytes and calls http_server_close (h2:
+     * when its second GOAWAY is out). Called again when exchanges came and went meanwhile. */
     void (*close)(struct http_server *s);
     /* The connection is gone: exchange_recv_fail for every exchange (no *_done calls needed), frees
      * codec_state. Also called when open was not (then codec_state is NULL). */
@@ -78,11 +79,11 @@ struct http_server {
     uint32_t active;              /* exchanges attached to an end of ours */
     uint64_t requests;            /* begun so far */
     bool is_draining;             /* no new requests */
-    bool is_closing;              /* codec->close was called, or the conn was closed/aborted */
+    bool is_closing;              /* http_server_close or _abort was called */
     bool is_closed;               /* on_close has been: conn is NULL */
     struct timer idle_timer;      /* no exchange */
     struct timer headers_timer;
-    struct turn_task close_task;
+    struct turn_task task;        /* draining, closing */
     struct grave grave;
 };
 
@@ -97,7 +98,7 @@ void http_server_exchange_done(struct http_server *s);
 /* First byte of a head / head complete or given up: the headers timer. */
 void http_server_headers_begin(struct http_server *s);
 void http_server_headers_end(struct http_server *s);
-/* Adds what a response of this server carries before it is rendered (`server`, `date` of local ones). */
+/* Adds what a response of this server carries, before it is rendered: `server`, `date`. */
 void http_server_decorate(struct http_server *s, struct exchange *x, struct http_head *response);
 /* For counters (ops->on_bad_request). The codec answers and closes itself. */
 void http_server_bad_request(struct http_server *s, const struct outcome *why);
@@ -138,6 +139,7 @@ struct http_client {
     void *codec_state;
     uint32_t active;
     uint64_t requests;      /* started so far; > 1 at a start: "reused" for the keep-alive race */
+    bool is_open;           /* codec->on_open was called */
     bool is_draining, is_draining_told;
     bool is_closing, is_closed;
     bool is_room_due;       /* on_room is owed */
@@ -155,6 +157,10 @@ void http_client_room_grew(struct http_client *c);
 /* Sends what is in out, then closes. */
 void http_client_close(struct http_client *c);
 
+/* http_outcome_upstream for a stream of c, with the reason that the layer (TLS) gives. The reason is
+ * borrowed from the conn; exchange_recv_fail copies it. */
+struct outcome http_client_lost(const struct http_client *c, int err, bool was_reused,
+                                bool is_unanswered);
 /* The outcome of a lost or broken connection for the stream of one of its exchanges:
  * err -> fault, flags (UF, UC, UR, DC, UPE, DPE), retryability, details. was_reused: a client's
  * stream that is not the connection's first; is_unanswered: no byte of the response was seen. */

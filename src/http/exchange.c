@@ -1,0 +1,411 @@
+/* Phases of an exchange:
+ *
+ *   NEW --request head--> OPEN --exchange_reply--> REPLYING
+ *    |                     |                          |
+ *    +--downstream gone----+--response sent, failed---+--> ENDED --end of the turn--> recycled
+ *
+ * OPEN: both flows move between the ends, through the filters; upstream ends come and go (retries).
+ * REPLYING: the response is ours, the upstream is let go, what comes of the request is dropped.
+ * Within OPEN and REPLYING the flags of the two flows say how far it is; exchange_pump.c reads them. */
+#include "http/exchange.h"
+
+#include <stdlib.h>
+
+#include "http/exchange_priv.h"
+
+enum {
+    ARENA_BLOCK_BYTES = 4096,
+    ARENA_KEEP_BYTES_MAX = 16 * 1024, /* a recycled exchange holds no more */
+    FREE_COUNT_MAX = 32,
+};
+
+/* The exchanges of one loop that wait for their next use. */
+struct exchange_pool {
+    struct turn_extra extra;
+    struct list free; /* exchange.link */
+    unsigned free_count;
+    uint64_t ordinal;
+};
+
+static void exchange_free(struct exchange *x)
+{
+    arena_deinit(&x->arena);
+    free(x);
+}
+
+static void pool_free(struct turn_extra *extra)
+{
+    struct exchange_pool *pool = CONTAINER_OF(extra, struct exchange_pool, extra);
+
+    LIST_FOREACH(&pool->free, x, struct exchange, link)
+        exchange_free(x);
+    free(pool);
+}
+
+static struct exchange_pool *pool_of(struct turn *t)
+{
+    struct turn_extra **slot = turn_extra(t);
+
+    if (*slot == NULL) {
+        struct exchange_pool *pool = NEW(struct exchange_pool);
+        pool->extra.free = pool_free;
+        list_init(&pool->free);
+        pool->ordinal = random_u64(turn_random(t));
+        *slot = &pool->extra;
+    }
+    return CONTAINER_OF(*slot, struct exchange_pool, extra);
+}
+
+/* Zeroed but for its arena, which is empty. */
+static struct exchange *acquire(struct exchange_pool *pool)
+{
+    struct exchange *x = LIST_FIRST(&pool->free, struct exchange, link);
+
+    if (x == NULL) {
+        x = NEW(struct exchange);
+        arena_init(&x->arena, ARENA_BLOCK_BYTES);
+        return x;
+    }
+    list_remove(&x->link);
+    pool->free_count--;
+    struct arena arena = x->arena;
+    *x = (struct exchange){.arena = arena};
+    return x;
+}
+
+static void release(struct exchange *x)
+{
+    struct exchange_pool *pool = x->pool;
+
+    if (pool->free_count >= FREE_COUNT_MAX || arena_size(&x->arena) > ARENA_KEEP_BYTES_MAX) {
+        exchange_free(x);
+        return;
+    }
+    arena_reset(&x->arena);
+    x->arena.block_len = ARENA_BLOCK_BYTES;
+    list_push_front(&pool->free, &x->link);
+    pool->free_count++;
+}
+
+static void dig(struct grave *g)
+{
+    struct exchange *x = CONTAINER_OF(g, struct exchange, grave);
+
+    for (int side = SIDE_REQUEST; side <= SIDE_RESPONSE; side++) {
+        chain_deinit(&x->flows[side].body);
+        chain_deinit(&x->flows[side].kept);
+    }
+    if (x->unpin != NULL)
+        x->unpin(x);
+    release(x);
+}
+
+void exchange_set_phase(struct exchange *x, enum exchange_phase to)
+{
+    static const uint8_t legal[] = {
+        [EXCHANGE_NEW] = 1 << EXCHANGE_OPEN | 1 << EXCHANGE_ENDED,
+        [EXCHANGE_OPEN] = 1 << EXCHANGE_REPLYING | 1 << EXCHANGE_ENDED,
+        [EXCHANGE_REPLYING] = 1 << EXCHANGE_REPLYING | 1 << EXCHANGE_ENDED,
+        [EXCHANGE_ENDED] = 0,
+    };
+
+    ASSERT(legal[x->phase] & 1 << to);
+    x->phase = to;
+}
+
+static void run_task(struct turn_task *task)
+{
+    exchange_run(CONTAINER_OF(task, struct exchange, task));
+}
+
+static void on_idle(struct timer *timer)
+{
+    struct exchange *x = CONTAINER_OF(timer, struct exchange, idle_timer);
+    uint64_t idle_us = turn_now_us(x->turn) - x->moved_us;
+
+    /* Restarted here rather than at every move, which is the common event. */
+    if (idle_us < x->idle_timeout_us) {
+        timer_start(x->turn, timer, x->idle_timeout_us - idle_us);
+        return;
+    }
+    exchange_fail(x, &(struct outcome){.err = -ERR_TIMEOUT,
+                                       .fault = FAULT_DOWNSTREAM,
+                                       .status = 408,
+                                       .flags = FLAG_BIT(STREAM_IDLE),
+                                       .details = STR("stream_idle_timeout")});
+}
+
+static void flow_init(struct exchange *x, struct flow *f)
+{
+    chain_init(&f->body, turn_chunks(x->turn), &x->account);
+    chain_init(&f->kept, turn_chunks(x->turn), &x->account);
+    f->credit_bytes = x->window_bytes;
+}
+
+struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
+                              const struct downstream_info *info, struct chain_account *account,
+                              const struct limits *limits)
+{
+    struct exchange_pool *pool = pool_of(t);
+    struct exchange *x = acquire(pool);
+
+    x->pool = pool;
+    x->turn = t;
+    x->info = info;
+    x->account.parent = account;
+    x->ordinal = pool->ordinal++;
+    x->window_bytes = (uint32_t)limits->flow_window_bytes;
+    x->kept_bytes_max = (uint32_t)limits->kept_body_bytes_max;
+    x->started_us = x->moved_us = turn_now_us(t);
+    x->downstream = downstream;
+    downstream->x = x;
+    list_init(&x->link);
+    list_init(&x->grave.link);
+    turn_task_init(&x->task, run_task);
+    timer_init(&x->idle_timer, on_idle);
+    flow_init(x, &x->flows[SIDE_REQUEST]);
+    flow_init(x, &x->flows[SIDE_RESPONSE]);
+    return x;
+}
+
+void exchange_prepare(struct exchange *x)
+{
+    ASSERT(x->filter_count <= EXCHANGE_FILTERS_MAX);
+    x->states = ARENA_ARRAY(&x->arena, void *, x->filter_count + 1);
+    for (uint32_t i = 0; i < x->filter_count; i++) {
+        const struct filter_ops *ops = x->filters[i].ops;
+
+        x->states[i] = arena_zalloc(&x->arena, ops->state_bytes);
+        x->has_body_filter |= ops->on_body != NULL;
+    }
+    if (x->idle_timeout_us > 0)
+        timer_start(x->turn, &x->idle_timer, x->idle_timeout_us);
+}
+
+void exchange_end(struct exchange *x)
+{
+    exchange_set_phase(x, EXCHANGE_ENDED);
+    ASSERT(x->downstream == NULL && x->upstream == NULL);
+    x->ended_us = turn_now_us(x->turn);
+    timer_stop(&x->idle_timer);
+    turn_cancel(&x->task);
+    for (uint32_t i = 0; i < x->called_count; i++) {
+        if (x->filters[i].ops->on_end != NULL)
+            x->filters[i].ops->on_end(x, x->states[i]);
+    }
+    if (x->release != NULL)
+        x->release(x);
+    list_remove(&x->link);
+    turn_bury(x->turn, &x->grave, dig);
+}
+
+/* --- what ends tell ------------------------------------------------------------------------- */
+
+static void moved(struct exchange *x)
+{
+    x->moved_us = turn_now_us(x->turn);
+    exchange_wake(x);
+}
+
+static void mark_ended(struct exchange *x, enum side side)
+{
+    x->flows[side].is_ended = true;
+    if (side == SIDE_REQUEST && x->request_end_us == 0)
+        x->request_end_us = turn_now_us(x->turn);
+}
+
+void exchange_recv_head(struct exchange *x, enum side side, struct http_head *head)
+{
+    struct flow *f = &x->flows[side];
+
+    ASSERT(f->head == NULL && head->is_request == (side == SIDE_REQUEST));
+    f->head = head;
+    if (side == SIDE_REQUEST)
+        exchange_set_phase(x, EXCHANGE_OPEN);
+    else
+        x->response_head_us = turn_now_us(x->turn);
+    if (!head->has_body)
+        mark_ended(x, side);
+    moved(x);
+}
+
+void exchange_recv_body(struct exchange *x, enum side side, struct chain *from, size_t len)
+{
+    struct flow *f = &x->flows[side];
+
+    ASSERT(f->head != NULL && !f->is_ended && len <= f->credit_bytes);
+    f->credit_bytes -= (uint32_t)len;
+    chain_move(&f->body, from, len);
+    moved(x);
+}
+
+void exchange_recv_trailers(struct exchange *x, enum side side, struct http_head *trailers)
+{
+    x->flows[side].trailers = trailers;
+}
+
+void exchange_recv_end(struct exchange *x, enum side side)
+{
+    ASSERT(x->flows[side].head != NULL);
+    mark_ended(x, side);
+    moved(x);
+}
+
+/* A reason is often a text of a connection that goes away. */
+static void keep_failure(struct exchange *x, const struct outcome *why)
+{
+    x->failure = *why;
+    if (!str_is_empty(why->reason))
+        x->failure.reason = arena_str(&x->arena, why->reason);
+}
+
+static void fail_downstream(struct exchange *x, const struct outcome *why)
+{
+    keep_failure(x, why);
+    x->is_downstream_failed = true;
+    exchange_wake(x);
+}
+
+/* Behind a complete response a failure tells only that the rest of the request is not wanted. */
+static void fail_upstream(struct exchange *x, const struct outcome *why)
+{
+    if (!x->flows[SIDE_RESPONSE].is_ended && !x->is_downstream_failed && !x->is_fail_due) {
+        keep_failure(x, why);
+        x->is_upstream_failed = true;
+    }
+    exchange_wake(x);
+}
+
+void exchange_recv_fail(struct exchange *x, enum side side, const struct outcome *why)
+{
+    struct http_end **slot = side == SIDE_REQUEST ? &x->downstream : &x->upstream;
+
+    ASSERT(*slot != NULL && x->phase != EXCHANGE_ENDED);
+    (*slot)->x = NULL;
+    *slot = NULL;
+    if (side == SIDE_REQUEST)
+        fail_downstream(x, why);
+    else
+        fail_upstream(x, why);
+}
+
+void exchange_wake(struct exchange *x)
+{
+    if (x->phase != EXCHANGE_ENDED)
+        turn_soon(x->turn, &x->task);
+}
+
+/* --- what filters and timers ask ------------------------------------------------------------ */
+
+void exchange_fail(struct exchange *x, const struct outcome *why)
+{
+    if (x->phase == EXCHANGE_ENDED || x->is_downstream_failed || x->is_fail_due)
+        return;
+    keep_failure(x, why);
+    x->is_fail_due = true;
+    x->is_upstream_failed = false;
+    exchange_wake(x);
+}
+
+void exchange_set_idle_timeout(struct exchange *x, uint64_t timeout_us)
+{
+    x->idle_timeout_us = timeout_us;
+    timer_stop(&x->idle_timer);
+    if (timeout_us > 0 && x->phase != EXCHANGE_ENDED)
+        timer_start(x->turn, &x->idle_timer, timeout_us);
+}
+
+void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops)
+{
+    for (uint32_t i = 0; x->states != NULL && i < x->filter_count; i++) {
+        if (x->filters[i].ops == ops)
+            return x->states[i];
+    }
+    return NULL;
+}
+
+void exchange_let_go(struct exchange *x, struct http_end **slot, const struct outcome *why)
+{
+    struct http_end *end = *slot;
+
+    if (end == NULL)
+        return;
+    if (why != NULL)
+        end->ops->reset(end, why);
+    /* A reset may have found the end failed. */
+    if (*slot == NULL)
+        return;
+    *slot = NULL;
+    end->x = NULL;
+    end->ops->detach(end);
+}
+
+void exchange_restart_response(struct exchange *x)
+{
+    struct flow *f = &x->flows[SIDE_RESPONSE];
+
+    chain_clear(&f->body);
+    f->head = f->trailers = NULL;
+    f->is_ended = f->is_end_seen = f->is_pass_ended = false;
+    f->at = f->body_at = 0;
+    f->seen_bytes = f->pass_bytes = 0;
+    f->credit_bytes = x->window_bytes;
+    x->response_head_us = 0;
+    x->is_upstream_failed = false;
+}
+
+bool exchange_can_rewind(const struct exchange *x)
+{
+    const struct flow *request = &x->flows[SIDE_REQUEST];
+
+    return x->phase == EXCHANGE_OPEN && !x->flows[SIDE_RESPONSE].is_head_sent &&
+           (!request->is_committed || request->bytes == 0);
+}
+
+/* What was taken comes back from kept, before what was not. It was credited to the producer when it
+ * was taken and is not credited again. */
+static void unread_body(struct exchange *x, struct flow *f)
+{
+    struct chain rest;
+
+    chain_init(&rest, turn_chunks(x->turn), &x->account);
+    chain_move(&rest, &f->body, f->body.len);
+    chain_share(&f->body, &f->kept, 0, (size_t)f->bytes);
+    chain_move(&f->body, &rest, rest.len);
+    chain_deinit(&rest);
+    f->replay_bytes += (uint32_t)f->bytes;
+    f->seen_bytes += (size_t)f->bytes;
+    f->pass_bytes += (size_t)f->bytes;
+    f->bytes = 0;
+}
+
+static void rewind_request(struct exchange *x)
+{
+    struct flow *f = &x->flows[SIDE_REQUEST];
+
+    if (f->bytes > 0)
+        unread_body(x, f);
+    f->is_head_sent = f->is_end_sent = false;
+}
+
+int exchange_rewind(struct exchange *x, const struct outcome *why)
+{
+    if (!exchange_can_rewind(x))
+        return -ERR_INVALID;
+    exchange_let_go(x, &x->upstream, why);
+    exchange_restart_response(x);
+    rewind_request(x);
+    return 0;
+}
+
+void exchange_set_upstream(struct exchange *x, struct http_end *upstream)
+{
+    ASSERT(x->upstream == NULL && x->phase == EXCHANGE_OPEN);
+    if (x->flows[SIDE_REQUEST].is_head_sent) {
+        ASSERT(exchange_can_rewind(x));
+        rewind_request(x);
+    }
+    x->upstream = upstream;
+    upstream->x = x;
+    exchange_wake(x);
+}

@@ -1,0 +1,159 @@
+#include "http/grpc.h"
+
+#include "base/err.h"
+
+enum { PREFIX_LEN = 5 };
+
+/* As gRPC's own mapping for a reply that says nothing of gRPC (doc/http-grpc-status-mapping.md). */
+enum grpc_status grpc_status_from_http(unsigned http_status)
+{
+    switch (http_status) {
+    case 200:
+        return GRPC_OK;
+    case 400:
+        return GRPC_INTERNAL;
+    case 401:
+        return GRPC_UNAUTHENTICATED;
+    case 403:
+        return GRPC_PERMISSION_DENIED;
+    case 404:
+        return GRPC_UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return GRPC_UNAVAILABLE;
+    default:
+        return GRPC_UNKNOWN;
+    }
+}
+
+int grpc_status_of(const struct http_head *head, const struct http_head *trailers)
+{
+    struct str text = STR_NULL;
+    uint64_t status;
+
+    if (trailers != NULL)
+        text = http_head_get(trailers, HTTP_NAME_GRPC_STATUS);
+    if (str_is_empty(text) && head != NULL)
+        text = http_head_get(head, HTTP_NAME_GRPC_STATUS);
+    if (str_is_empty(text))
+        return -1;
+    /* A status that nobody knows is UNKNOWN. */
+    return str_to_u64(text, GRPC_UNAUTHENTICATED, &status) ? (int)status : GRPC_UNKNOWN;
+}
+
+void grpc_frame(struct chain *out, struct str message)
+{
+    uint32_t len = (uint32_t)message.len;
+    char prefix[PREFIX_LEN] = {0, (char)(len >> 24), (char)(len >> 16), (char)(len >> 8),
+                               (char)len};
+
+    ASSERT(message.len <= UINT32_MAX);
+    chain_add(out, str_from(prefix, sizeof(prefix)));
+    chain_add(out, message);
+}
+
+int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf)
+{
+    uint8_t prefix[PREFIX_LEN];
+
+    if (chain_peek(in, 0, prefix, sizeof(prefix)) < sizeof(prefix))
+        return 0;
+    if (prefix[0] == 1)
+        return -ERR_UNSUPPORTED;
+    if (prefix[0] != 0)
+        return -ERR_PROTOCOL;
+    size_t len = (size_t)prefix[1] << 24 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 8 |
+                 prefix[4];
+    if (len > message_bytes_max)
+        return -ERR_TOO_LARGE;
+    if (in->len < PREFIX_LEN + len)
+        return 0;
+    str_buf_reset(buf);
+    char *to = str_buf_reserve(buf, len);
+    if (to == NULL)
+        return -ERR_TOO_LARGE;
+    chain_skip(in, PREFIX_LEN);
+    chain_peek(in, 0, to, len);
+    chain_skip(in, len);
+    str_buf_grow(buf, len);
+    return 1;
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c <= 0x7e && c != '%';
+}
+
+struct str grpc_message_encode(struct str text, struct arena *a)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = arena_bytes(a, text.len * 3 + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+
+        if (is_plain(c)) {
+            out[n++] = (char)c;
+        } else {
+            out[n++] = '%';
+            out[n++] = hex[c >> 4];
+            out[n++] = hex[c & 15];
+        }
+    }
+    return str_from(out, n);
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Lenient, as the specification asks: what is no escape stays as it is. */
+struct str grpc_message_decode(struct str text, struct arena *a)
+{
+    char *out = arena_bytes(a, text.len + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        int high = -1, low = -1;
+
+        if (text.ptr[i] == '%' && text.len - i > 2) {
+            high = hex_value(text.ptr[i + 1]);
+            low = hex_value(text.ptr[i + 2]);
+        }
+        if (high >= 0 && low >= 0) {
+            out[n++] = (char)(high << 4 | low);
+            i += 2;
+        } else {
+            out[n++] = text.ptr[i];
+        }
+    }
+    return str_from(out, n);
+}
+
+bool grpc_timeout_parse(struct str s, uint64_t *ret_us)
+{
+    static const struct {
+        char unit;
+        uint64_t numerator, denominator; /* microseconds each */
+    } units[] = {{'H', 3600000000, 1}, {'M', 60000000, 1}, {'S', 1000000, 1},
+                 {'m', 1000, 1},       {'u', 1, 1},        {'n', 1, 1000}};
+    uint64_t value;
+
+    if (s.len < 2 || s.len > 9 || !str_to_u64(str_sub(s, 0, s.len - 1), 99999999, &value))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if (units[i].unit != s.ptr[s.len - 1])
+            continue;
+        *ret_us = (value * units[i].numerator + units[i].denominator - 1) / units[i].denominator;
+        return true;
+    }
+    return false;
+}
