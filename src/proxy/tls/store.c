@@ -1,5 +1,8 @@
 #include "proxy/tls/store.h"
 
+#include <stdlib.h>
+
+#include "base/err.h"
 #include "base/map.h"
 #include "crypto/digest.h"
 
@@ -166,12 +169,26 @@ static int find_source(struct tls_store *s, const struct tls_secret_source *sour
     return 0;
 }
 
+/* By content, for an address may be used again by the next configuration. */
+static void add_digest(struct str_buf *key, struct str text)
+{
+    uint8_t digest[32];
+    sha256(text, digest);
+    str_buf_add_c(key, "|#");
+    for (size_t i = 0; i < sizeof digest; i++)
+        str_buf_printf(key, "%02x", digest[i]);
+}
+
 static void add_source_key(struct str_buf *key, const struct tls_secret_source *source)
 {
-    if (source->sds_name.len > 0)
+    const struct secret *secret = source->inline_secret;
+    if (source->sds_name.len > 0) {
         str_buf_printf(key, "|%.*s", STR_FMT(source->sds_name));
-    else
-        str_buf_printf(key, "|@%p", (const void *)source->inline_secret);
+    } else if (secret != NULL) {
+        add_digest(key, secret->chain_pem);
+        add_digest(key, secret->key_pem);
+        add_digest(key, secret->roots_pem);
+    }
 }
 
 /* Everything that makes a context up, and nothing else: equal text, same context. */
