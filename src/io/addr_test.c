@@ -1,0 +1,90 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <sys/socket.h>
+
+#include "io/addr.h"
+
+static void test_parse(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *again; /* NULL: invalid; "": the same */
+    } rows[] = {
+        {"1.2.3.4:80", ""},
+        {"[::1]:80", ""},
+        {"[2001:db8::1]:65535", ""},
+        {"[::ffff:10.0.0.1]:8080", "10.0.0.1:8080"},
+        {"unix:/run/x", "/run/x"},
+        {"/run/x", ""},
+        {"@name", ""},
+        {"0.0.0.0:0", ""},
+        {"1.2.3.4", NULL},
+        {"1.2.3.4:", NULL},
+        {"1.2.3.4:65536", NULL},
+        {"1.2.3.4:-1", NULL},
+        {"1.2.3:80", NULL},
+        {"1.2.3.4.5:80", NULL},
+        {"[1.2.3.4]:80", NULL},
+        {"::1:80", NULL},
+        {"[::1]80", NULL},
+        {"[::1%lo]:80", NULL},
+        {"[::g]:80", NULL},
+        {"localhost:80", NULL},
+        {":80", NULL},
+        {"", NULL},
+        {"unix:", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct addr a, b;
+        char buf[ADDR_TEXT_LEN];
+        bool is_ok = addr_parse(str_from_c(rows[i].text), &a);
+        assert_int_equal(is_ok, rows[i].again != NULL);
+        if (!is_ok)
+            continue;
+        addr_format(&a, buf);
+        assert_string_equal(buf, rows[i].again[0] != '\0' ? rows[i].again : rows[i].text);
+        struct sockaddr_storage sa;
+        unsigned len = addr_to_sockaddr(&a, &sa);
+        assert_true(addr_from_sockaddr(&sa, len, &b));
+        assert_true(addr_eq(&a, &b));
+        assert_int_equal(addr_hash(&a, 1), addr_hash(&b, 1));
+    }
+}
+
+static void test_facts(void **state)
+{
+    (void)state;
+    struct addr a, b;
+    assert_true(addr_parse_ip(STR("127.1.2.3"), 5, &a));
+    assert_true(addr_is_loopback(&a));
+    assert_false(addr_is_any(&a));
+    assert_true(addr_parse_ip(STR("127.1.2.3"), 6, &b));
+    assert_true(addr_eq_ip(&a, &b));
+    assert_false(addr_eq(&a, &b));
+    assert_true(addr_parse_ip(STR("::1"), 0, &a));
+    assert_true(addr_is_loopback(&a));
+    assert_true(addr_parse_ip(STR("::"), 0, &a));
+    assert_true(addr_is_any(&a));
+    assert_true(addr_parse_ip(STR("::ffff:127.0.0.1"), 0, &a));
+    assert_true(addr_is_loopback(&a) && a.family == ADDR_IP4);
+    assert_false(addr_parse_ip(STR("1.2.3.4\0"), 0, &a));
+    assert_false(addr_parse_ip(STR("01.2.3.4"), 0, &a));
+    assert_false(addr_parse(STR("/a\0b"), &a));
+    struct addr none = {0};
+    struct sockaddr_storage sa;
+    assert_int_equal(addr_to_sockaddr(&none, &sa), 0);
+    assert_false(addr_from_sockaddr(&sa, 1, &a));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_facts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
