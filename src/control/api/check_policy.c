@@ -1,0 +1,134 @@
+/* AuthorizationPolicies and PeerAuthentications: whom they mean and where they apply. */
+#include "control/api/authorization_policy.h"
+#include "control/api/check_priv.h"
+#include "control/api/mesh.h"
+#include "control/api/workload.h"
+
+static void check_selector(struct check *c, const struct api_document *d,
+                           const struct api_selector *selector)
+{
+    if (selector->labels.len == 0 || !check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace))
+        return;
+    CHECK_EACH(c, API_KIND_WORKLOAD, w)
+        if (str_eq(w->namespace, d->namespace) && api_labels_match(&selector->labels, &w->labels))
+            return;
+    check_report(c, API_WARNING, d, selector->place, NULL,
+                 "the selector matches no workload of namespace %.*s", STR_FMT(d->namespace));
+}
+
+/* --- Principals ----------------------------------------------------------------------------- */
+
+static bool is_account_used(struct check *c, struct str namespace, struct str account)
+{
+    CHECK_EACH(c, API_KIND_WORKLOAD, w)
+        if (str_eq(w->namespace, namespace) &&
+            str_eq(w->spec.workload->service_account, account))
+            return true;
+    return false;
+}
+
+/* <trust domain>/ns/<namespace>/sa/<account> */
+static bool split_principal(struct str principal, struct str *ret_namespace,
+                            struct str *ret_account)
+{
+    struct str rest = principal;
+    str_split(&rest, '/');
+    if (!str_starts_with(rest, STR("ns/")))
+        return false;
+    rest = str_skip(rest, 3);
+    struct str namespace = str_split(&rest, '/');
+    if (!str_starts_with(rest, STR("sa/")))
+        return false;
+    *ret_namespace = namespace;
+    *ret_account = str_skip(rest, 3);
+    return true;
+}
+
+static void check_trust_domain(struct check *c, const struct api_document *d,
+                               const struct api_match *m)
+{
+    ptrdiff_t slash = str_find(m->value, '/');
+    struct str own = api_check_mesh(c->set)->trust_domain;
+    if (c->by_kind[API_KIND_MESH].list.len == 0 || slash < 0)
+        return;
+    struct str domain = str_sub(m->value, 0, (size_t)slash);
+    if (!str_eq(domain, own))
+        check_report(c, API_WARNING, d, m->place, NULL,
+                     "trust domain \"%.*s\" is not the mesh's, which is \"%.*s\"",
+                     STR_FMT(domain), STR_FMT(own));
+}
+
+static void check_account(struct check *c, const struct api_document *d,
+                          const struct api_match *m)
+{
+    struct str namespace, account;
+    if (m->kind != API_MATCH_EXACT || !split_principal(m->value, &namespace, &account))
+        return;
+    if (!check_has_in_namespace(c, API_KIND_SERVICE_ACCOUNT, namespace) ||
+        check_has(c, API_KIND_SERVICE_ACCOUNT, namespace, account) ||
+        is_account_used(c, namespace, account))
+        return;
+    check_report(c, API_WARNING, d, m->place, NULL,
+                 "no ServiceAccount \"%.*s\" in namespace %.*s", STR_FMT(account),
+                 STR_FMT(namespace));
+}
+
+static void check_principals(struct check *c, const struct api_document *d,
+                             const struct api_matches *principals)
+{
+    for (size_t i = 0; i < principals->len; i++) {
+        const struct api_match *m = &principals->v[i];
+        if (m->kind == API_MATCH_EXACT || m->kind == API_MATCH_PREFIX)
+            check_trust_domain(c, d, m);
+        check_account(c, d, m);
+    }
+}
+
+static void check_rule(struct check *c, const struct api_document *d,
+                       const struct api_auth_rule *rule)
+{
+    for (size_t i = 0; i < rule->source_count; i++) {
+        check_principals(c, d, &rule->sources[i].principals);
+        check_principals(c, d, &rule->sources[i].not_principals);
+    }
+    for (size_t i = 0; i < rule->condition_count; i++) {
+        if (rule->conditions[i].key != API_AUTH_KEY_SOURCE_PRINCIPAL)
+            continue;
+        check_principals(c, d, &rule->conditions[i].values);
+        check_principals(c, d, &rule->conditions[i].not_values);
+    }
+}
+
+/* --- PeerAuthentication --------------------------------------------------------------------- */
+
+static void check_peer_scope(struct check *c, const struct api_document *d)
+{
+    if (d->spec.peer_authentication->selector.labels.len > 0)
+        return;
+    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, other) {
+        if (other == d || !str_eq(other->namespace, d->namespace) ||
+            str_eq(other->name, d->name) ||
+            other->spec.peer_authentication->selector.labels.len > 0)
+            continue;
+        struct str hint = arena_printf(&c->arena, "the other is at %s",
+                                       check_place(c, other, other->place));
+        check_report(c, API_ERROR, d, d->place, hint.ptr,
+                     "there are two PeerAuthentications for the whole namespace %.*s",
+                     STR_FMT(d->namespace));
+        return;
+    }
+}
+
+void check_policy_all(struct check *c)
+{
+    CHECK_EACH(c, API_KIND_AUTHORIZATION_POLICY, d) {
+        const struct api_authorization_policy *policy = d->spec.authorization_policy;
+        check_selector(c, d, &policy->selector);
+        for (size_t i = 0; i < policy->rule_count; i++)
+            check_rule(c, d, &policy->rules[i]);
+    }
+    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d) {
+        check_selector(c, d, &d->spec.peer_authentication->selector);
+        check_peer_scope(c, d);
+    }
+}

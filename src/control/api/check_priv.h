@@ -1,0 +1,45 @@
+/* Inside of check.h: the set, indexed, and the groups of checks. */
+#pragma once
+
+#include "base/map.h"
+#include "control/api/check.h"
+
+struct check_docs {
+    VEC(const struct api_document *) list;
+};
+
+struct check {
+    const struct api_document_list *set;
+    struct api_findings *findings;
+    struct arena arena;
+    struct check_docs by_kind[API_KIND_COUNT]; /* in the order of the set */
+    struct map by_subject;                     /* "Service/shop/catalog" -> first document */
+    struct map broken;                         /* the same for broken ones -> any value */
+};
+
+/* Walks the documents of a kind. */
+#define CHECK_EACH(c, k, d)                                                                        \
+    for (size_t d##_i = 0; d##_i < (c)->by_kind[k].list.len; d##_i++)                              \
+        for (const struct api_document *d = (c)->by_kind[k].list.ptr[d##_i]; d != NULL; d = NULL)
+
+/* NULL when the set has none. */
+const struct api_document *check_find(struct check *c, enum api_kind kind, struct str namespace,
+                                      struct str name);
+/* Whether it is there, readable or broken. */
+bool check_has(struct check *c, enum api_kind kind, struct str namespace, struct str name);
+bool check_has_in_namespace(struct check *c, enum api_kind kind, struct str namespace);
+/* The Service a full host name stands for; NULL when there is none (or it is broken). */
+const struct api_document *check_find_service(struct check *c, struct str fqdn);
+/* Whether a host without a Service is a mistake: the set has Services in its namespace, and not
+ * this one. */
+bool check_is_host_missing(struct check *c, struct str fqdn);
+
+void check_report(struct check *c, enum api_severity severity, const struct api_document *d,
+                  struct api_place place, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+/* "FILE:LINE:COL" in the check's arena, for hints. */
+const char *check_place(struct check *c, const struct api_document *d, struct api_place place);
+
+void check_workload_all(struct check *c); /* Service, Workload */
+void check_route_all(struct check *c);    /* VirtualService, DestinationRule */
+void check_policy_all(struct check *c);   /* AuthorizationPolicy, PeerAuthentication */
