@@ -47,7 +47,8 @@ enum store_change { STORE_CREATED, STORE_CONFIGURED, STORE_UNCHANGED, STORE_DELE
 /* A set of writes that takes effect as one, or not at all. */
 struct store_write {
     bool is_delete;
-    struct store_object object;       /* kind, namespace_, name, json, file, line, owner */
+    struct store_object object;       /* kind, namespace_, name, json, file, line, owner, and
+                                       * created_at for a new one; the rest is filled in */
     uint64_t expected_revision;       /* 0: whatever is there; UINT64_MAX: must not exist */
     enum store_change change;         /* result */
     uint64_t revision;                /* result */

@@ -1,0 +1,77 @@
+/* What all stores share: watchers, told after each commit in the order of revisions. */
+#include "control/store/store_priv.h"
+
+#include <stdlib.h>
+
+void store_init(struct store *s, const struct store_ops *ops)
+{
+    s->ops = ops;
+}
+
+uint64_t store_revision(const struct store *s)
+{
+    return s->revision;
+}
+
+struct store *store_close(struct store *s)
+{
+    if (s == NULL)
+        return NULL;
+    VEC_DEINIT(&s->watchers);
+    s->ops->close(s);
+    return NULL;
+}
+
+int store_list(struct store *s, enum api_kind kind, struct str namespace_, store_each_fn *each,
+               void *ctx)
+{
+    return s->ops->list(s, kind, namespace_, each, ctx);
+}
+
+int store_get(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
+              struct arena *a, struct store_object *ret_object)
+{
+    return s->ops->get(s, kind, namespace_, name, a, ret_object);
+}
+
+int store_commit(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed)
+{
+    int err = s->ops->commit(s, writes, count, ret_failed);
+    if (err != 0)
+        return err;
+    for (size_t i = 0; i < count; i++) {
+        if (writes[i].change == STORE_UNCHANGED)
+            continue;
+        for (size_t w = 0; w < s->watchers.len; w++)
+            s->watchers.ptr[w].changed(s->watchers.ptr[w].ctx, writes[i].change,
+                                       &writes[i].object);
+    }
+    return 0;
+}
+
+int store_set_status(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
+                     struct str status_json)
+{
+    return s->ops->set_status(s, kind, namespace_, name, status_json);
+}
+
+void store_watch(struct store *s, store_watch_fn *changed, void *ctx)
+{
+    VEC_PUSH(&s->watchers, ((struct store_watcher){changed, ctx}));
+}
+
+int store_record_put(struct store *s, struct str table, struct str key, struct str value)
+{
+    return s->ops->record_put(s, table, key, value);
+}
+
+int store_record_get(struct store *s, struct str table, struct str key, struct arena *a,
+                     struct str *ret_value)
+{
+    return s->ops->record_get(s, table, key, a, ret_value);
+}
+
+int store_record_list(struct store *s, struct str table, store_record_fn *each, void *ctx)
+{
+    return s->ops->record_list(s, table, each, ctx);
+}

@@ -1,0 +1,37 @@
+/* Inside control/store/ only: what an implementation provides. */
+#pragma once
+
+#include "base/err.h"
+#include "base/vec.h"
+#include "control/store/store.h"
+
+struct store_ops {
+    const char *name;
+    void (*close)(struct store *s);
+    int (*list)(struct store *s, enum api_kind kind, struct str namespace_, store_each_fn *each,
+                void *ctx);
+    int (*get)(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
+               struct arena *a, struct store_object *ret_object);
+    /* Fills change, revision and the rest of each write's object (strings live until the next
+     * commit). */
+    int (*commit)(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed);
+    int (*set_status)(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
+                      struct str status_json);
+    int (*record_put)(struct store *s, struct str table, struct str key, struct str value);
+    int (*record_get)(struct store *s, struct str table, struct str key, struct arena *a,
+                      struct str *ret_value);
+    int (*record_list)(struct store *s, struct str table, store_record_fn *each, void *ctx);
+};
+
+struct store_watcher {
+    store_watch_fn *changed;
+    void *ctx;
+};
+
+struct store {
+    const struct store_ops *ops;
+    uint64_t revision;
+    VEC(struct store_watcher) watchers;
+};
+
+void store_init(struct store *s, const struct store_ops *ops);
