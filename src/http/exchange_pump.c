@@ -60,6 +60,7 @@ static bool take_verdict(struct exchange *x, uint32_t index, enum verdict verdic
     case VERDICT_REPLY:
         ASSERT(x->phase == EXCHANGE_REPLYING);
         x->reply_from = index;
+        exchange_wake(x); /* the response side may be behind us in this pass */
         return false;
     case VERDICT_FAIL:
         why = x->outcome;
