@@ -1,0 +1,169 @@
+#include "http/h1_render.h"
+
+/* Everything beside the texts of the head: version, status, Connection, framing, ends. */
+enum { FIXED_BYTES_MAX = 256, FIELD_REST_BYTES = 4, LENGTH_DIGITS_MAX = 20 };
+
+enum h1_body_kind h1_render_body_kind(const struct http_head *h, bool can_chunk)
+{
+    if (!h->has_body)
+        return H1_BODY_NONE;
+    if (h->has_length)
+        return H1_BODY_LENGTH;
+    return can_chunk ? H1_BODY_CHUNKED : H1_BODY_UNTIL_CLOSE;
+}
+
+static char *put(char *at, struct str s)
+{
+    if (s.len > 0)
+        memcpy(at, s.ptr, s.len);
+    return at + s.len;
+}
+
+static char *put_number(char *at, uint64_t value)
+{
+    char digits[LENGTH_DIGITS_MAX], *p = digits + sizeof digits;
+
+    do {
+        *--p = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return put(at, str_from(p, (size_t)(digits + sizeof digits - p)));
+}
+
+/* Fields that this file writes itself, as a set of bits. */
+_Static_assert(HTTP_NAME_COUNT <= 64, "a set of names fits a word");
+#define NAME_BIT(id) (1ull << HTTP_NAME_##id)
+static const uint64_t own_names =
+    NAME_BIT(CONNECTION) | NAME_BIT(CONTENT_LENGTH) | NAME_BIT(HOST) | NAME_BIT(HTTP2_SETTINGS) |
+    NAME_BIT(KEEP_ALIVE) | NAME_BIT(PROXY_CONNECTION) | NAME_BIT(TE) | NAME_BIT(TRAILER) |
+    NAME_BIT(TRANSFER_ENCODING) | NAME_BIT(UPGRADE);
+
+static size_t fields_len(const struct http_head *h)
+{
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < h->field_count; i++)
+        len += h->fields[i].name.len + h->fields[i].value.len + FIELD_REST_BYTES;
+    return len;
+}
+
+static char *put_fields(char *at, const struct http_head *h)
+{
+    for (uint32_t i = 0; i < h->field_count; i++) {
+        const struct http_field *f = &h->fields[i];
+
+        if ((1ull << f->id & own_names) != 0)
+            continue;
+        at = put(at, f->name);
+        *at++ = ':';
+        *at++ = ' ';
+        at = put(at, f->value);
+        *at++ = '\r';
+        *at++ = '\n';
+    }
+    return at;
+}
+
+static char *put_connection(char *at, const struct h1_render *r)
+{
+    if (r->is_close)
+        return put(at, STR("connection: close\r\n"));
+    return r->is_keep_alive ? put(at, STR("connection: keep-alive\r\n")) : at;
+}
+
+static char *put_length(char *at, uint64_t length)
+{
+    at = put(at, STR("content-length: "));
+    at = put_number(at, length);
+    return put(at, STR("\r\n"));
+}
+
+/* RFC 9110 8.6: a method that usually has a body says so when there is none. */
+static bool is_length_expected(struct str method)
+{
+    return str_eq(method, STR("POST")) || str_eq(method, STR("PUT")) ||
+           str_eq(method, STR("PATCH"));
+}
+
+static char *put_request_framing(char *at, const struct http_head *h, const struct h1_render *r)
+{
+    switch (r->body) {
+    case H1_BODY_NONE:
+        return h->has_length || is_length_expected(h->method) ? put_length(at, 0) : at;
+    case H1_BODY_LENGTH:
+        return put_length(at, h->length);
+    case H1_BODY_CHUNKED:
+        return put(at, STR("transfer-encoding: chunked\r\n"));
+    case H1_BODY_UNTIL_CLOSE: /* no request ends so */
+        break;
+    }
+    ASSERT(!"a request's framing");
+    return at;
+}
+
+void h1_render_request(struct chain *out, const struct http_head *h, const struct h1_render *r)
+{
+    size_t room, max = FIXED_BYTES_MAX + h->method.len + h->path.len + h->authority.len +
+                       fields_len(h);
+    char *text = chain_reserve(out, max, &room), *at = text;
+
+    at = put(at, h->method);
+    *at++ = ' ';
+    at = put(at, h->path);
+    at = put(at, STR(" HTTP/1.1\r\nhost: "));
+    at = put(at, h->authority);
+    at = put(at, STR("\r\n"));
+    at = put_fields(at, h);
+    at = put_request_framing(at, h, r);
+    at = put_connection(at, r);
+    at = put(at, STR("\r\n"));
+    ASSERT((size_t)(at - text) <= max);
+    chain_commit(out, (size_t)(at - text));
+}
+
+/* RFC 9110 8.6, 15: no length with 1xx and 204; with HEAD and 304 only what the origin told. */
+static char *put_response_framing(char *at, const struct http_head *h, const struct h1_render *r)
+{
+    switch (r->body) {
+    case H1_BODY_NONE:
+        if (h->status < 200 || h->status == 204)
+            return at;
+        if (h->has_length)
+            return put_length(at, h->length);
+        return r->is_to_head || h->status == 304 ? at : put_length(at, 0);
+    case H1_BODY_LENGTH:
+        return put_length(at, h->length);
+    case H1_BODY_CHUNKED:
+        return put(at, STR("transfer-encoding: chunked\r\n"));
+    case H1_BODY_UNTIL_CLOSE:
+        return at;
+    }
+    ASSERT(!"a response's framing");
+    return at;
+}
+
+static char *put_status_line(char *at, unsigned status)
+{
+    const char *text = http_status_text(status);
+
+    ASSERT(status >= 100 && status <= 999);
+    at = put(at, STR("HTTP/1.1 "));
+    at = put_number(at, status);
+    *at++ = ' ';
+    at = put(at, str_from_c(text));
+    return put(at, STR("\r\n"));
+}
+
+void h1_render_response(struct chain *out, const struct http_head *h, const struct h1_render *r)
+{
+    size_t room, max = FIXED_BYTES_MAX + fields_len(h);
+    char *text = chain_reserve(out, max, &room), *at = text;
+
+    at = put_status_line(at, h->status);
+    at = put_fields(at, h);
+    at = put_response_framing(at, h, r);
+    at = put_connection(at, r);
+    at = put(at, STR("\r\n"));
+    ASSERT((size_t)(at - text) <= max);
+    chain_commit(out, (size_t)(at - text));
+}
