@@ -1,0 +1,179 @@
+#include "host/capture.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+
+enum { RULES_LEN_MAX = 256 * 1024 };
+
+/* Ports that a peer may call without the sidecar in between: metrics, health, readiness. */
+#define PORTS_OPEN "15020, 15021, 15090"
+/* Ports that no peer may reach, whatever listens there: admin, the two capture ports, DNS. */
+#define PORTS_CLOSED "15000, 15001, 15006, 15053"
+
+/* `is_ipv6` of a checked range; only hexadecimal digits, dots, colons and one slash may pass into
+ * the rules. */
+static bool range_parse(const char *text, bool *ret_is_ipv6)
+{
+    struct str prefix = str_from_c(text);
+    struct str addr = str_split(&prefix, '/');
+    char buf[INET6_ADDRSTRLEN];
+    struct in6_addr parsed;
+    uint64_t bits;
+    if (addr.len == 0 || addr.len >= sizeof buf)
+        return false;
+    memcpy(buf, addr.ptr, addr.len);
+    buf[addr.len] = '\0';
+    bool is_ipv6 = str_find(addr, ':') >= 0;
+    if (inet_pton(is_ipv6 ? AF_INET6 : AF_INET, buf, &parsed) != 1)
+        return false;
+    if (prefix.ptr != NULL && !str_to_u64(prefix, is_ipv6 ? 128 : 32, &bits))
+        return false;
+    *ret_is_ipv6 = is_ipv6;
+    return true;
+}
+
+static void add_port_exemption(struct str_buf *out, const uint16_t *ports, size_t count)
+{
+    if (count == 0)
+        return;
+    str_buf_add_c(out, "        tcp dport { ");
+    for (size_t i = 0; i < count; i++)
+        str_buf_printf(out, "%s%u", i > 0 ? ", " : "", ports[i]);
+    str_buf_add_c(out, " } return\n");
+}
+
+static int add_range_exemptions(struct str_buf *out, const struct box_capture *exclude)
+{
+    for (size_t i = 0; i < exclude->exclude_ranges_count; i++) {
+        bool is_ipv6;
+        const char *range = exclude->exclude_outbound_ranges[i];
+        if (!range_parse(range, &is_ipv6))
+            return -ERR_INVALID;
+        str_buf_printf(out, "        %s daddr %s return\n", is_ipv6 ? "ip6" : "ip", range);
+    }
+    return 0;
+}
+
+static int add_output_chain(struct str_buf *out, const struct box_capture *exclude)
+{
+    str_buf_printf(out,
+                   "    chain output {\n"
+                   "        type nat hook output priority -100; policy accept;\n"
+                   "        meta mark 0x%x return\n"
+                   "        meta mark 0x%x oifname \"lo\" ip daddr != 127.0.0.0/8 "
+                   "meta l4proto tcp redirect to :%d\n"
+                   "        meta mark 0x%x oifname \"lo\" ip6 daddr != ::1 "
+                   "meta l4proto tcp redirect to :%d\n"
+                   "        meta mark 0x%x return\n"
+                   "        udp dport 53 redirect to :%d\n"
+                   "        tcp dport 53 redirect to :%d\n"
+                   "        oifname \"lo\" return\n",
+                   CAPTURE_MARK_APP, CAPTURE_MARK, CAPTURE_PORT_INBOUND, CAPTURE_MARK,
+                   CAPTURE_PORT_INBOUND, CAPTURE_MARK, CAPTURE_PORT_DNS, CAPTURE_PORT_DNS);
+    add_port_exemption(out, exclude->exclude_outbound_ports, exclude->exclude_outbound_count);
+    int err = add_range_exemptions(out, exclude);
+    str_buf_printf(out, "        meta l4proto tcp redirect to :%d\n    }\n",
+                   CAPTURE_PORT_OUTBOUND);
+    return err;
+}
+
+int capture_rules(const struct box_capture *exclude, struct str_buf *out)
+{
+    str_buf_add_c(out, "table inet tulle\ndelete table inet tulle\ntable inet tulle {\n");
+    int err = add_output_chain(out, exclude);
+    if (err != 0)
+        return err;
+    str_buf_add_c(out, "    chain prerouting {\n"
+                       "        type nat hook prerouting priority -100; policy accept;\n"
+                       "        iifname \"lo\" return\n"
+                       "        tcp dport { " PORTS_OPEN " } return\n");
+    add_port_exemption(out, exclude->exclude_inbound_ports, exclude->exclude_inbound_count);
+    /* The closed ports are not redirected but refused below: what listens there on the loopback
+     * only would otherwise be tried on behalf of the peer. */
+    str_buf_printf(out,
+                   "        tcp dport { " PORTS_CLOSED " } return\n"
+                   "        meta l4proto tcp redirect to :%d\n"
+                   "    }\n",
+                   CAPTURE_PORT_INBOUND);
+    str_buf_add_c(out,
+                  "    chain input {\n"
+                  "        type filter hook input priority 0; policy accept;\n"
+                  "        iifname \"lo\" return\n"
+                  "        ct state established,related return\n"
+                  "        meta l4proto tcp ct original proto-dst { " PORTS_CLOSED " } "
+                  "reject with tcp reset\n"
+                  "        udp dport 15053 reject\n"
+                  "    }\n"
+                  "}\n");
+    return out->is_overflown ? -ERR_TOO_LARGE : 0;
+}
+
+const char *capture_nft_path(void)
+{
+    static const char *const paths[] = {"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft",
+                                        "/usr/local/sbin/nft"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (access(paths[i], X_OK) == 0)
+            return paths[i];
+    return NULL;
+}
+
+static int write_all(int fd, struct str s)
+{
+    while (s.len > 0) {
+        ssize_t n = write(fd, s.ptr, s.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_from_errno(errno);
+        s = str_skip(s, (size_t)n);
+    }
+    return 0;
+}
+
+_Noreturn static void exec_nft(const char *nft, int input_fd)
+{
+    dup2(input_fd, STDIN_FILENO);
+    execl(nft, "nft", "-f", "-", (char *)NULL);
+    _exit(127);
+}
+
+/* Runs nft with `rules` on its standard input. */
+static int run_nft(const char *nft, struct str rules)
+{
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return err_from_errno(errno);
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_nft(nft, pipe_fds[0]);
+    close(pipe_fds[0]);
+    int err = pid < 0 ? err_from_errno(errno) : write_all(pipe_fds[1], rules);
+    close(pipe_fds[1]);
+    int status = 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (err == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+        err = -ERR_SYSTEM;
+    return err;
+}
+
+int capture_apply(const struct box_capture *exclude)
+{
+    const char *nft = capture_nft_path();
+    if (nft == NULL)
+        return -ERR_NOT_FOUND;
+    struct str_buf rules = STR_BUF_INIT(RULES_LEN_MAX);
+    int err = capture_rules(exclude, &rules);
+    if (err == 0)
+        err = run_nft(nft, str_buf_str(&rules));
+    str_buf_deinit(&rules);
+    return err;
+}

@@ -1,0 +1,32 @@
+/* Traffic capture: the nftables rules of a replica's network namespace, and their application.
+ *
+ * Both families in one `inet` table. The sidecar's own sockets are told apart by their mark, which
+ * only it can set: the app runs without CAP_NET_ADMIN and CAP_NET_RAW.
+ *
+ *   CAPTURE_MARK      the sidecar towards peers, the control plane and the world: passes, except
+ *                     to the replica's own address, which is redirected as if it came from outside
+ *   CAPTURE_MARK_APP  the sidecar towards its own app: never redirected
+ *
+ * A dead sidecar means closed ports 15001 and 15006: connections are refused, never let past. */
+#pragma once
+
+#include "base/str.h"
+#include "host/spec.h"
+
+enum {
+    CAPTURE_MARK = 0x539,
+    CAPTURE_MARK_APP = 0x53a,
+    CAPTURE_PORT_OUTBOUND = 15001,
+    CAPTURE_PORT_INBOUND = 15006,
+    CAPTURE_PORT_DNS = 15053,
+};
+
+/* The rules as text for `nft -f -`. 0, or -ERR_INVALID when a range is malformed. */
+int capture_rules(const struct box_capture *exclude, struct str_buf *out);
+
+/* Applies the rules in the current network namespace by running nft(8); 0 or -ERR_X. What nft
+ * says in case of an error goes to standard error. */
+int capture_apply(const struct box_capture *exclude);
+
+/* Where nft(8) is; NULL when it is not installed. */
+const char *capture_nft_path(void);

@@ -1,0 +1,44 @@
+/* rtnetlink, as far as a box needs it: links, addresses, routes. A socket acts in the network
+ * namespace it was opened in, whatever the process enters later.
+ *
+ * Sequential: each call sends one request and waits for the kernel's answer. Thread: one. */
+#pragma once
+
+#include <netinet/in.h>
+
+#include "base/str.h"
+
+struct netlink {
+    int fd;
+    uint32_t seq;
+};
+
+int netlink_open(struct netlink *nl); /* in the current namespace; 0 or -ERR_X */
+void netlink_close(struct netlink *nl);
+
+/* An address of either family. */
+struct netlink_addr {
+    bool is_ipv6;
+    union {
+        struct in_addr v4;
+        struct in6_addr v6;
+    };
+};
+
+/* "10.77.0.1" or "fd77::1". */
+bool netlink_addr_parse(const char *text, struct netlink_addr *ret_addr);
+
+/* A bridge without spanning tree and multicast snooping (both delay the first packets). */
+int netlink_add_bridge(struct netlink *nl, const char *name);
+/* A veth pair: `name` here, as a port of bridge `master_index`; `peer_name` in namespace
+ * `peer_netns_fd`. */
+int netlink_add_veth(struct netlink *nl, const char *name, int master_index, int peer_netns_fd,
+                     const char *peer_name);
+int netlink_delete_link(struct netlink *nl, int index);
+int netlink_set_up(struct netlink *nl, int index);
+/* Without duplicate address detection: the address serves at once. */
+int netlink_add_addr(struct netlink *nl, int index, struct netlink_addr addr, unsigned prefix_len);
+int netlink_add_default_route(struct netlink *nl, int index, struct netlink_addr gateway);
+
+/* Index of a link of the socket's namespace, or -ERR_NOT_FOUND. */
+int netlink_link_index(struct netlink *nl, const char *name);
