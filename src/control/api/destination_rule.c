@@ -238,7 +238,8 @@ static void read_subset(const struct in *in, void *out)
     };
     struct api_subset *subset = out;
     subset->place = in->place;
-    if (IN_OBJECT(in, fields, subset) && subset->labels.len == 0)
+    struct in labels;
+    if (IN_OBJECT(in, fields, subset) && (!in_get(in, "labels", &labels) || in_count(&labels) == 0))
         in_warning(in, "add labels", "a subset without labels is every endpoint of the host");
 }
 

@@ -94,22 +94,26 @@ static void read_env(const struct in *in, void *out)
     }
 }
 
-/* A probe's port may be named; names are known only once all ports were read. */
+/* A probe's port may be named, so the workload's ports are read before it. */
 struct ready_input {
+    const struct api_workload *workload;
     struct api_workload_ready ready;
-    struct str port_name;
-    struct in port_in;
     bool has_http, has_tcp, has_exec;
 };
 
 static void read_probe_port(const struct in *in, void *out)
 {
     struct ready_input *input = out;
-    input->port_in = *in;
-    if (yaml_f64(in->node, &(double){0}))
+    struct str name;
+    if (yaml_f64(in->node, &(double){0})) {
         read_port(in, &input->ready.port);
-    else
-        read_str_nonempty(in, &input->port_name);
+        return;
+    }
+    if (!in_text(in, &name))
+        return;
+    input->ready.port = api_workload_find_port(input->workload, name);
+    if (input->ready.port == 0)
+        in_error(in, NULL, "the workload has no port named \"%.*s\"", STR_CLIP(name));
 }
 
 static void read_probe_path(const struct in *in, void *out)
@@ -159,16 +163,6 @@ static void read_exec(const struct in *in, void *out)
     IN_OBJECT(in, fields, input);
 }
 
-static void resolve_probe_port(const struct api_workload *w, struct ready_input *input)
-{
-    if (input->port_name.len == 0)
-        return;
-    input->ready.port = api_workload_find_port(w, input->port_name);
-    if (input->ready.port == 0)
-        in_error(&input->port_in, NULL, "the workload has no port named \"%.*s\"",
-                 STR_CLIP(input->port_name));
-}
-
 static void read_ready(const struct in *in, const struct api_workload *w,
                        struct api_workload_ready *ret)
 {
@@ -179,10 +173,9 @@ static void read_ready(const struct in *in, const struct api_workload *w,
         FIELD_NOT_YET("timeoutSeconds"),            FIELD_NOT_YET("successThreshold"),
         FIELD_NOT_YET("failureThreshold"),
     };
-    struct ready_input input = {0};
+    struct ready_input input = {.workload = w};
     if (!IN_OBJECT(in, fields, &input))
         return;
-    resolve_probe_port(w, &input);
     if (input.has_http + input.has_tcp + input.has_exec != 1) {
         struct str path = in_path(in);
         in_error(in, NULL, "\"%.*s\" must have one of httpGet, tcpSocket and exec", STR_FMT(path));
