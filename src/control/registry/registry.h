@@ -12,13 +12,26 @@
 
 #include "codec/ip.h"
 #include "control/api/document.h"
+#include "control/api/check.h"
+#include "control/api/mesh.h"
+#include "control/api/service.h"
+#include "control/api/workload.h"
 #include "control/store/store.h"
 
 struct registry;
 
-/* Facts that change, by key: "documents of a kind in a namespace", "replicas of a workload", ...
- * Formatted as text so that a dependency is a string: "doc/VirtualService/shop",
- * "service/shop/catalog", "endpoints/shop/catalog", "workload/shop/catalog-v1", "mesh". */
+/* Facts that change, as text, so that a dependency is a string:
+ *   mesh                  the Mesh document
+ *   namespaces            which namespaces have services or workloads
+ *   services/NS           which services a namespace has, their ports and addresses
+ *   service/NS/NAME       one service
+ *   endpoints/NS/NAME     the ready replicas of a service
+ *   replicas/NS           the replicas of a namespace and their addresses
+ *   workload/NS/NAME      one Workload document
+ *   routes/HOST           VirtualServices for a full host name
+ *   rules/HOST            DestinationRules for a full host name
+ *   docs/KIND/NS          documents of another kind in a namespace
+ */
 typedef void registry_changed_fn(void *ctx, struct str fact);
 
 struct registry *registry_new(struct store *s, struct str_buf *why);
@@ -39,6 +52,15 @@ struct registry_docs registry_docs(const struct registry *r, enum api_kind kind,
 struct api_document *registry_doc(const struct registry *r, enum api_kind kind,
                                   struct str namespace_, struct str name);
 
+/* VirtualServices (DestinationRules) that name this host, oldest first; -> each(ctx, doc). */
+void registry_routes(const struct registry *r, struct str host,
+                     void (*each)(void *ctx, const struct api_document *d), void *ctx);
+void registry_rules(const struct registry *r, struct str host,
+                    void (*each)(void *ctx, const struct api_document *d), void *ctx);
+
+/* Policies of this namespace hold for the whole mesh. */
+#define REGISTRY_ROOT_NAMESPACE "istio-system"
+
 /* --- services --- */
 
 struct registry_service {
@@ -51,6 +73,9 @@ const struct registry_service *registry_service(const struct registry *r, struct
 const struct registry_service *registry_service_by_host(const struct registry *r, struct str host);
 void registry_services(const struct registry *r, struct str namespace_,
                        void (*each)(void *ctx, const struct registry_service *s), void *ctx);
+/* Namespaces that have services or workloads. */
+void registry_namespaces(const struct registry *r, void (*each)(void *ctx, struct str namespace_),
+                         void *ctx);
 
 /* --- replicas --- */
 

@@ -1,0 +1,297 @@
+/* Documents of the registry: parsed once, sorted, indexed by what readers ask for. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "control/api/destination_rule.h"
+#include "control/registry/registry_priv.h"
+
+enum { FACT_LEN_MAX = 1024, LEASE_US = 30 * 1000 * 1000 };
+
+void registry_tell(struct registry *r, const char *fmt, ...)
+{
+    char fact[FACT_LEN_MAX];
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(fact, sizeof fact, fmt, args);
+    va_end(args);
+    ASSERT(len > 0 && (size_t)len < sizeof fact);
+    for (size_t i = 0; i < r->watchers.len; i++)
+        r->watchers.ptr[i].changed(r->watchers.ptr[i].ctx, str_from(fact, (size_t)len));
+}
+
+void registry_watch(struct registry *r, registry_changed_fn *changed, void *ctx)
+{
+    VEC_PUSH(&r->watchers, ((struct registry_watcher){changed, ctx}));
+}
+
+/* --- the sorted arrays --- */
+
+static int compare(struct str namespace_a, struct str name_a, struct str namespace_b,
+                   struct str name_b)
+{
+    int order = str_cmp(namespace_a, namespace_b);
+    return order != 0 ? order : str_cmp(name_a, name_b);
+}
+
+/* Where the document is, or would be. */
+static size_t lower_bound(const struct registry *r, enum api_kind kind, struct str namespace_,
+                          struct str name)
+{
+    size_t from = 0, to = r->docs[kind].len;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        const struct api_document *d = r->docs[kind].ptr[mid];
+        if (compare(d->namespace, d->name, namespace_, name) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+struct api_document *registry_doc(const struct registry *r, enum api_kind kind,
+                                  struct str namespace_, struct str name)
+{
+    size_t at = lower_bound(r, kind, namespace_, name);
+    if (at == r->docs[kind].len)
+        return NULL;
+    struct api_document *d = r->docs[kind].ptr[at];
+    return compare(d->namespace, d->name, namespace_, name) == 0 ? d : NULL;
+}
+
+struct registry_docs registry_docs(const struct registry *r, enum api_kind kind,
+                                   struct str namespace_)
+{
+    size_t from = 0, to = r->docs[kind].len;
+    if (namespace_.len > 0) {
+        from = lower_bound(r, kind, namespace_, STR_NULL);
+        for (to = from; to < r->docs[kind].len &&
+                        str_eq(r->docs[kind].ptr[to]->namespace, namespace_);)
+            to++;
+    }
+    return (struct registry_docs){r->docs[kind].ptr + from, to - from};
+}
+
+static void insert_doc(struct registry *r, struct api_document *d)
+{
+    size_t at = lower_bound(r, d->kind, d->namespace, d->name);
+    VEC_PUSH(&r->docs[d->kind], d);
+    struct api_document **ptr = r->docs[d->kind].ptr;
+    memmove(ptr + at + 1, ptr + at, (r->docs[d->kind].len - 1 - at) * sizeof *ptr);
+    ptr[at] = d;
+}
+
+static struct api_document *take_doc(struct registry *r, enum api_kind kind, struct str namespace_,
+                                     struct str name)
+{
+    struct api_document *d = registry_doc(r, kind, namespace_, name);
+    if (d == NULL)
+        return NULL;
+    size_t at = lower_bound(r, kind, namespace_, name);
+    struct api_document **ptr = r->docs[kind].ptr;
+    memmove(ptr + at, ptr + at + 1, (r->docs[kind].len - 1 - at) * sizeof *ptr);
+    r->docs[kind].len--;
+    return d;
+}
+
+/* --- facts --- */
+
+static void tell_routes(struct registry *r, const struct api_document *d)
+{
+    struct arena a;
+    arena_init(&a, 512);
+    for (size_t i = 0; i < d->spec.virtual_service->hosts.len; i++) {
+        struct str host =
+            api_host_fqdn(&a, d->spec.virtual_service->hosts.v[i], d->namespace);
+        registry_tell(r, "routes/%.*s", STR_FMT(host));
+    }
+    arena_deinit(&a);
+}
+
+static void tell_rules(struct registry *r, const struct api_document *d)
+{
+    struct arena a;
+    arena_init(&a, 512);
+    struct str host = api_host_fqdn(&a, d->spec.destination_rule->host, d->namespace);
+    registry_tell(r, "rules/%.*s", STR_FMT(host));
+    arena_deinit(&a);
+}
+
+static void tell_docs(struct registry *r, const struct api_document *d)
+{
+    registry_tell(r, "docs/%s/%.*s", api_kind_info(d->kind)->name, STR_FMT(d->namespace));
+}
+
+static void for_both(struct registry *r, const struct api_document *old,
+                     const struct api_document *now,
+                     void (*tell)(struct registry *r, const struct api_document *d))
+{
+    if (old != NULL)
+        tell(r, old);
+    if (now != NULL)
+        tell(r, now);
+}
+
+static void mesh_changed(struct registry *r)
+{
+    struct registry_docs docs = registry_docs(r, API_KIND_MESH, STR_NULL);
+    r->mesh = docs.len > 0 ? docs.ptr[0]->spec.mesh : api_mesh_default();
+    registry_tell(r, "mesh");
+}
+
+static void changed(struct registry *r, const struct api_document *old, struct api_document *now)
+{
+    switch (now != NULL ? now->kind : old->kind) {
+    case API_KIND_MESH:
+        mesh_changed(r);
+        return;
+    case API_KIND_SERVICE:
+        services_changed(r, old, now);
+        return;
+    case API_KIND_WORKLOAD:
+        replicas_workload_changed(r, old, now);
+        return;
+    case API_KIND_VIRTUAL_SERVICE:
+        for_both(r, old, now, tell_routes);
+        return;
+    case API_KIND_DESTINATION_RULE:
+        for_both(r, old, now, tell_rules);
+        return;
+    case API_KIND_PEER_AUTHENTICATION:
+    case API_KIND_AUTHORIZATION_POLICY:
+    case API_KIND_NAMESPACE:
+    case API_KIND_SERVICE_ACCOUNT:
+        for_both(r, old, now, tell_docs);
+        return;
+    case API_KIND_COUNT:
+        break;
+    }
+}
+
+static void put_doc(struct registry *r, struct api_document *d)
+{
+    struct api_document *old = take_doc(r, d->kind, d->namespace, d->name);
+    insert_doc(r, api_document_ref(d));
+    changed(r, old, d);
+    api_document_unref(old);
+}
+
+/* What the store holds was checked when it was put; should a newer program refuse it, it is left
+ * out and said. */
+static void parse_object(struct registry *r, const struct store_object *o,
+                         void (*then)(struct registry *r, struct api_document *d))
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    struct api_source source = {.file = o->file, .text = o->json};
+    if (api_document_parse(&source, &list, &findings) != 0)
+        log_event(LOG_ERROR, "stored_document_refused", LFC("kind", api_kind_info(o->kind)->name),
+                  LF("namespace", o->namespace_), LF("name", o->name));
+    for (size_t i = 0; i < list.docs.len; i++)
+        then(r, list.docs.ptr[i]);
+    api_document_list_deinit(&list);
+    api_findings_deinit(&findings);
+}
+
+static void on_store(void *ctx, enum store_change change, const struct store_object *o)
+{
+    struct registry *r = ctx;
+    if (change != STORE_DELETED) {
+        parse_object(r, o, put_doc);
+        return;
+    }
+    struct api_document *old = take_doc(r, o->kind, o->namespace_, o->name);
+    if (old == NULL)
+        return;
+    changed(r, old, NULL);
+    api_document_unref(old);
+}
+
+/* --- life --- */
+
+static void on_load(void *ctx, const struct store_object *o)
+{
+    parse_object(ctx, o, put_doc);
+}
+
+struct registry *registry_new(struct store *s, struct str_buf *why)
+{
+    struct registry *r = NEW(struct registry);
+    r->store = s;
+    r->mesh = api_mesh_default();
+    r->lease_us = LEASE_US;
+    if (!services_load_addresses(r)) {
+        str_buf_add_c(why, "the store's table of addresses cannot be read");
+        return registry_free(r);
+    }
+    for (int kind = 0; kind < API_KIND_COUNT; kind++) {
+        int err = store_list(s, (enum api_kind)kind, STR_NULL, on_load, r);
+        if (err != 0) {
+            str_buf_printf(why, "reading %s documents: %s",
+                           api_kind_info((enum api_kind)kind)->name, err_text(err));
+            return registry_free(r);
+        }
+    }
+    store_watch(s, on_store, r);
+    return r;
+}
+
+struct registry *registry_free(struct registry *r)
+{
+    if (r == NULL)
+        return NULL;
+    replicas_free(r);
+    services_free(r);
+    for (int kind = 0; kind < API_KIND_COUNT; kind++) {
+        for (size_t i = 0; i < r->docs[kind].len; i++)
+            api_document_unref(r->docs[kind].ptr[i]);
+        VEC_DEINIT(&r->docs[kind]);
+    }
+    VEC_DEINIT(&r->watchers);
+    free(r);
+    return NULL;
+}
+
+const struct api_mesh *registry_mesh(const struct registry *r)
+{
+    return r->mesh;
+}
+
+/* --- look-ups by host --- */
+
+void registry_routes(const struct registry *r, struct str host,
+                     void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    struct arena a;
+    arena_init(&a, 1024);
+    for (size_t i = 0; i < r->docs[API_KIND_VIRTUAL_SERVICE].len; i++) {
+        const struct api_document *d = r->docs[API_KIND_VIRTUAL_SERVICE].ptr[i];
+        const struct api_strs *hosts = &d->spec.virtual_service->hosts;
+        bool is_for_host = false;
+        for (size_t h = 0; h < hosts->len && !is_for_host; h++)
+            is_for_host = str_eq(api_host_fqdn(&a, hosts->v[h], d->namespace), host);
+        if (is_for_host)
+            each(ctx, d);
+        arena_reset(&a);
+    }
+    arena_deinit(&a);
+}
+
+void registry_rules(const struct registry *r, struct str host,
+                    void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    struct arena a;
+    arena_init(&a, 1024);
+    for (size_t i = 0; i < r->docs[API_KIND_DESTINATION_RULE].len; i++) {
+        const struct api_document *d = r->docs[API_KIND_DESTINATION_RULE].ptr[i];
+        if (str_eq(api_host_fqdn(&a, d->spec.destination_rule->host, d->namespace), host))
+            each(ctx, d);
+        arena_reset(&a);
+    }
+    arena_deinit(&a);
+}

@@ -1,0 +1,217 @@
+/* Replicas of the registry: who of the workloads lives, and who of them is ready.
+ *
+ *   CONNECTED --ready--> READY --drain--> DRAINING
+ *       |                  |                 |
+ *       +---- stream lost, lease over -------+--> GONE (removed)
+ *
+ * A lost stream alone changes nothing until its lease is over, so that a restart of tulled, or of a
+ * sidecar that comes back from its cache, ejects nobody. */
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "control/registry/registry_priv.h"
+
+static void tell_endpoints(struct registry *r, const struct api_document *workload)
+{
+    for (size_t i = 0; i < r->services.len; i++) {
+        const struct registry_service *s = r->services.ptr[i];
+        if (service_selects(s, workload))
+            registry_tell(r, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace),
+                          STR_FMT(s->doc->name));
+    }
+}
+
+static void tell_replica(struct registry *r, const struct registry_replica *p)
+{
+    registry_tell(r, "replicas/%.*s", STR_FMT(p->namespace_));
+    if (p->doc != NULL)
+        tell_endpoints(r, p->doc);
+}
+
+struct str registry_identity(const struct registry *r, const struct api_document *workload,
+                             struct arena *a)
+{
+    return arena_printf(a, "spiffe://%.*s/ns/%.*s/sa/%.*s", STR_FMT(r->mesh->trust_domain),
+                        STR_FMT(workload->namespace),
+                        STR_FMT(workload->spec.workload->service_account));
+}
+
+static void set_doc(struct registry *r, struct registry_replica *p, struct api_document *doc)
+{
+    api_document_unref((struct api_document *)(uintptr_t)p->doc);
+    p->doc = api_document_ref(doc);
+    free((void *)(uintptr_t)p->identity.ptr);
+    struct arena a;
+    arena_init(&a, 512);
+    struct str identity = registry_identity(r, doc, &a);
+    p->identity = str_from(str_dup_c(identity), identity.len);
+    arena_deinit(&a);
+}
+
+static void replica_free(struct registry_replica *p)
+{
+    api_document_unref((struct api_document *)(uintptr_t)p->doc);
+    free((void *)(uintptr_t)p->namespace_.ptr);
+    free((void *)(uintptr_t)p->workload.ptr);
+    free((void *)(uintptr_t)p->identity.ptr);
+    free(p);
+}
+
+static void remove_at(struct registry *r, size_t i)
+{
+    struct registry_replica *p = r->replicas.ptr[i];
+    VEC_REMOVE_SWAP(&r->replicas, i);
+    p->state = REPLICA_GONE;
+    tell_replica(r, p);
+    replica_free(p);
+}
+
+static struct registry_replica *find(const struct registry *r, struct str namespace_,
+                                     struct str workload, uint32_t index)
+{
+    for (size_t i = 0; i < r->replicas.len; i++) {
+        struct registry_replica *p = r->replicas.ptr[i];
+        if (p->index == index && str_eq(p->workload, workload) &&
+            str_eq(p->namespace_, namespace_))
+            return p;
+    }
+    return NULL;
+}
+
+static struct registry_replica *replica_new(struct registry *r, struct api_document *doc,
+                                            uint32_t index)
+{
+    struct registry_replica *p = NEW(struct registry_replica);
+    p->namespace_ = str_from(str_dup_c(doc->namespace), doc->namespace.len);
+    p->workload = str_from(str_dup_c(doc->name), doc->name.len);
+    p->index = index;
+    set_doc(r, p, doc);
+    VEC_PUSH(&r->replicas, p);
+    return p;
+}
+
+int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
+                             uint32_t index, const struct ip_addr addresses[2], void *node,
+                             struct registry_replica **ret_replica)
+{
+    struct api_document *doc = registry_doc(r, API_KIND_WORKLOAD, namespace_, workload);
+    if (doc == NULL)
+        return -ERR_NOT_FOUND;
+    struct registry_replica *p = find(r, namespace_, workload, index);
+    bool is_new = p == NULL;
+    if (is_new)
+        p = replica_new(r, doc, index);
+    bool is_moved =
+        !ip_eq(&p->addresses[0], &addresses[0]) || !ip_eq(&p->addresses[1], &addresses[1]);
+    p->addresses[0] = addresses[0];
+    p->addresses[1] = addresses[1];
+    p->node = node;
+    p->lease_until_us = UINT64_MAX;
+    if (is_new || is_moved)
+        tell_replica(r, p);
+    *ret_replica = p;
+    return 0;
+}
+
+void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
+                                enum replica_state state)
+{
+    if (replica->state == state)
+        return;
+    if (state == REPLICA_GONE) {
+        for (size_t i = 0; i < r->replicas.len; i++) {
+            if (r->replicas.ptr[i] == replica) {
+                remove_at(r, i);
+                return;
+            }
+        }
+        return;
+    }
+    replica->state = state;
+    tell_replica(r, replica);
+}
+
+void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,
+                                 uint64_t now_us)
+{
+    replica->node = NULL;
+    replica->lease_until_us = now_us + r->lease_us;
+}
+
+uint64_t registry_expire(struct registry *r, uint64_t now_us)
+{
+    uint64_t next = UINT64_MAX;
+    for (size_t i = r->replicas.len; i-- > 0;) {
+        const struct registry_replica *p = r->replicas.ptr[i];
+        if (p->lease_until_us <= now_us)
+            remove_at(r, i);
+        else
+            next = MIN(next, p->lease_until_us);
+    }
+    return next;
+}
+
+void registry_replicas(const struct registry *r,
+                       void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
+{
+    for (size_t i = 0; i < r->replicas.len; i++)
+        each(ctx, r->replicas.ptr[i]);
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const struct registry_replica *const *p = a, *const *q = b;
+    return ip_cmp(&(*p)->addresses[0], &(*q)->addresses[0]);
+}
+
+void registry_service_replicas(const struct registry *r, const struct registry_service *s,
+                               void (*each)(void *ctx, const struct registry_replica *p),
+                               void *ctx)
+{
+    VEC(const struct registry_replica *) found = {0};
+    for (size_t i = 0; i < r->replicas.len; i++) {
+        const struct registry_replica *p = r->replicas.ptr[i];
+        if (p->state == REPLICA_READY && service_selects(s, p->doc))
+            VEC_PUSH(&found, p);
+    }
+    if (found.len > 0)
+        qsort(found.ptr, found.len, sizeof *found.ptr, by_address);
+    for (size_t i = 0; i < found.len; i++)
+        each(ctx, found.ptr[i]);
+    VEC_DEINIT(&found);
+}
+
+/* A deleted workload takes its replicas along; changed labels move them between services. */
+void replicas_workload_changed(struct registry *r, const struct api_document *old,
+                               const struct api_document *now)
+{
+    const struct api_document *d = now != NULL ? now : old;
+    if (old == NULL || now == NULL)
+        registry_tell(r, "namespaces");
+    registry_tell(r, "workload/%.*s/%.*s", STR_FMT(d->namespace), STR_FMT(d->name));
+    bool has_replicas = false;
+    for (size_t i = r->replicas.len; i-- > 0;) {
+        struct registry_replica *p = r->replicas.ptr[i];
+        if (!str_eq(p->workload, d->name) || !str_eq(p->namespace_, d->namespace))
+            continue;
+        has_replicas = true;
+        if (now == NULL)
+            remove_at(r, i);
+        else
+            set_doc(r, p, (struct api_document *)(uintptr_t)now);
+    }
+    if (!has_replicas)
+        return;
+    registry_tell(r, "replicas/%.*s", STR_FMT(d->namespace));
+    if (old != NULL)
+        tell_endpoints(r, old);
+    if (now != NULL)
+        tell_endpoints(r, now);
+}
+
+void replicas_free(struct registry *r)
+{
+    for (size_t i = 0; i < r->replicas.len; i++)
+        replica_free(r->replicas.ptr[i]);
+    VEC_DEINIT(&r->replicas);
+}
