@@ -73,6 +73,15 @@ static bool is_slash_or_backslash(int byte)
     return byte == '/' || byte == '\\';
 }
 
+/* A backslash that is kept is escaped, and its escape falls under the rule for escapes: else the
+ * result would not be canonical. */
+static enum url_backslash backslash_of(const struct url_path_options *o)
+{
+    if (o->backslash != URL_BACKSLASH_KEEP || o->escaped_slashes == URL_SLASHES_KEEP)
+        return o->backslash;
+    return o->escaped_slashes == URL_SLASHES_REJECT ? URL_BACKSLASH_REJECT : URL_BACKSLASH_TO_SLASH;
+}
+
 /* What forbids the path whatever the form, and whether any byte needs work. */
 static enum url_result inspect(struct str path, const struct url_path_options *o, bool *ret_is_work)
 {
@@ -87,7 +96,7 @@ static enum url_result inspect(struct str path, const struct url_path_options *o
             return URL_BAD_FRAGMENT;
         if (!is_visible(c) || c == '?')
             return URL_BAD_BYTE;
-        if (c == '\\' && o->backslash == URL_BACKSLASH_REJECT)
+        if (c == '\\' && backslash_of(o) == URL_BACKSLASH_REJECT)
             return URL_BAD_BACKSLASH;
         if (c == '%') {
             int byte = escape_value(path, i);
@@ -150,7 +159,7 @@ static size_t translate(struct str path, const struct url_path_options *o, char 
             out = put_escaped(out, escape_value(path, i), o);
             i += 2;
         } else if (c == '\\') {
-            out = put_backslash(out, o->backslash);
+            out = put_backslash(out, backslash_of(o));
         } else {
             *out++ = c;
         }

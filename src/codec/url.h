@@ -12,7 +12,7 @@ enum url_escaped_slashes { URL_SLASHES_KEEP, URL_SLASHES_REJECT, URL_SLASHES_UNE
 enum url_backslash {
     URL_BACKSLASH_TO_SLASH, /* '\' becomes '/', as browsers and Istio do */
     URL_BACKSLASH_REJECT,
-    URL_BACKSLASH_KEEP, /* escaped as %5C */
+    URL_BACKSLASH_KEEP, /* escaped as %5C, to which then applies what escaped_slashes says */
 };
 
 struct url_path_options {
