@@ -1,0 +1,46 @@
+/* Any bytes as documents: parsed, checked across, printed; what is good is good again from its own
+ * JSON. */
+#include <stdint.h>
+
+#include "base/err.h"
+#include "control/api/check.h"
+
+static void parse(struct str text, struct api_document_list *list, struct api_findings *findings)
+{
+    struct api_source source = {.file = STR("fuzz.yaml"), .text = text};
+    api_document_parse(&source, list, findings);
+    api_check_documents(list, findings);
+    api_findings_sort(findings);
+}
+
+static void check_json(const struct api_document *d)
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    struct api_source source = {.file = STR("again.json"), .text = d->json};
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    ASSERT(api_document_parse(&source, &list, &findings) == 0);
+    ASSERT(list.docs.len == 1 && str_eq(list.docs.ptr[0]->json, d->json));
+    api_findings_deinit(&findings);
+    api_document_list_deinit(&list);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    struct str_buf json = STR_BUF_INIT(1 << 22);
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    parse(str_from((const char *)data, size), &list, &findings);
+    for (size_t i = 0; i < findings.list.len; i++)
+        api_finding_line(&findings, &findings.list.ptr[i]);
+    api_findings_add_json(&findings, &json);
+    for (size_t i = 0; i < list.docs.len; i++)
+        check_json(list.docs.ptr[i]);
+    str_buf_deinit(&json);
+    api_findings_deinit(&findings);
+    api_document_list_deinit(&list);
+    return 0;
+}
