@@ -10,7 +10,8 @@ bool api_auth_rule_is_http(const struct api_auth_rule *r)
     for (size_t i = 0; i < r->operation_count; i++) {
         const struct api_auth_operation *o = &r->operations[i];
         if (o->hosts.len + o->not_hosts.len + o->methods.len + o->not_methods.len + o->paths.len +
-                o->not_paths.len > 0)
+                o->not_paths.len >
+            0)
             return true;
     }
     for (size_t i = 0; i < r->condition_count; i++)
@@ -29,8 +30,10 @@ static struct api_match match_of(const struct in *in, struct str text)
         in_warning(in, "a star means something only as the first or last letter",
                    "the star inside \"%.*s\" is taken as it is written", STR_CLIP(text));
     else if (text.len > 1 && text.ptr[0] == '*' && text.ptr[text.len - 1] == '*')
-        in_warning(in, "stars at both ends are not known", "the first star of \"%.*s\" is taken "
-                   "as it is written", STR_CLIP(text));
+        in_warning(in, "stars at both ends are not known",
+                   "the first star of \"%.*s\" is taken "
+                   "as it is written",
+                   STR_CLIP(text));
     if (str_eq(text, STR("*")))
         m = (struct api_match){API_MATCH_PRESENT, STR(""), in->place};
     else if (text.len > 0 && text.ptr[text.len - 1] == '*')
@@ -223,9 +226,14 @@ static const struct {
 
 /* Known to Istio; those that end in `[` take an argument. */
 static const char *const condition_keys_not_yet[] = {
-    "remote.ip",              "source.serviceAccount",  "source.trustDomain",
-    "request.auth.principal", "request.auth.audiences", "request.auth.presenter",
-    "request.auth.claims[",   "experimental.envoy.filters.",
+    "remote.ip",
+    "source.serviceAccount",
+    "source.trustDomain",
+    "request.auth.principal",
+    "request.auth.audiences",
+    "request.auth.presenter",
+    "request.auth.claims[",
+    "experimental.envoy.filters.",
 };
 
 static void error_condition_key(const struct in *in, struct str text)
@@ -402,8 +410,7 @@ void authorization_policy_read(const struct in *spec, struct api_document *d)
         FIELD_NOT_YET("targetRefs"),
         FIELD_NOT_YET("provider"),
     };
-    struct api_authorization_policy *policy =
-        ARENA_NEW(&d->arena, struct api_authorization_policy);
+    struct api_authorization_policy *policy = ARENA_NEW(&d->arena, struct api_authorization_policy);
     IN_OBJECT(spec, fields, policy);
     d->spec.authorization_policy = policy;
     if (policy->action == API_AUTH_DENY && policy->rule_count == 0)

@@ -27,8 +27,8 @@ struct api_auth_operation {
 };
 
 enum api_auth_key {
-    API_AUTH_KEY_REQUEST_HEADER,   /* header */
-    API_AUTH_KEY_SOURCE_IP,        /* values are addresses or CIDR (EXACT), checked */
+    API_AUTH_KEY_REQUEST_HEADER, /* header */
+    API_AUTH_KEY_SOURCE_IP,      /* values are addresses or CIDR (EXACT), checked */
     API_AUTH_KEY_SOURCE_NAMESPACE,
     API_AUTH_KEY_SOURCE_PRINCIPAL, /* without `spiffe://` */
     API_AUTH_KEY_DESTINATION_IP,   /* as SOURCE_IP */

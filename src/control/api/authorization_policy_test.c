@@ -1,8 +1,7 @@
 #include "control/api/authorization_policy.h"
 #include "control/api/test_priv.h"
 
-#define AP                                                                                         \
-    "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: a }\n"
+#define AP "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: a }\n"
 
 static const struct api_authorization_policy *policy_of(const struct parsed *p)
 {
@@ -44,7 +43,8 @@ static void test_fields(void **state)
            "  rules:\n"
            "    - from:\n"
            "        - source:\n"
-           "            principals: [ spiffe://mesh.local/ns/a/sa/b, \"mesh.local/ns/c/*\", \"*/sa/d\", \"*\" ]\n"
+           "            principals: [ spiffe://mesh.local/ns/a/sa/b, \"mesh.local/ns/c/*\", "
+           "\"*/sa/d\", \"*\" ]\n"
            "            notPrincipals: [ mesh.local/ns/a/sa/e ]\n"
            "            namespaces: [ shop ]\n"
            "            ipBlocks: [ 10.0.0.0/8, \"fd00::1\" ]\n"

@@ -29,8 +29,8 @@ bool check_has(struct check *c, enum api_kind kind, struct str namespace, struct
 bool check_has_in_namespace(struct check *c, enum api_kind kind, struct str namespace)
 {
     CHECK_EACH(c, kind, d)
-        if (str_eq(d->namespace, namespace))
-            return true;
+    if (str_eq(d->namespace, namespace))
+        return true;
     return false;
 }
 
@@ -104,8 +104,8 @@ static void check_duplicates(struct check *c)
         if (first == d)
             continue;
         struct str subject = api_document_subject(&c->arena, d);
-        struct str hint = arena_printf(&c->arena, "the first is at %s",
-                                       check_place(c, first, first->place));
+        struct str hint =
+            arena_printf(&c->arena, "the first is at %s", check_place(c, first, first->place));
         check_report(c, API_ERROR, d, d->place, hint.ptr, "%.*s is there twice", STR_FMT(subject));
     }
 }

@@ -10,8 +10,8 @@ static void check_selector(struct check *c, const struct api_document *d,
     if (selector->labels.len == 0 || !check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace))
         return;
     CHECK_EACH(c, API_KIND_WORKLOAD, w)
-        if (str_eq(w->namespace, d->namespace) && api_labels_match(&selector->labels, &w->labels))
-            return;
+    if (str_eq(w->namespace, d->namespace) && api_labels_match(&selector->labels, &w->labels))
+        return;
     check_report(c, API_WARNING, d, selector->place, NULL,
                  "the selector matches no workload of namespace %.*s", STR_FMT(d->namespace));
 }
@@ -21,9 +21,8 @@ static void check_selector(struct check *c, const struct api_document *d,
 static bool is_account_used(struct check *c, struct str namespace, struct str account)
 {
     CHECK_EACH(c, API_KIND_WORKLOAD, w)
-        if (str_eq(w->namespace, namespace) &&
-            str_eq(w->spec.workload->service_account, account))
-            return true;
+    if (str_eq(w->namespace, namespace) && str_eq(w->spec.workload->service_account, account))
+        return true;
     return false;
 }
 
@@ -54,12 +53,11 @@ static void check_trust_domain(struct check *c, const struct api_document *d,
     struct str domain = str_sub(m->value, 0, (size_t)slash);
     if (!str_eq(domain, own))
         check_report(c, API_WARNING, d, m->place, NULL,
-                     "trust domain \"%.*s\" is not the mesh's, which is \"%.*s\"",
-                     STR_FMT(domain), STR_FMT(own));
+                     "trust domain \"%.*s\" is not the mesh's, which is \"%.*s\"", STR_FMT(domain),
+                     STR_FMT(own));
 }
 
-static void check_account(struct check *c, const struct api_document *d,
-                          const struct api_match *m)
+static void check_account(struct check *c, const struct api_document *d, const struct api_match *m)
 {
     struct str namespace, account;
     if (m->kind != API_MATCH_EXACT || !split_principal(m->value, &namespace, &account))
@@ -68,9 +66,8 @@ static void check_account(struct check *c, const struct api_document *d,
         check_has(c, API_KIND_SERVICE_ACCOUNT, namespace, account) ||
         is_account_used(c, namespace, account))
         return;
-    check_report(c, API_WARNING, d, m->place, NULL,
-                 "no ServiceAccount \"%.*s\" in namespace %.*s", STR_FMT(account),
-                 STR_FMT(namespace));
+    check_report(c, API_WARNING, d, m->place, NULL, "no ServiceAccount \"%.*s\" in namespace %.*s",
+                 STR_FMT(account), STR_FMT(namespace));
 }
 
 static void check_principals(struct check *c, const struct api_document *d,
@@ -105,13 +102,13 @@ static void check_peer_scope(struct check *c, const struct api_document *d)
 {
     if (d->spec.peer_authentication->selector.labels.len > 0)
         return;
-    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, other) {
-        if (other == d || !str_eq(other->namespace, d->namespace) ||
-            str_eq(other->name, d->name) ||
+    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, other)
+    {
+        if (other == d || !str_eq(other->namespace, d->namespace) || str_eq(other->name, d->name) ||
             other->spec.peer_authentication->selector.labels.len > 0)
             continue;
-        struct str hint = arena_printf(&c->arena, "the other is at %s",
-                                       check_place(c, other, other->place));
+        struct str hint =
+            arena_printf(&c->arena, "the other is at %s", check_place(c, other, other->place));
         check_report(c, API_ERROR, d, d->place, hint.ptr,
                      "there are two PeerAuthentications for the whole namespace %.*s",
                      STR_FMT(d->namespace));
@@ -121,13 +118,15 @@ static void check_peer_scope(struct check *c, const struct api_document *d)
 
 void check_policy_all(struct check *c)
 {
-    CHECK_EACH(c, API_KIND_AUTHORIZATION_POLICY, d) {
+    CHECK_EACH(c, API_KIND_AUTHORIZATION_POLICY, d)
+    {
         const struct api_authorization_policy *policy = d->spec.authorization_policy;
         check_selector(c, d, &policy->selector);
         for (size_t i = 0; i < policy->rule_count; i++)
             check_rule(c, d, &policy->rules[i]);
     }
-    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d) {
+    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d)
+    {
         check_selector(c, d, &d->spec.peer_authentication->selector);
         check_peer_scope(c, d);
     }

@@ -1,4 +1,5 @@
-/* VirtualServices and DestinationRules: what they refer to, and whether two speak about the same. */
+/* VirtualServices and DestinationRules: what they refer to, and whether two speak about the same.
+ */
 #include "control/api/check_priv.h"
 #include "control/api/destination_rule.h"
 #include "control/api/mesh.h"
@@ -18,7 +19,8 @@ static const char *host_hint(struct check *c, struct str fqdn)
     unsigned best_distance = 3;
     ptrdiff_t dot = str_find(fqdn, '.');
     struct str name = dot < 0 ? fqdn : str_sub(fqdn, 0, (size_t)dot);
-    CHECK_EACH(c, API_KIND_SERVICE, s) {
+    CHECK_EACH(c, API_KIND_SERVICE, s)
+    {
         unsigned distance = nearest_distance(name, s->name, best_distance);
         if (distance < best_distance) {
             best_distance = distance;
@@ -36,8 +38,7 @@ static void check_port(struct check *c, const struct api_document *d, struct str
                        uint16_t port, struct api_place place, enum api_severity severity)
 {
     const struct api_document *service = check_find_service(c, fqdn);
-    if (port == 0 || service == NULL ||
-        api_service_find_port(service->spec.service, port) != NULL)
+    if (port == 0 || service == NULL || api_service_find_port(service->spec.service, port) != NULL)
         return;
     check_report(c, severity, d, place, NULL, "Service/%.*s/%.*s has no port %u",
                  STR_FMT(service->namespace), STR_FMT(service->name), port);
@@ -53,7 +54,8 @@ static struct selected count_selected(struct check *c, const struct api_document
                                       const struct api_labels *labels)
 {
     struct selected count = {0};
-    CHECK_EACH(c, API_KIND_WORKLOAD, w) {
+    CHECK_EACH(c, API_KIND_WORKLOAD, w)
+    {
         if (!str_eq(w->namespace, service->namespace) ||
             !api_labels_match(&service->spec.service->selector, &w->labels))
             continue;
@@ -66,7 +68,8 @@ static struct selected count_selected(struct check *c, const struct api_document
 
 static bool is_subset_defined(struct check *c, struct str fqdn, struct str subset)
 {
-    CHECK_EACH(c, API_KIND_DESTINATION_RULE, rule) {
+    CHECK_EACH(c, API_KIND_DESTINATION_RULE, rule)
+    {
         if (str_eq(fqdn_of(c, rule, rule->spec.destination_rule->host), fqdn) &&
             api_destination_rule_find_subset(rule->spec.destination_rule, subset) != NULL)
             return true;
@@ -154,10 +157,9 @@ static void report_conflict(struct check *c, enum api_severity severity, struct 
     for (size_t i = 0; i < 2; i++) {
         const struct host_user *other = pair[1 - i];
         struct str subject = api_document_subject(&c->arena, other->d);
-        struct str hint =
-            arena_printf(&c->arena, "at %s", check_place(c, other->d, other->place));
-        check_report(c, severity, pair[i]->d, pair[i]->place, hint.ptr,
-                     "host %.*s %s %.*s as well", STR_FMT(fqdn), what, STR_FMT(subject));
+        struct str hint = arena_printf(&c->arena, "at %s", check_place(c, other->d, other->place));
+        check_report(c, severity, pair[i]->d, pair[i]->place, hint.ptr, "host %.*s %s %.*s as well",
+                     STR_FMT(fqdn), what, STR_FMT(subject));
     }
 }
 
@@ -173,7 +175,8 @@ static void check_virtual_services(struct check *c)
 {
     struct map users;
     map_init(&users);
-    CHECK_EACH(c, API_KIND_VIRTUAL_SERVICE, d) {
+    CHECK_EACH(c, API_KIND_VIRTUAL_SERVICE, d)
+    {
         const struct api_virtual_service *vs = d->spec.virtual_service;
         for (size_t i = 0; i < vs->hosts.len; i++) {
             struct str fqdn = fqdn_of(c, d, vs->hosts.v[i]);
@@ -232,12 +235,12 @@ static void check_destination_rules(struct check *c)
 {
     struct map users;
     map_init(&users);
-    CHECK_EACH(c, API_KIND_DESTINATION_RULE, d) {
+    CHECK_EACH(c, API_KIND_DESTINATION_RULE, d)
+    {
         const struct api_destination_rule *rule = d->spec.destination_rule;
         struct str fqdn = fqdn_of(c, d, rule->host);
         /* Rules of other namespaces may speak about the same host: the client's own counts. */
-        struct str key =
-            arena_printf(&c->arena, "%.*s %.*s", STR_FMT(d->namespace), STR_FMT(fqdn));
+        struct str key = arena_printf(&c->arena, "%.*s %.*s", STR_FMT(d->namespace), STR_FMT(fqdn));
         struct host_user *user = host_user_new(c, d, rule->host_place);
         const struct host_user *other = map_get(&users, key);
         if (other == NULL)

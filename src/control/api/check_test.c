@@ -43,7 +43,8 @@ static const struct check_row rows[] = {
      "no Service defines host \"nowhere.shop.svc.cluster.local\""},
     {SERVICE VS "    - route: [ { destination: { host: catalog.other.svc.cluster.local } } ]\n",
      API_WARNING, NULL},
-    {SERVICE VS "    - match: [ { port: 1 } ]\n      route: [ { destination: { host: catalog } } ]\n",
+    {SERVICE VS
+     "    - match: [ { port: 1 } ]\n      route: [ { destination: { host: catalog } } ]\n",
      API_WARNING, "has no port 1"},
     {SERVICE DR "  host: catalogg\n", API_WARNING, "no Service defines host"},
     {SERVICE WORKLOAD DR "  host: catalog\n  subsets: [ { name: x, labels: { version: x } } ]\n",
@@ -78,8 +79,7 @@ static void test_rows(void **state)
         bool is_good = rows[i].words == NULL ? p.findings.list.len == 0
                                              : has_finding(&p, rows[i].severity, rows[i].words);
         for (size_t j = 0; !is_good && j < p.findings.list.len; j++)
-            print_error("%.*s\n",
-                        STR_FMT(api_finding_line(&p.findings, &p.findings.list.ptr[j])));
+            print_error("%.*s\n", STR_FMT(api_finding_line(&p.findings, &p.findings.list.ptr[j])));
         if (!is_good)
             fail_msg("row %zu: %s", i, rows[i].words != NULL ? rows[i].words : "(nothing)");
         parsed_free(&p);
@@ -89,9 +89,10 @@ static void test_rows(void **state)
 /* A Service that is broken is there all the same: what refers to it is not blamed too. */
 static void test_broken_service(void **state)
 {
-    struct parsed p = parse(
-        SERVICE "apiVersion: v1\nkind: Service\nmetadata: { name: cart, namespace: shop }\nspec: {}\n"
-                "---\n" VS "    - route: [ { destination: { host: cart, port: { number: 1 } } } ]\n");
+    struct parsed p =
+        parse(SERVICE
+              "apiVersion: v1\nkind: Service\nmetadata: { name: cart, namespace: shop }\nspec: {}\n"
+              "---\n" VS "    - route: [ { destination: { host: cart, port: { number: 1 } } } ]\n");
     size_t before = p.findings.list.len;
     assert_int_equal(before, 1);
     api_check_documents(&p.list, &p.findings);

@@ -37,7 +37,8 @@ static void check_service(struct check *c, const struct api_document *d)
                      "a service without selector is served by nobody");
         return;
     }
-    CHECK_EACH(c, API_KIND_WORKLOAD, w) {
+    CHECK_EACH(c, API_KIND_WORKLOAD, w)
+    {
         if (!str_eq(w->namespace, d->namespace) || !api_labels_match(&s->selector, &w->labels))
             continue;
         served_by++;
@@ -46,8 +47,8 @@ static void check_service(struct check *c, const struct api_document *d)
     }
     if (served_by == 0 && check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace))
         check_report(c, API_WARNING, d, d->place, NULL,
-                     "the selector of Service/%.*s/%.*s matches no workload",
-                     STR_FMT(d->namespace), STR_FMT(d->name));
+                     "the selector of Service/%.*s/%.*s matches no workload", STR_FMT(d->namespace),
+                     STR_FMT(d->name));
 }
 
 static void check_workload(struct check *c, const struct api_document *d)
@@ -65,7 +66,7 @@ static void check_workload(struct check *c, const struct api_document *d)
 void check_workload_all(struct check *c)
 {
     CHECK_EACH(c, API_KIND_SERVICE, d)
-        check_service(c, d);
+    check_service(c, d);
     CHECK_EACH(c, API_KIND_WORKLOAD, d)
-        check_workload(c, d);
+    check_workload(c, d);
 }

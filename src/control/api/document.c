@@ -25,8 +25,8 @@ static const struct field metadata_fields[] = {
 };
 
 static const struct field spec_root[] = {
-    FIELD_NO_MATTER("apiVersion"), FIELD_NO_MATTER("kind"), FIELD_NO_MATTER("metadata"),
-    FIELD_NO_MATTER("spec"), FIELD_NO_MATTER("status"),
+    FIELD_NO_MATTER("apiVersion"), FIELD_NO_MATTER("kind"),   FIELD_NO_MATTER("metadata"),
+    FIELD_NO_MATTER("spec"),       FIELD_NO_MATTER("status"),
 };
 
 /* Kubernetes gives them meaning for pods; the mesh takes the account's name only. */
@@ -107,7 +107,8 @@ static const struct api_kind_info *read_kind(const struct in *doc, struct api_do
     return info;
 }
 
-/* Names become parts of DNS names, SPIFFE ids and paths: nothing but letters that are safe there. */
+/* Names become parts of DNS names, SPIFFE ids and paths: nothing but letters that are safe there.
+ */
 static bool check_name(const struct in *doc, const struct in *metadata, struct api_document *d)
 {
     struct in name_in;
@@ -125,8 +126,7 @@ static bool check_name(const struct in *doc, const struct in *metadata, struct a
         return false; /* was no string: reported */
     if (is_label ? name_is_dns_label(d->name) : name_is_dns_subdomain(d->name))
         return true;
-    in_error(&name_in,
-             is_label ? "a-z, 0-9 and -, at most 63" : "a-z, 0-9, - and ., at most 253",
+    in_error(&name_in, is_label ? "a-z, 0-9 and -, at most 63" : "a-z, 0-9, - and ., at most 253",
              "\"%.*s\" is no valid name", STR_CLIP(d->name));
     return false;
 }

@@ -15,8 +15,8 @@
 
 struct api_document {
     enum api_kind kind;
-    struct str api_version;      /* as written: "networking.istio.io/v1beta1" */
-    struct str namespace;        /* "" for kinds without one; else never empty */
+    struct str api_version; /* as written: "networking.istio.io/v1beta1" */
+    struct str namespace;   /* "" for kinds without one; else never empty */
     struct str name;
     struct str resource_version; /* metadata.resourceVersion; empty when absent */
     struct api_labels labels, annotations;

@@ -71,8 +71,7 @@ static const struct json *document_json(struct arena *a, const struct yaml_node 
     return out;
 }
 
-int document_json_write(struct arena *scratch, const struct yaml_node *root,
-                        struct api_document *d)
+int document_json_write(struct arena *scratch, const struct yaml_node *root, struct api_document *d)
 {
     struct str_buf buf = STR_BUF_INIT(2 * API_DOCUMENT_BYTES_MAX);
     struct json_writer w;

@@ -90,13 +90,14 @@ static void test_broken(void **state)
 
 static void test_json_is_stable(void **state)
 {
-    struct parsed p = parse_good("apiVersion: tulle.dev/v1\n"
-                                 "kind: Workload\n"
-                                 "metadata: { name: w, labels: { app: &n w, v: *n } }\n"
-                                 "spec:\n"
-                                 "  replicas: 2\n"
-                                 "  run: { command: [ \"./x\", \"1\", 'true' ], env: { A: \"\" } }\n",
-                                 1);
+    struct parsed p =
+        parse_good("apiVersion: tulle.dev/v1\n"
+                   "kind: Workload\n"
+                   "metadata: { name: w, labels: { app: &n w, v: *n } }\n"
+                   "spec:\n"
+                   "  replicas: 2\n"
+                   "  run: { command: [ \"./x\", \"1\", 'true' ], env: { A: \"\" } }\n",
+                   1);
     char *json = str_dup_c(parsed_doc(&p, 0)->json);
     struct parsed again = parse_good(json, 1);
     assert_str(parsed_doc(&again, 0)->json, json);
@@ -126,8 +127,11 @@ static void test_bounds(void **state)
 static void test_findings(void **state)
 {
     struct api_findings f;
-    struct api_finding a = {.severity = API_ERROR, .file = STR("b"), .place = {2, 1},
-                            .text = STR("x\ny"), .hint = STR("z")};
+    struct api_finding a = {.severity = API_ERROR,
+                            .file = STR("b"),
+                            .place = {2, 1},
+                            .text = STR("x\ny"),
+                            .hint = STR("z")};
     struct api_finding b = a;
     api_findings_init(&f);
     api_findings_add(&f, &a);
@@ -149,15 +153,15 @@ static void test_findings(void **state)
 
 static void test_service(void **state)
 {
-    struct parsed p = parse_good(
-        "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec:\n"
-        "  type: ClusterIP\n"
-        "  clusterIP: \"\"\n"
-        "  selector: { app: s }\n"
-        "  ports:\n"
-        "    - { name: http-web, port: 80, targetPort: web }\n"
-        "    - { name: db, port: 81, appProtocol: mysql, protocol: TCP }\n",
-        1);
+    struct parsed p =
+        parse_good("apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec:\n"
+                   "  type: ClusterIP\n"
+                   "  clusterIP: \"\"\n"
+                   "  selector: { app: s }\n"
+                   "  ports:\n"
+                   "    - { name: http-web, port: 80, targetPort: web }\n"
+                   "    - { name: db, port: 81, appProtocol: mysql, protocol: TCP }\n",
+                   1);
     const struct api_service *s = parsed_doc(&p, 0)->spec.service;
     assert_int_equal(s->port_count, 2);
     assert_str(s->ports[0].target_port_name, "web");
@@ -172,19 +176,20 @@ static void test_service(void **state)
 
 static void test_workload(void **state)
 {
-    struct parsed p = parse_good(
-        "apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: w }\nspec:\n"
-        "  serviceAccount: w-sa\n"
-        "  replicas: 0\n"
-        "  ports: [ { name: http, port: 8080 } ]\n"
-        "  run:\n"
-        "    command: [ ./w, --fast ]\n"
-        "    env: { VERSION: v1 }\n"
-        "    ready: { httpGet: { port: http, path: /healthz } }\n"
-        "  capture: { excludeInboundPorts: [ 22, \"23\" ], excludeOutboundRanges: [ 10.0.0.0/8 ] }\n"
-        "---\n"
-        "apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: v }\nspec: {}\n",
-        2);
+    struct parsed p =
+        parse_good("apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: w }\nspec:\n"
+                   "  serviceAccount: w-sa\n"
+                   "  replicas: 0\n"
+                   "  ports: [ { name: http, port: 8080 } ]\n"
+                   "  run:\n"
+                   "    command: [ ./w, --fast ]\n"
+                   "    env: { VERSION: v1 }\n"
+                   "    ready: { httpGet: { port: http, path: /healthz } }\n"
+                   "  capture: { excludeInboundPorts: [ 22, \"23\" ], excludeOutboundRanges: [ "
+                   "10.0.0.0/8 ] }\n"
+                   "---\n"
+                   "apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: v }\nspec: {}\n",
+                   2);
     const struct api_workload *w = parsed_doc(&p, 0)->spec.workload;
     assert_str(w->service_account, "w-sa");
     assert_int_equal(w->replicas, 0);

@@ -21,12 +21,12 @@ enum api_kind {
 
 struct api_kind_info {
     enum api_kind kind;
-    const char *name;     /* "VirtualService" */
-    const char *singular; /* "virtualservice" */
-    const char *plural;   /* "virtualservices": the REST path and `get` */
+    const char *name;           /* "VirtualService" */
+    const char *singular;       /* "virtualservice" */
+    const char *plural;         /* "virtualservices": the REST path and `get` */
     const char *short_names[3]; /* "vs"; ended by NULL */
-    const char *group;       /* "networking.istio.io"; "" is Kubernetes' core group */
-    const char *versions[4]; /* all that are read, the preferred one first; ended by NULL */
+    const char *group;          /* "networking.istio.io"; "" is Kubernetes' core group */
+    const char *versions[4];    /* all that are read, the preferred one first; ended by NULL */
     bool is_namespaced;
 };
 
@@ -39,7 +39,8 @@ const struct api_kind_info *api_kind_by_path(struct str group, struct str versio
                                              struct str plural);
 /* By `apiVersion` and `kind` of a document; NULL when there is none. */
 const struct api_kind_info *api_kind_by_document(struct str api_version, struct str kind);
-/* Whether Istio, Kubernetes or the Gateway API have such a kind, which Tulle does not support yet. */
+/* Whether Istio, Kubernetes or the Gateway API have such a kind, which Tulle does not support yet.
+ */
 bool api_kind_is_known_elsewhere(struct str api_version, struct str kind);
 /* The name of a supported kind that looks like this one; NULL when none does. */
 const char *api_kind_nearest(struct str name);

@@ -81,7 +81,8 @@ static void read_leaf_lifetime(const struct in *in, void *out)
     if (!in_duration_ms(in, false, &ms))
         return;
     if (ms < API_LEAF_LIFETIME_MS_MIN)
-        in_error(in, NULL, "a certificate must live %d s at least", API_LEAF_LIFETIME_MS_MIN / 1000);
+        in_error(in, NULL, "a certificate must live %d s at least",
+                 API_LEAF_LIFETIME_MS_MIN / 1000);
     else
         *(uint64_t *)out = ms;
 }

@@ -60,8 +60,7 @@ void peer_authentication_read(const struct in *spec, struct api_document *d)
     IN_OBJECT(spec, fields, pa);
     d->spec.peer_authentication = pa;
     struct in ports;
-    if (pa->port_count > 0 && pa->selector.labels.len == 0 &&
-        in_get(spec, "portLevelMtls", &ports))
+    if (pa->port_count > 0 && pa->selector.labels.len == 0 && in_get(spec, "portLevelMtls", &ports))
         in_error_key(&ports, "add selector.matchLabels",
                      "portLevelMtls needs a selector: ports belong to workloads");
 }

@@ -84,8 +84,10 @@ struct str in_path(const struct in *in)
     return path;
 }
 
-static void report(const struct in *in, enum api_severity severity, struct api_place place,
-                   const char *hint, const char *fmt, va_list args)
+__attribute__((format(printf, 5, 0))) static void report(const struct in *in,
+                                                         enum api_severity severity,
+                                                         struct api_place place, const char *hint,
+                                                         const char *fmt, va_list args)
 {
     char text[TEXT_LEN_MAX];
     int len = vsnprintf(text, sizeof text, fmt, args);

@@ -48,12 +48,30 @@ struct field {
     unsigned flags;
 };
 
-#define FIELD(name, read, type, member) {(name), (read), offsetof(type, member), FIELD_OPTIONAL}
-#define FIELD_MUST(name, read, type, member) {(name), (read), offsetof(type, member), FIELD_REQUIRED}
-#define FIELD_WHOLE(name, read) {(name), (read), 0, FIELD_OPTIONAL} /* read gets the struct itself */
-#define FIELD_WHOLE_MUST(name, read) {(name), (read), 0, FIELD_REQUIRED}
-#define FIELD_NOT_YET(name) {(name), NULL, 0, FIELD_OPTIONAL}
-#define FIELD_NO_MATTER(name) {(name), NULL, 0, FIELD_IGNORED}
+#define FIELD(name, read, type, member)                                                            \
+    {                                                                                              \
+        (name), (read), offsetof(type, member), FIELD_OPTIONAL                                     \
+    }
+#define FIELD_MUST(name, read, type, member)                                                       \
+    {                                                                                              \
+        (name), (read), offsetof(type, member), FIELD_REQUIRED                                     \
+    }
+#define FIELD_WHOLE(name, read)                                                                    \
+    {                                                                                              \
+        (name), (read), 0, FIELD_OPTIONAL                                                          \
+    } /* read gets the struct itself */
+#define FIELD_WHOLE_MUST(name, read)                                                               \
+    {                                                                                              \
+        (name), (read), 0, FIELD_REQUIRED                                                          \
+    }
+#define FIELD_NOT_YET(name)                                                                        \
+    {                                                                                              \
+        (name), NULL, 0, FIELD_OPTIONAL                                                            \
+    }
+#define FIELD_NO_MATTER(name)                                                                      \
+    {                                                                                              \
+        (name), NULL, 0, FIELD_IGNORED                                                             \
+    }
 
 /* Reads a mapping by its table: unknown fields are refused with the nearest name of the table,
  * null values count as absent. False when the value is not a mapping. */
@@ -66,7 +84,7 @@ void *in_array(const struct in *in, size_t item_len, field_fn *read, size_t *ret
 
 /* Children. in_get: false when absent or null. */
 size_t in_count(const struct in *in);
-struct in in_item(const struct in *in, size_t i); /* of a sequence */
+struct in in_item(const struct in *in, size_t i);  /* of a sequence */
 struct in in_entry(const struct in *in, size_t i); /* of a mapping; ret.key is its key */
 bool in_get(const struct in *in, const char *key, struct in *ret);
 bool in_is_null(const struct in *in);
@@ -81,7 +99,7 @@ void in_error_key(const struct in *in, const char *hint, const char *fmt, ...)
 void in_warning(const struct in *in, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void in_error_not_yet(const struct in *in, const char *hint); /* "path" is not supported yet */
-struct str in_path(const struct in *in); /* in the findings' arena */
+struct str in_path(const struct in *in);                      /* in the findings' arena */
 
 /* The scalar's text when it is a string (or, of_any, any scalar); a finding otherwise. */
 bool in_text(const struct in *in, struct str *ret);

@@ -2,30 +2,32 @@
 #include "control/api/test_priv.h"
 #include "control/api/virtual_service.h"
 
-#define VS "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec:\n"
-#define DR "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec:\n"
+#define VS                                                                                         \
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec:\n"
+#define DR                                                                                         \
+    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec:\n"
 
 static void test_match(void **state)
 {
-    struct parsed p = parse_good(
-        VS "  hosts: [ a ]\n"
-           "  http:\n"
-           "    - name: first\n"
-           "      match:\n"
-           "        - uri: { prefix: /api }\n"
-           "          method: { exact: GET }\n"
-           "          authority: { exact: a.example.com }\n"
-           "          headers: { X-User: { exact: beta }, x-any: {}, x-none: }\n"
-           "          withoutHeaders: { x-debug: {} }\n"
-           "          queryParams: { Q: { prefix: z } }\n"
-           "          ignoreUriCase: true\n"
-           "          port: 8080\n"
-           "          sourceLabels: { app: web }\n"
-           "          sourceNamespace: shop\n"
-           "          gateways: [ mesh ]\n"
-           "        - {}\n"
-           "      route: [ { destination: { host: a } } ]\n",
-        1);
+    struct parsed p =
+        parse_good(VS "  hosts: [ a ]\n"
+                      "  http:\n"
+                      "    - name: first\n"
+                      "      match:\n"
+                      "        - uri: { prefix: /api }\n"
+                      "          method: { exact: GET }\n"
+                      "          authority: { exact: a.example.com }\n"
+                      "          headers: { X-User: { exact: beta }, x-any: {}, x-none: }\n"
+                      "          withoutHeaders: { x-debug: {} }\n"
+                      "          queryParams: { Q: { prefix: z } }\n"
+                      "          ignoreUriCase: true\n"
+                      "          port: 8080\n"
+                      "          sourceLabels: { app: web }\n"
+                      "          sourceNamespace: shop\n"
+                      "          gateways: [ mesh ]\n"
+                      "        - {}\n"
+                      "      route: [ { destination: { host: a } } ]\n",
+                   1);
     const struct api_http_route *r = parsed_doc(&p, 0)->spec.virtual_service->http;
     const struct api_http_match *m = r->matches;
     assert_str(r->name, "first");
@@ -51,16 +53,17 @@ static void test_match(void **state)
 
 static void test_weights(void **state)
 {
-    struct parsed p = parse_good(VS "  hosts: [ a ]\n"
-                                    "  http:\n"
-                                    "    - match: [ { port: 1 } ]\n"
-                                    "      route: [ { destination: { host: a } } ]\n"
-                                    "    - match: [ { port: 2 } ]\n"
-                                    "      route: [ { destination: { host: a }, weight: 0 } ]\n"
-                                    "    - route:\n"
-                                    "        - { destination: { host: a, subset: v1 }, weight: 90 }\n"
-                                    "        - destination: { host: a, port: { number: 80 } }\n",
-                                 1);
+    struct parsed p =
+        parse_good(VS "  hosts: [ a ]\n"
+                      "  http:\n"
+                      "    - match: [ { port: 1 } ]\n"
+                      "      route: [ { destination: { host: a } } ]\n"
+                      "    - match: [ { port: 2 } ]\n"
+                      "      route: [ { destination: { host: a }, weight: 0 } ]\n"
+                      "    - route:\n"
+                      "        - { destination: { host: a, subset: v1 }, weight: 90 }\n"
+                      "        - destination: { host: a, port: { number: 80 } }\n",
+                   1);
     const struct api_http_route *http = parsed_doc(&p, 0)->spec.virtual_service->http;
     assert_int_equal(http[0].destinations[0].weight, 100);
     assert_int_equal(http[1].destinations[0].weight, 100);
@@ -75,20 +78,21 @@ static void test_weights(void **state)
 
 static void test_actions(void **state)
 {
-    struct parsed p = parse_good(
-        VS "  hosts: [ a ]\n"
-           "  http:\n"
-           "    - match: [ { uri: { exact: /old } } ]\n"
-           "      redirect: { uri: /new, authority: b, redirectCode: 302, scheme: https, port: 8443 }\n"
-           "    - match: [ { uri: { exact: /hi } } ]\n"
-           "      directResponse: { status: 418, body: { string: tea } }\n"
-           "    - route: [ { destination: { host: a } } ]\n"
-           "      rewrite: { uri: /x, authority: c }\n"
-           "      timeout: 3s\n"
-           "      headers:\n"
-           "        request: { set: { X-A: b }, add: { x-c: d }, remove: [ X-E ] }\n"
-           "        response: { remove: [ server ] }\n",
-        1);
+    struct parsed p =
+        parse_good(VS "  hosts: [ a ]\n"
+                      "  http:\n"
+                      "    - match: [ { uri: { exact: /old } } ]\n"
+                      "      redirect: { uri: /new, authority: b, redirectCode: 302, scheme: "
+                      "https, port: 8443 }\n"
+                      "    - match: [ { uri: { exact: /hi } } ]\n"
+                      "      directResponse: { status: 418, body: { string: tea } }\n"
+                      "    - route: [ { destination: { host: a } } ]\n"
+                      "      rewrite: { uri: /x, authority: c }\n"
+                      "      timeout: 3s\n"
+                      "      headers:\n"
+                      "        request: { set: { X-A: b }, add: { x-c: d }, remove: [ X-E ] }\n"
+                      "        response: { remove: [ server ] }\n",
+                   1);
     const struct api_http_route *http = parsed_doc(&p, 0)->spec.virtual_service->http;
     assert_int_equal(http[0].redirect->code, 302);
     assert_str(http[0].redirect->scheme, "https");
@@ -240,9 +244,9 @@ static void test_policy_merge(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_match),   cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_actions), cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_tcp),     cmocka_unit_test(test_rule),
+        cmocka_unit_test(test_match),        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_actions),      cmocka_unit_test(test_retries),
+        cmocka_unit_test(test_tcp),          cmocka_unit_test(test_rule),
         cmocka_unit_test(test_policy_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

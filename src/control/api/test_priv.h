@@ -1,12 +1,12 @@
 /* What the tests of documents share: parse a text, look at the one document or at the findings. */
 #pragma once
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "base/err.h"
 #include "control/api/check.h"
@@ -34,8 +34,7 @@ static inline struct parsed parse_good(const char *text, size_t count)
     struct parsed p = parse(text);
     for (size_t i = 0; i < p.findings.list.len; i++)
         if (p.findings.list.ptr[i].severity == API_ERROR)
-            print_error("%.*s\n",
-                        STR_FMT(api_finding_line(&p.findings, &p.findings.list.ptr[i])));
+            print_error("%.*s\n", STR_FMT(api_finding_line(&p.findings, &p.findings.list.ptr[i])));
     assert_int_equal(p.result, 0);
     assert_int_equal(p.list.docs.len, count);
     return p;

@@ -50,14 +50,14 @@ static const struct {
     const char *name;
     enum api_protocol protocol;
 } protocols[] = {
-    {"http", API_PROTOCOL_HTTP},   {"http2", API_PROTOCOL_HTTP2},
-    {"h2c", API_PROTOCOL_HTTP2},   {"kubernetes.io/h2c", API_PROTOCOL_HTTP2},
-    {"grpc", API_PROTOCOL_GRPC},   {"grpc-web", API_PROTOCOL_HTTP},
-    {"tcp", API_PROTOCOL_TCP},     {"tls", API_PROTOCOL_TLS},
-    {"https", API_PROTOCOL_TLS},   {"kubernetes.io/ws", API_PROTOCOL_HTTP},
-    {"mongo", API_PROTOCOL_TCP},   {"kubernetes.io/wss", API_PROTOCOL_TLS},
-    {"mysql", API_PROTOCOL_TCP},   {"redis", API_PROTOCOL_TCP},
-    {"ws", API_PROTOCOL_HTTP},     {"wss", API_PROTOCOL_TLS},
+    {"http", API_PROTOCOL_HTTP}, {"http2", API_PROTOCOL_HTTP2},
+    {"h2c", API_PROTOCOL_HTTP2}, {"kubernetes.io/h2c", API_PROTOCOL_HTTP2},
+    {"grpc", API_PROTOCOL_GRPC}, {"grpc-web", API_PROTOCOL_HTTP},
+    {"tcp", API_PROTOCOL_TCP},   {"tls", API_PROTOCOL_TLS},
+    {"https", API_PROTOCOL_TLS}, {"kubernetes.io/ws", API_PROTOCOL_HTTP},
+    {"mongo", API_PROTOCOL_TCP}, {"kubernetes.io/wss", API_PROTOCOL_TLS},
+    {"mysql", API_PROTOCOL_TCP}, {"redis", API_PROTOCOL_TCP},
+    {"ws", API_PROTOCOL_HTTP},   {"wss", API_PROTOCOL_TLS},
 };
 
 static bool protocol_find(struct str name, enum api_protocol *ret)

@@ -36,14 +36,22 @@ static void test_protocols(void **state)
     static const struct {
         const char *name, *app_protocol, *protocol;
     } cases[] = {
-        {"http", "", "http"},           {"http-web", "", "http"},
-        {"http2", "", "http2"},         {"grpc", "", "grpc"},
-        {"grpc-web", "", "http"},       {"grpc-web-edge", "", "http"},
-        {"grpc-webby", "", "grpc"},     {"tcp-redis", "", "tcp"},
-        {"https", "", "tls"},           {"web", "", "auto"},
-        {"", "", "auto"},               {"httpish", "", "auto"},
-        {"web", "http2", "http2"},      {"http", "kubernetes.io/h2c", "http2"},
-        {"http", "example.com/x", "http"}, {"mysql", "", "tcp"},
+        {"http", "", "http"},
+        {"http-web", "", "http"},
+        {"http2", "", "http2"},
+        {"grpc", "", "grpc"},
+        {"grpc-web", "", "http"},
+        {"grpc-web-edge", "", "http"},
+        {"grpc-webby", "", "grpc"},
+        {"tcp-redis", "", "tcp"},
+        {"https", "", "tls"},
+        {"web", "", "auto"},
+        {"", "", "auto"},
+        {"httpish", "", "auto"},
+        {"web", "http2", "http2"},
+        {"http", "kubernetes.io/h2c", "http2"},
+        {"http", "example.com/x", "http"},
+        {"mysql", "", "tcp"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_string_equal(api_protocol_name(api_protocol_of_port(
@@ -95,8 +103,8 @@ static void test_kinds(void **state)
     assert_null(api_kind_parse(STR("")));
     assert_null(api_kind_by_path(STR("networking.istio.io"), STR("v9"), STR("virtualservices")));
     assert_null(api_kind_by_document(STR("v1"), STR("VirtualService")));
-    assert_non_null(api_kind_by_document(STR("networking.istio.io/v1alpha3"),
-                                         STR("VirtualService")));
+    assert_non_null(
+        api_kind_by_document(STR("networking.istio.io/v1alpha3"), STR("VirtualService")));
     assert_true(api_kind_is_known_elsewhere(STR("apps/v1"), STR("Deployment")));
     assert_false(api_kind_is_known_elsewhere(STR("example.com/v1"), STR("Gateway")));
     assert_string_equal(api_kind_nearest(STR("Virtualservces")), "VirtualService");
@@ -140,8 +148,8 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hosts),  cmocka_unit_test(test_protocols),
-        cmocka_unit_test(test_labels), cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_hosts),   cmocka_unit_test(test_protocols),
+        cmocka_unit_test(test_labels),  cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,8 +210,7 @@ static void read_direct_response(const struct in *in, void *out)
         FIELD_MUST("status", read_status, struct api_direct_response, status),
         FIELD_WHOLE("body", read_body),
     };
-    struct api_direct_response *response =
-        ARENA_NEW(in->reader->arena, struct api_direct_response);
+    struct api_direct_response *response = ARENA_NEW(in->reader->arena, struct api_direct_response);
     IN_OBJECT(in, fields, response);
     *(const struct api_direct_response **)out = response;
 }
@@ -279,8 +278,8 @@ static bool is_catch_all(const struct api_http_route *route)
 {
     for (size_t i = 0; i < route->match_count; i++) {
         const struct api_http_match *m = &route->matches[i];
-        bool is_any_path = m->uri == NULL || (m->uri->kind == API_MATCH_PREFIX &&
-                                              str_eq(m->uri->value, STR("/")));
+        bool is_any_path =
+            m->uri == NULL || (m->uri->kind == API_MATCH_PREFIX && str_eq(m->uri->value, STR("/")));
         if (is_any_path && m->method == NULL && m->authority == NULL && m->headers.len == 0 &&
             m->without_headers.len == 0 && m->query_params.len == 0 && m->port == 0 &&
             m->source_labels.len == 0 && m->source_namespace.len == 0)
@@ -346,9 +345,12 @@ static void read_hosts(const struct in *in, void *out)
 void virtual_service_read(const struct in *spec, struct api_document *d)
 {
     static const struct field fields[] = {
-        FIELD_WHOLE_MUST("hosts", read_hosts),    FIELD_WHOLE("http", read_http),
-        FIELD_WHOLE("tcp", read_tcp),             FIELD_WHOLE("gateways", read_mesh_only),
-        FIELD_WHOLE("exportTo", read_everywhere), FIELD_NOT_YET("tls"),
+        FIELD_WHOLE_MUST("hosts", read_hosts),
+        FIELD_WHOLE("http", read_http),
+        FIELD_WHOLE("tcp", read_tcp),
+        FIELD_WHOLE("gateways", read_mesh_only),
+        FIELD_WHOLE("exportTo", read_everywhere),
+        FIELD_NOT_YET("tls"),
     };
     struct api_virtual_service *vs = ARENA_NEW(&d->arena, struct api_virtual_service);
     d->spec.virtual_service = vs;

@@ -100,7 +100,7 @@ struct api_http_route {
     const struct api_redirect *redirect;
     const struct api_direct_response *direct_response;
     const struct api_rewrite *rewrite;
-    struct api_opt timeout_ms; /* 0 and unset: none */
+    struct api_opt timeout_ms;         /* 0 and unset: none */
     const struct api_retries *retries; /* NULL: the DestinationRule's, else Istio's defaults */
     struct api_headers headers;
 };
@@ -121,8 +121,8 @@ struct api_tcp_route {
 };
 
 struct api_virtual_service {
-    struct api_strs hosts;                /* as written; at least one */
-    const struct api_place *host_places;  /* hosts.len of them */
+    struct api_strs hosts;               /* as written; at least one */
+    const struct api_place *host_places; /* hosts.len of them */
     const struct api_http_route *http;
     size_t http_count;
     const struct api_tcp_route *tcp;

@@ -3,8 +3,9 @@
 
 /* Framing and hop-by-hop headers belong to each connection: the proxy makes them itself. */
 static const char *const own_headers[] = {
-    "connection", "content-length", "expect",  "http2-settings",    "keep-alive", "proxy-connection",
-    "te",         "trailer",        "upgrade", "transfer-encoding",
+    "connection", "content-length",    "expect", "http2-settings",
+    "keep-alive", "proxy-connection",  "te",     "trailer",
+    "upgrade",    "transfer-encoding",
 };
 
 static bool check_name(const struct in *in, struct str name, struct api_place place)

@@ -26,7 +26,7 @@ static void read_string_match(const struct in *in, bool is_empty_allowed, struct
         in_error(in, NULL, "\"%.*s\" must have one of exact and prefix", STR_FMT(path));
         return;
     }
-    ret->kind = count == 0                ? API_MATCH_PRESENT
+    ret->kind = count == 0             ? API_MATCH_PRESENT
                 : input.prefix.len > 0 ? API_MATCH_PREFIX
                                        : API_MATCH_EXACT;
     ret->value = input.prefix.len > 0 ? input.prefix : input.exact;
@@ -78,8 +78,8 @@ static void read_named_matches(const struct in *in, bool is_header, struct api_n
         struct in entry = in_entry(in, i);
         if (is_header && !check_header_name(&entry))
             continue;
-        items[len].name = is_header ? in_lower(&entry, entry.key)
-                                    : arena_str(in->reader->arena, entry.key);
+        items[len].name =
+            is_header ? in_lower(&entry, entry.key) : arena_str(in->reader->arena, entry.key);
         items[len].match = (struct api_match){.kind = API_MATCH_PRESENT, .place = entry.place};
         if (!in_is_null(&entry))
             read_string_match(&entry, true, &items[len].match);

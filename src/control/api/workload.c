@@ -132,8 +132,10 @@ static void read_probe_path(const struct in *in, void *out)
 static void read_http_get(const struct in *in, void *out)
 {
     static const struct field fields[] = {
-        FIELD_WHOLE_MUST("port", read_probe_port), FIELD_WHOLE("path", read_probe_path),
-        FIELD_NOT_YET("host"),                     FIELD_NOT_YET("scheme"),
+        FIELD_WHOLE_MUST("port", read_probe_port),
+        FIELD_WHOLE("path", read_probe_path),
+        FIELD_NOT_YET("host"),
+        FIELD_NOT_YET("scheme"),
         FIELD_NOT_YET("httpHeaders"),
     };
     struct ready_input *input = out;
@@ -167,10 +169,10 @@ static void read_ready(const struct in *in, const struct api_workload *w,
                        struct api_workload_ready *ret)
 {
     static const struct field fields[] = {
-        FIELD_WHOLE("httpGet", read_http_get),      FIELD_WHOLE("tcpSocket", read_tcp_socket),
-        FIELD_WHOLE("exec", read_exec),             FIELD_NOT_YET("grpc"),
-        FIELD_NOT_YET("initialDelaySeconds"),       FIELD_NOT_YET("periodSeconds"),
-        FIELD_NOT_YET("timeoutSeconds"),            FIELD_NOT_YET("successThreshold"),
+        FIELD_WHOLE("httpGet", read_http_get), FIELD_WHOLE("tcpSocket", read_tcp_socket),
+        FIELD_WHOLE("exec", read_exec),        FIELD_NOT_YET("grpc"),
+        FIELD_NOT_YET("initialDelaySeconds"),  FIELD_NOT_YET("periodSeconds"),
+        FIELD_NOT_YET("timeoutSeconds"),       FIELD_NOT_YET("successThreshold"),
         FIELD_NOT_YET("failureThreshold"),
     };
     struct ready_input input = {.workload = w};
