@@ -1,6 +1,7 @@
 #include "http/h1_parse.h"
 
 #include "base/err.h"
+#include "http/target.h"
 
 enum { METHOD_LEN_MAX = 32, VERSION_LEN = 8 };
 
@@ -68,33 +69,10 @@ static int parse_request_line(struct request *r, char **at)
     return 0;
 }
 
-/* The query is passed on as it is; nothing that is no visible ASCII may be in it. */
-static bool is_visible(struct str s)
-{
-    unsigned char bad = 0;
-
-    for (size_t i = 0; i < s.len; i++)
-        bad |= (unsigned char)((unsigned char)(s.ptr[i] - 0x21) > 0x7e - 0x21);
-    return bad == 0;
-}
-
 static int set_path(struct request *r, struct str target)
 {
-    struct http_head *h = r->head;
-    struct str path, query, canonical;
-    bool has_query;
-
-    if (!is_visible(target) || url_split_target(target, &path, &query, &has_query) != URL_OK ||
-        url_path_canonical(h->arena, path, r->options->path, &canonical) != URL_OK)
+    if (!http_target_set(r->head, target, r->options->path))
         return refuse(400, STR("path_invalid"), r->error);
-    if (str_eq(path, canonical)) {
-        h->path = target;
-    } else {
-        h->original_path = target;
-        h->path = has_query ? arena_printf(h->arena, "%.*s?%.*s", STR_FMT(canonical),
-                                           STR_FMT(query))
-                            : canonical;
-    }
     return 0;
 }
 
@@ -103,8 +81,7 @@ static int parse_absolute(struct request *r)
 {
     struct str scheme, rest;
 
-    if (!is_visible(r->target) ||
-        url_split_absolute(r->head->arena, r->target, &scheme, &r->authority, &rest) != URL_OK)
+    if (url_split_absolute(r->head->arena, r->target, &scheme, &r->authority, &rest) != URL_OK)
         return refuse(400, STR("request_target_invalid"), r->error);
     if (!str_eq(scheme, STR("http")) && !str_eq(scheme, STR("https")))
         return refuse(400, STR("scheme_unsupported"), r->error);
@@ -129,53 +106,21 @@ static int parse_target(struct request *r)
 
 /* --- request ---------------------------------------------------------------------------------- */
 
-static uint16_t port_of(const struct url_authority *a, struct str scheme)
-{
-    if (a->port != 0)
-        return a->port;
-    return str_eq(scheme, STR("https")) ? 443 : 80;
-}
-
-/* RFC 9112 3.2: a client sends the same authority twice; when they differ, somebody on the way may
- * have judged the other one. */
-static bool is_same_authority(struct str a, const struct url_authority *b, struct str scheme)
-{
-    struct url_authority split;
-
-    return url_split_authority(a, &split) == URL_OK && str_eq_nocase(split.host, b->host) &&
-           port_of(&split, scheme) == port_of(b, scheme);
-}
-
-static struct str lower_authority(struct arena *a, struct str s)
-{
-    size_t i = 0;
-
-    while (i < s.len && (s.ptr[i] < 'A' || s.ptr[i] > 'Z'))
-        i++;
-    if (i == s.len)
-        return s;
-    char *copy = arena_bytes(a, s.len);
-    for (i = 0; i < s.len; i++)
-        copy[i] = (char)(s.ptr[i] >= 'A' && s.ptr[i] <= 'Z' ? s.ptr[i] | 0x20 : s.ptr[i]);
-    return str_from(copy, s.len);
-}
-
 static int set_authority(struct request *r, const struct h1_fields *f)
 {
     struct http_head *h = r->head;
     struct str authority = r->is_absolute ? r->authority : f->host;
-    struct url_authority split;
 
     if (!f->has_host && h->version != HTTP_10)
         return refuse(400, STR("host_missing"), r->error);
     if (!f->has_host && !r->is_absolute)
         return 0;
-    /* A comma is what joins two Host fields of a careless intermediary. */
-    if (url_split_authority(authority, &split) != URL_OK || str_find(authority, ',') >= 0)
+    if (!http_authority_set(h, authority))
         return refuse(400, STR("host_invalid"), r->error);
-    if (r->is_absolute && f->has_host && !is_same_authority(f->host, &split, h->scheme))
+    /* RFC 9112 3.2: a client sends the same authority twice; when they differ, somebody on the way
+     * may have judged the other one. */
+    if (r->is_absolute && f->has_host && !http_authority_eq(f->host, authority, h->scheme))
         return refuse(400, STR("host_differs_from_target"), r->error);
-    h->authority = lower_authority(h->arena, authority);
     return 0;
 }
 
