@@ -29,7 +29,7 @@ struct tls_context_args {
     size_t root_count;                /* is_unverified_allowed) */
     bool is_client_cert_required;     /* server */
     bool is_client_cert_asked;        /* server: verified when it comes */
-    bool is_unverified_allowed;
+    bool is_unverified_allowed;       /* only counts where there are no roots */
     const struct str *alpn;           /* in order of preference */
     size_t alpn_count;
     int version_min, version_max;     /* 12 or 13; 0: 13 and 13 */
@@ -49,8 +49,8 @@ struct tls_endpoint;
 struct tls_endpoint_args {
     struct tls_context *context; /* referenced */
     struct str sni;              /* client; empty: none */
-    /* Accepted peer names, any of which must match a SAN; none: any name under the roots.
-     * Copied. Checked again on resumption. */
+    /* Accepted peer names, any of which must match a SAN (a peer without certificate matches none);
+     * none: any name under the roots. Copied. Checked again on resumption. */
     const struct tls_san_match *sans;
     size_t san_count;
     /* Client: instead of the context's ALPN list; none: the context's. */
@@ -78,7 +78,9 @@ const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e);
 const struct tls_endpoint *tls_endpoint_of(const struct conn *c);
 
 /* Peeks at the first bytes of a connection without consuming them (listener filter tls_inspector):
- * MORE: not enough bytes yet; NO: this is not TLS; YES: fills SNI and ALPN (in arena). */
+ * MORE: not enough bytes yet; NO: this is not TLS, or a hello that is damaged or larger than allowed;
+ * YES: fills SNI (in lower case) and ALPN (in arena). TLS_PEEK_LEN_MAX bytes are never MORE. */
+enum { TLS_PEEK_LEN_MAX = 32 * 1024 };
 enum tls_peek { TLS_PEEK_MORE, TLS_PEEK_NO, TLS_PEEK_YES };
 struct tls_hello {
     struct str sni;

@@ -1,0 +1,48 @@
+/* Inside of tls_context.c, tls_endpoint.c and tls_san.c. */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "base/arena.h"
+#include "crypto/crypto_priv.h"
+#include "crypto/tls.h"
+
+enum { TLS_ALPN_LEN_MAX = 256 };
+
+struct tls_context {
+    atomic_uint ref_count;
+    enum tls_role role;
+    SSL_CTX *ssl_ctx;
+    BIO_METHOD *bio_method;
+    bool has_roots, is_peer_cert_required;
+    uint64_t own_not_after_s; /* 0: no certificate of our own */
+    uint8_t alpn[TLS_ALPN_LEN_MAX]; /* wire format, in order of preference */
+    unsigned alpn_len;
+};
+
+struct tls_endpoint {
+    struct tls_context *context;
+    SSL *ssl;
+    struct chain *wire_in, *wire_out; /* of the call that is running */
+    struct arena arena;               /* sans, peer */
+    struct tls_san_match *sans;
+    size_t san_count;
+    struct tls_peer peer;
+    bool is_open, is_ended, is_over;
+    int verify_err; /* X509_V_ERR_...: why the chain was refused */
+    struct str_buf error;
+};
+
+/* RFC 7301 wire format; false when an entry is empty or too long, or all together are. */
+bool tls_alpn_encode(const struct str *alpn, size_t count, uint8_t *to, unsigned *ret_len);
+
+/* The BIO between OpenSSL and the chains of an endpoint. */
+BIO_METHOD *tls_bio_method_new(void);
+
+/* The chain, then the names, while the handshake waits for the verdict. */
+int tls_verify_callback(X509_STORE_CTX *ctx, void *arg);
+
+/* Does the certificate carry one of the wanted names? On no, *why says what was wanted and what
+ * there was. No wanted names: yes. */
+bool tls_san_check(const X509 *x509, const struct tls_san_match *sans, size_t count,
+                   struct str_buf *why);
