@@ -3,9 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
-
 #include <sys/uio.h>
+
+#include <cmocka.h>
 
 #include "base/chain.h"
 #include "base/random.h"

@@ -1,12 +1,12 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/err.h"
@@ -102,7 +102,7 @@ static void test_list(void **state)
         list_push_back(i < 2 ? &head : &other, &items[i].node);
     list_splice_back(&head, &other);
     assert_true(list_is_empty(&other));
-    LIST_FOREACH(&head, it, struct item, node) {
+    LIST_FOREACH (&head, it, struct item, node) {
         assert_true(it->n > last);
         last = it->n;
         sum += it->n;

@@ -248,7 +248,8 @@ size_t log_render(char *buf, bool is_json, const struct log_line *line)
     o.end = buf + LOG_LINE_MAX;
     if (line->suppressed_count > 0) {
         put(&o, is_json ? STR(",\"suppressed\":") : STR(" suppressed="));
-        snprintf(suppressed, sizeof(suppressed), "%llu", (unsigned long long)line->suppressed_count);
+        snprintf(suppressed, sizeof(suppressed), "%llu",
+                 (unsigned long long)line->suppressed_count);
         put(&o, str_from_c(suppressed));
     }
     put(&o, is_json ? STR("}\n") : STR("\n"));

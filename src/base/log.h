@@ -31,7 +31,13 @@ enum { LOG_RATE_MAX = 20 };
             log_write((level), (event), (const struct log_field[]){__VA_ARGS__},                   \
                       sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)); \
     } while (0)
-#define LF(key, str_value) {(key), (str_value)}
-#define LFC(key, c_value) {(key), str_from_c(c_value)}
+#define LF(key, str_value)                                                                         \
+    {                                                                                              \
+        (key), (str_value)                                                                         \
+    }
+#define LFC(key, c_value)                                                                          \
+    {                                                                                              \
+        (key), str_from_c(c_value)                                                                 \
+    }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t n);

@@ -2,15 +2,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/log_priv.h"
 
-static void assert_line(bool is_json, const struct log_field *fields, size_t n, const char *expected)
+static void assert_line(bool is_json, const struct log_field *fields, size_t n,
+                        const char *expected)
 {
     static char buf[LOG_LINE_MAX + 1];
     struct log_line line = {LOG_WARN, "conn_closed", fields, n, 0, 1795600800123};
@@ -26,16 +27,19 @@ static void test_forms(void **state)
         LFC("why", "said \"no\"\n\x1b[31m\\"),
         LFC("empty", NULL),
         LFC("utf8", "gr\xc3\xbc\xc3\x9f"),
-        LFC("bad", "a\xff\xc2\x9b" "b"),
+        LFC("bad", "a\xff\xc2\x9b"
+                   "b"),
     };
 
     assert_line(false, fields, 5,
                 "2026-11-25T10:00:00.123Z WARN conn_closed peer=10.0.0.1:80 "
                 "why=\"said \\\"no\\\"\\n\\u001b[31m\\\\\" empty=\"\" utf8=\"gr\xc3\xbc\xc3\x9f\" "
-                "bad=\"a\xef\xbf\xbd\xef\xbf\xbd" "b\"\n");
-    assert_line(true, fields, 3,
-                "{\"time\":\"2026-11-25T10:00:00.123Z\",\"level\":\"warn\",\"event\":\"conn_closed\","
-                "\"peer\":\"10.0.0.1:80\",\"why\":\"said \\\"no\\\"\\n\\u001b[31m\\\\\",\"empty\":\"\"}\n");
+                "bad=\"a\xef\xbf\xbd\xef\xbf\xbd"
+                "b\"\n");
+    assert_line(
+        true, fields, 3,
+        "{\"time\":\"2026-11-25T10:00:00.123Z\",\"level\":\"warn\",\"event\":\"conn_closed\","
+        "\"peer\":\"10.0.0.1:80\",\"why\":\"said \\\"no\\\"\\n\\u001b[31m\\\\\",\"empty\":\"\"}\n");
     assert_line(false, NULL, 0, "2026-11-25T10:00:00.123Z WARN conn_closed\n");
 }
 
@@ -123,8 +127,8 @@ static void test_levels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms), cmocka_unit_test(test_long_lines_end_well),
-        cmocka_unit_test(test_rate),  cmocka_unit_test(test_write),
+        cmocka_unit_test(test_forms),  cmocka_unit_test(test_long_lines_end_well),
+        cmocka_unit_test(test_rate),   cmocka_unit_test(test_write),
         cmocka_unit_test(test_levels),
     };
 

@@ -21,7 +21,10 @@ void map_deinit(struct map *m)
 
 static void key_free(struct map_slot *slot)
 {
-    union { const char *as_const; char *as_heap; } key = {slot->key.ptr};
+    union {
+        const char *as_const;
+        char *as_heap;
+    } key = {slot->key.ptr};
 
     free(key.as_heap);
     slot->key = STR_NULL;

@@ -17,5 +17,6 @@ uint32_t random_below(struct random *r, uint32_t bound);
 /* Bytes fit for secrets, from getrandom(2). */
 void random_secret(void *buf, unsigned long len);
 
-/* A number that is drawn once per process: seeds hashes whose keys strangers choose. Thread: any. */
+/* A number that is drawn once per process: seeds hashes whose keys strangers choose. Thread: any.
+ */
 uint64_t random_process_seed(void);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+
 #include <cmocka.h>
 
 #include "base/str.h"
@@ -81,10 +82,20 @@ static void test_utf8(void **state)
         const char *text;
         bool is_ok;
     } rows[] = {
-        {"plain", true},           {"\xc3\xa4", true},          {"\xe2\x82\xac", true},
-        {"\xf0\x9f\x98\x80", true}, {"\xc0\x80", false},         {"\xe0\x80\x80", false},
-        {"\xed\xa0\x80", false},   {"\xf4\x90\x80\x80", false}, {"\xc3", false},
-        {"\x80", false},           {"\xe2\x82", false},         {"\xf0\x9f\x98" "a", false},
+        {"plain", true},
+        {"\xc3\xa4", true},
+        {"\xe2\x82\xac", true},
+        {"\xf0\x9f\x98\x80", true},
+        {"\xc0\x80", false},
+        {"\xe0\x80\x80", false},
+        {"\xed\xa0\x80", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xc3", false},
+        {"\x80", false},
+        {"\xe2\x82", false},
+        {"\xf0\x9f\x98"
+         "a",
+         false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -151,9 +162,9 @@ static void test_ownership(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_find_split_trim),
-        cmocka_unit_test(test_to_u64),  cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_hash),    cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_compare),   cmocka_unit_test(test_find_split_trim),
+        cmocka_unit_test(test_to_u64),    cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_hash),      cmocka_unit_test(test_buf),
         cmocka_unit_test(test_ownership),
     };
 

@@ -34,7 +34,7 @@ void mem_free_auto(void *pointer_to_pointer); /* AUTO(mem_free_auto) char *text:
         take_value_;                                                                               \
     })
 
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #define MIN(a, b)                                                                                  \
@@ -52,8 +52,8 @@ void mem_free_auto(void *pointer_to_pointer); /* AUTO(mem_free_auto) char *text:
 
 /* Heap that never returns NULL: running out of memory ends the process with a message. Growth that
  * a peer drives is bounded by limits before it gets here. free(3) releases. */
-void *mem_alloc(size_t len);            /* uninitialised */
-void *mem_zalloc(size_t len);           /* zeroed */
+void *mem_alloc(size_t len);  /* uninitialised */
+void *mem_zalloc(size_t len); /* zeroed */
 void *mem_realloc(void *p, size_t len);
 char *mem_strndup(const char *s, size_t len); /* NUL-terminated copy */
 

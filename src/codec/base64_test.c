@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -13,8 +14,12 @@ static void test_rfc_vectors(void **state)
     static const struct {
         const char *bytes, *std, *url;
     } rows[] = {
-        {"", "", ""},           {"f", "Zg==", "Zg"},           {"fo", "Zm8=", "Zm8"},
-        {"foo", "Zm9v", "Zm9v"}, {"foob", "Zm9vYg==", "Zm9vYg"}, {"fooba", "Zm9vYmE=", "Zm9vYmE"},
+        {"", "", ""},
+        {"f", "Zg==", "Zg"},
+        {"fo", "Zm8=", "Zm8"},
+        {"foo", "Zm9v", "Zm9v"},
+        {"foob", "Zm9vYg==", "Zm9vYg"},
+        {"fooba", "Zm9vYmE=", "Zm9vYmE"},
         {"\xfb\xff", "+/8=", "-_8"},
     };
 
@@ -44,17 +49,18 @@ static void test_bad(void **state)
         enum base64_kind kind;
         const char *text;
     } rows[] = {
-        {BASE64_STD, "Zg"},   {BASE64_STD, "Zg="},   {BASE64_STD, "Z==="}, {BASE64_STD, "===="},
-        {BASE64_STD, "Zh=="}, {BASE64_STD, "Zm9="},  {BASE64_STD, "Zm\n8"}, {BASE64_STD, "-_8="},
-        {BASE64_STD, "Zg==Zg=="}, {BASE64_URL, "Zg=="}, {BASE64_URL, "+/8"}, {BASE64_URL, "Z"},
-        {BASE64_URL, "Zm9vY"}, {BASE64_URL, "Zh"},    {BASE64_URL, "Zm 8"}, {BASE64_STD, "="},
+        {BASE64_STD, "Zg"},       {BASE64_STD, "Zg="},  {BASE64_STD, "Z==="},  {BASE64_STD, "===="},
+        {BASE64_STD, "Zh=="},     {BASE64_STD, "Zm9="}, {BASE64_STD, "Zm\n8"}, {BASE64_STD, "-_8="},
+        {BASE64_STD, "Zg==Zg=="}, {BASE64_URL, "Zg=="}, {BASE64_URL, "+/8"},   {BASE64_URL, "Z"},
+        {BASE64_URL, "Zm9vY"},    {BASE64_URL, "Zh"},   {BASE64_URL, "Zm 8"},  {BASE64_STD, "="},
     };
     struct arena a;
     struct str out;
 
     arena_init(&a, 0);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        assert_int_equal(base64_decode(&a, rows[i].kind, str_from_c(rows[i].text), &out), -ERR_SYNTAX);
+        assert_int_equal(base64_decode(&a, rows[i].kind, str_from_c(rows[i].text), &out),
+                         -ERR_SYNTAX);
     arena_deinit(&a);
 }
 

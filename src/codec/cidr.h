@@ -11,7 +11,8 @@ struct cidr {
 };
 
 /* A bare address is a prefix of full length; host bits may be set and are cleared (Istio takes
- * them), *ret_had_host_bits (may be NULL) tells. A mapped prefix of 96 and more bits becomes IPv4. */
+ * them), *ret_had_host_bits (may be NULL) tells. A mapped prefix of 96 and more bits becomes IPv4.
+ */
 bool cidr_parse(struct str s, struct cidr *ret_cidr, bool *ret_had_host_bits);
 bool cidr_match(const struct cidr *c, const struct ip_addr *addr);
 bool cidr_contains(const struct cidr *outer, const struct cidr *inner);

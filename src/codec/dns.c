@@ -321,7 +321,8 @@ bool dns_response_is_truncated(struct str packet)
 
 enum dns_rcode dns_response_rcode(struct str packet)
 {
-    return packet.len < DNS_HEADER_LEN ? DNS_SERVFAIL : (enum dns_rcode)(header_u16(packet, 1) & 15);
+    return packet.len < DNS_HEADER_LEN ? DNS_SERVFAIL
+                                       : (enum dns_rcode)(header_u16(packet, 1) & 15);
 }
 
 /* Labels of a name in text form, without compression; NULL when it is not valid. */

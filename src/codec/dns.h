@@ -47,7 +47,7 @@ struct dns_query {
     uint16_t type, class; /* as on the wire: any value */
     bool is_recursion_desired;
     bool has_edns;
-    uint16_t udp_len_max; /* what the asker takes over UDP: 512 without EDNS0; at least 512 */
+    uint16_t udp_len_max;    /* what the asker takes over UDP: 512 without EDNS0; at least 512 */
     char name[DNS_NAME_MAX]; /* lower case, no trailing dot, "" is the root; NUL-terminated */
     uint16_t name_len;
     /* The question's bytes as they came (names keep their case, which some askers check), a view of
@@ -88,7 +88,8 @@ bool dns_response_matches(struct str packet, const struct dns_query *q, uint16_t
 bool dns_response_is_truncated(struct str packet);
 enum dns_rcode dns_response_rcode(struct str packet);
 
-/* A query of our own (for the resolver in io/): returns its length; 0 when the name is not valid. */
+/* A query of our own (for the resolver in io/): returns its length; 0 when the name is not valid.
+ */
 size_t dns_query_build(uint16_t id, struct str name, enum dns_type type, void *buf, size_t cap);
 
 /* The addresses of A and AAAA records in the answer section of a response that matched, whatever

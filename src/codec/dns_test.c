@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -28,18 +29,27 @@ static void test_query(void **state)
     assert_false(q.has_edns);
     assert_int_equal(q.udp_len_max, 512);
     assert_true(str_eq(q.question, STR(QUESTION)));
-    assert_int_equal(dns_query_parse(STR(HEADER("\x00\x00", ONE_AND_OPT) QUESTION OPT("\x10\x00")), &q), 0);
+    assert_int_equal(
+        dns_query_parse(STR(HEADER("\x00\x00", ONE_AND_OPT) QUESTION OPT("\x10\x00")), &q), 0);
     assert_true(q.has_edns);
     assert_int_equal(q.udp_len_max, 4096);
-    assert_int_equal(dns_query_parse(STR(HEADER("\x00\x00", ONE_AND_OPT) QUESTION OPT("\x00\x10")), &q), 0);
+    assert_int_equal(
+        dns_query_parse(STR(HEADER("\x00\x00", ONE_AND_OPT) QUESTION OPT("\x00\x10")), &q), 0);
     assert_int_equal(q.udp_len_max, 512);
-    assert_int_equal(dns_query_parse(STR(HEADER("\x00\x00", ONE_QUESTION) "\x00\x00\x02\x00\x01"), &q), 0);
+    assert_int_equal(
+        dns_query_parse(STR(HEADER("\x00\x00", ONE_QUESTION) "\x00\x00\x02\x00\x01"), &q), 0);
     assert_int_equal(q.name_len, 0);
 }
 
 static void test_query_bad(void **state)
 {
-#define ROW(err, text) {err, {text, sizeof(text) - 1}}
+#define ROW(err, text)                                                                             \
+    {                                                                                              \
+        err,                                                                                       \
+        {                                                                                          \
+            text, sizeof(text) - 1                                                                 \
+        }                                                                                          \
+    }
     static const struct {
         int err;
         struct str packet;
@@ -55,16 +65,22 @@ static void test_query_bad(void **state)
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03Web\x04sho"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03Web\x04shop\x00\x00\x01\x00"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03W.b\x04shop\x00\x00\x01\x00\x01"),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03W\x00" "b\x04shop\x00\x00\x01\x00\x01"),
+        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03W\x00"
+                                                          "b\x04shop\x00\x00\x01\x00\x01"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\xc0\x0c\x00\x01\x00\x01"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x03Web\xc0\x0c\x00\x01\x00\x01"),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x40" "aaa\x00\x00\x01\x00\x01"),
+        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) "\x40"
+                                                          "aaa\x00\x00\x01\x00\x01"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_QUESTION) QUESTION "x"),
         ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_AND_OPT) QUESTION),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_AND_OPT) QUESTION "\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05"),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_AND_OPT) QUESTION "\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", "\x00\x01\x00\x00\x00\x00\x00\x02") QUESTION OPT("\x10\x00") OPT("\x10\x00")),
-        ROW(-ERR_SYNTAX, HEADER("\x01\x00", "\x00\x01\x00\x00\x00\x00\xff\xff") QUESTION OPT("\x10\x00")),
+        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_AND_OPT) QUESTION
+            "\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05"),
+        ROW(-ERR_SYNTAX, HEADER("\x01\x00", ONE_AND_OPT) QUESTION
+            "\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"),
+        ROW(-ERR_SYNTAX, HEADER("\x01\x00", "\x00\x01\x00\x00\x00\x00\x00\x02")
+                             QUESTION OPT("\x10\x00") OPT("\x10\x00")),
+        ROW(-ERR_SYNTAX,
+            HEADER("\x01\x00", "\x00\x01\x00\x00\x00\x00\xff\xff") QUESTION OPT("\x10\x00")),
     };
 #undef ROW
 
@@ -100,23 +116,29 @@ static void test_name_length(void **state)
     char packet[400] = HEADER("\x01\x00", ONE_QUESTION);
     struct dns_query q;
 
-    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 253)), &q), 0);
+    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 253)), &q),
+                     0);
     assert_int_equal(q.name_len, 253);
-    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 254)), &q), -ERR_SYNTAX);
-    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 300)), &q), -ERR_SYNTAX);
+    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 254)), &q),
+                     -ERR_SYNTAX);
+    assert_int_equal(dns_query_parse(str_from(packet, 12 + put_long_name(packet + 12, 300)), &q),
+                     -ERR_SYNTAX);
 }
 
 static void test_answer(void **state)
 {
-    const struct ip_addr addrs[] = {{IP_V6, {0xfd, [15] = 1}}, ip_v4(10, 0, 0, 1), ip_v4(10, 0, 0, 2)};
-    struct dns_answer answer = {.is_recursion_available = true, .ttl_s = 30, .addrs = addrs, .addr_count = 3};
+    const struct ip_addr addrs[] = {
+        {IP_V6, {0xfd, [15] = 1}}, ip_v4(10, 0, 0, 1), ip_v4(10, 0, 0, 2)};
+    struct dns_answer answer = {
+        .is_recursion_available = true, .ttl_s = 30, .addrs = addrs, .addr_count = 3};
     struct ip_addr got[4];
     struct dns_query q;
     char buf[DNS_UDP_LEN_MAX];
     uint32_t ttl_s;
     size_t n;
 
-    assert_int_equal(dns_query_parse(STR(HEADER("\x01\x00", ONE_AND_OPT) QUESTION OPT("\x10\x00")), &q), 0);
+    assert_int_equal(
+        dns_query_parse(STR(HEADER("\x01\x00", ONE_AND_OPT) QUESTION OPT("\x10\x00")), &q), 0);
     struct str packet = str_from(buf, dns_answer_build(&q, &answer, true, buf, sizeof(buf)));
     static const char expected[] =
         "\x12\x34\x81\x80\x00\x01\x00\x02\x00\x00\x00\x01" QUESTION
@@ -173,7 +195,8 @@ static void test_failures(void **state)
     struct str packet = str_from(buf, dns_answer_build(&q, &answer, true, buf, sizeof(buf)));
     assert_int_equal(dns_response_rcode(packet), DNS_NXDOMAIN);
     assert_memory_equal(buf, "\x12\x34\x84\x03\x00\x01\x00\x00\x00\x00\x00\x00", 12);
-    assert_int_equal(dns_query_parse(STR(HEADER("\x00\x00", ONE_QUESTION) "\xff"), &q), -ERR_SYNTAX);
+    assert_int_equal(dns_query_parse(STR(HEADER("\x00\x00", ONE_QUESTION) "\xff"), &q),
+                     -ERR_SYNTAX);
     answer = (struct dns_answer){.rcode = DNS_FORMERR};
     assert_int_equal(dns_answer_build(&q, &answer, true, buf, sizeof(buf)), 12);
     assert_memory_equal(buf, "\x12\x34\x80\x01\x00\x00\x00\x00\x00\x00\x00\x00", 12);
@@ -206,7 +229,13 @@ static void test_matching(void **state)
 
 static void test_own_query(void **state)
 {
-    static const char *const bad[] = {"", ".", "a..b", ".a", "a b", "a\\b",
+    static const char *const bad[] = {
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a b",
+        "a\\b",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b"};
     struct dns_query q;
     char buf[512];
@@ -223,28 +252,37 @@ static void test_own_query(void **state)
 
 static void test_response_addrs_bad(void **state)
 {
-#define RESPONSE "\x12\x34\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00" QUESTION                          \
-    "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x05\x00\x04\x01" "a\xc0\x0c"                                \
-    "\x01" "a\xc0\x0c\x00\x01\x00\x01\x00\x00\x01\x00\x00\x04\x0a\x00\x00\x01"
+#define RESPONSE                                                                                   \
+    "\x12\x34\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00" QUESTION                                    \
+    "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x05\x00\x04\x01"                                         \
+    "a\xc0\x0c"                                                                                    \
+    "\x01"                                                                                         \
+    "a\xc0\x0c\x00\x01\x00\x01\x00\x00\x01\x00\x00\x04\x0a\x00\x00\x01"
     static const char packet[] = RESPONSE;
     struct ip_addr addr;
     uint32_t ttl_s;
     size_t n;
 
-    assert_int_equal(dns_response_addrs(str_from(packet, sizeof(packet) - 1), &addr, 1, &n, &ttl_s), 0);
+    assert_int_equal(dns_response_addrs(str_from(packet, sizeof(packet) - 1), &addr, 1, &n, &ttl_s),
+                     0);
     assert_int_equal(n, 1);
     assert_int_equal(ttl_s, 5);
     for (size_t cut = 0; cut < sizeof(packet) - 1; cut++)
-        assert_int_equal(dns_response_addrs(str_from(packet, cut), &addr, 1, &n, &ttl_s), -ERR_PROTOCOL);
+        assert_int_equal(dns_response_addrs(str_from(packet, cut), &addr, 1, &n, &ttl_s),
+                         -ERR_PROTOCOL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_query),    cmocka_unit_test(test_query_bad),
-        cmocka_unit_test(test_name_length), cmocka_unit_test(test_answer),
-        cmocka_unit_test(test_answer_is_truncated), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_matching), cmocka_unit_test(test_own_query),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_query_bad),
+        cmocka_unit_test(test_name_length),
+        cmocka_unit_test(test_answer),
+        cmocka_unit_test(test_answer_is_truncated),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_matching),
+        cmocka_unit_test(test_own_query),
         cmocka_unit_test(test_response_addrs_bad),
     };
 

@@ -4,7 +4,8 @@
 #include "base/str.h"
 
 /* Go's and Kubernetes' form: one or more of number and unit (h m s ms us ns), "1h30m", "1.5s",
- * "0". No sign. -ERR_SYNTAX; -ERR_INVALID when above 290 years. Fractions of a microsecond are cut. */
+ * "0". No sign. -ERR_SYNTAX; -ERR_INVALID when above 290 years. Fractions of a microsecond are cut.
+ */
 int duration_parse(struct str s, uint64_t *ret_us);
 
 /* protobuf's JSON form: seconds with up to nine decimals and "s": "3.5s". Not negative. */

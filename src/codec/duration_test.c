@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -49,11 +50,22 @@ static void test_durations_bad(void **state)
         const char *text;
         int err;
     } rows[] = {
-        {"", -ERR_SYNTAX},    {"1", -ERR_SYNTAX},   {"s", -ERR_SYNTAX},     {".s", -ERR_SYNTAX},
-        {"-1s", -ERR_SYNTAX}, {"+1s", -ERR_SYNTAX}, {"1 s", -ERR_SYNTAX},   {"1d", -ERR_SYNTAX},
-        {"1s ", -ERR_SYNTAX}, {"1S", -ERR_SYNTAX},  {"1s2", -ERR_SYNTAX},   {"1.2.3s", -ERR_SYNTAX},
-        {"1e3s", -ERR_SYNTAX}, {"00", -ERR_SYNTAX},
-        {"9999999h", -ERR_INVALID}, {"99999999999999999999s", -ERR_INVALID},
+        {"", -ERR_SYNTAX},
+        {"1", -ERR_SYNTAX},
+        {"s", -ERR_SYNTAX},
+        {".s", -ERR_SYNTAX},
+        {"-1s", -ERR_SYNTAX},
+        {"+1s", -ERR_SYNTAX},
+        {"1 s", -ERR_SYNTAX},
+        {"1d", -ERR_SYNTAX},
+        {"1s ", -ERR_SYNTAX},
+        {"1S", -ERR_SYNTAX},
+        {"1s2", -ERR_SYNTAX},
+        {"1.2.3s", -ERR_SYNTAX},
+        {"1e3s", -ERR_SYNTAX},
+        {"00", -ERR_SYNTAX},
+        {"9999999h", -ERR_INVALID},
+        {"99999999999999999999s", -ERR_INVALID},
         {"2500000h2500000h", -ERR_INVALID},
     };
     uint64_t us = 7;
@@ -65,8 +77,8 @@ static void test_durations_bad(void **state)
 
 static void test_proto(void **state)
 {
-    static const char *const bad[] = {"", "3", "s", ".5s", "3.s", "-3s", "3ms", "3.5", "3.1234567890s",
-                                      "3s "};
+    static const char *const bad[] = {"",    "3",   "s",   ".5s",           "3.s",
+                                      "-3s", "3ms", "3.5", "3.1234567890s", "3s "};
     char buf[DURATION_TEXT_MAX];
     uint64_t us;
 

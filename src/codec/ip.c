@@ -179,7 +179,8 @@ struct str ip_format(const struct ip_addr *addr, char buf[IP_TEXT_MAX])
     if (addr->family == IP_V6)
         return str_from(buf, format_v6(b, buf));
     if (addr->family == IP_V4)
-        return str_from(buf, (size_t)snprintf(buf, IP_TEXT_MAX, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]));
+        return str_from(buf,
+                        (size_t)snprintf(buf, IP_TEXT_MAX, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]));
     buf[0] = '\0';
     return str_from(buf, 0);
 }
@@ -244,6 +245,7 @@ struct str ip_port_format(const struct ip_addr *addr, uint16_t port, char buf[IP
     const char *form = addr->family == IP_V6 ? "[" : "";
 
     ip_format(addr, text);
-    int n = snprintf(buf, IP_PORT_TEXT_MAX, "%s%s%s:%u", form, text, form[0] != '\0' ? "]" : "", port);
+    int n =
+        snprintf(buf, IP_PORT_TEXT_MAX, "%s%s%s:%u", form, text, form[0] != '\0' ? "]" : "", port);
     return str_from(buf, (size_t)n);
 }

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "codec/cidr.h"
@@ -38,11 +39,38 @@ static void test_ip_good(void **state)
 static void test_ip_bad(void **state)
 {
     static const char *const rows[] = {
-        "", ".", ":", ":::", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4 ", " 1.2.3.4",
-        "1.2.3.", ".1.2.3", "1..2.3", "1.2.3.-4", "0x1.2.3.4", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9",
-        "1::2::3", "::12345", "::g", "fe80::1%eth0", "[::1]", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8",
-        ":1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:", "1.2.3.4::", "::1.2.3", "1:2:3:4:5:6:7:1.2.3.4",
-        "::1.2.3.4:5", "::ffff:1.2.3.256", "10.0.0.1/8",
+        "",
+        ".",
+        ":",
+        ":::",
+        "1.2.3",
+        "1.2.3.4.5",
+        "1.2.3.256",
+        "01.2.3.4",
+        "1.2.3.4 ",
+        " 1.2.3.4",
+        "1.2.3.",
+        ".1.2.3",
+        "1..2.3",
+        "1.2.3.-4",
+        "0x1.2.3.4",
+        "1:2:3:4:5:6:7",
+        "1:2:3:4:5:6:7:8:9",
+        "1::2::3",
+        "::12345",
+        "::g",
+        "fe80::1%eth0",
+        "[::1]",
+        "1:2:3:4:5:6:7:8::",
+        "::1:2:3:4:5:6:7:8",
+        ":1:2:3:4:5:6:7:8",
+        "1:2:3:4:5:6:7:",
+        "1.2.3.4::",
+        "::1.2.3",
+        "1:2:3:4:5:6:7:1.2.3.4",
+        "::1.2.3.4:5",
+        "::ffff:1.2.3.256",
+        "10.0.0.1/8",
         "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa",
     };
     struct ip_addr addr;
@@ -54,8 +82,9 @@ static void test_ip_bad(void **state)
 
 static void test_ip_port(void **state)
 {
-    static const char *const bad[] = {"1.2.3.4", "::1:80", "[::1]", "[::1]80", "1.2.3.4:", ":80",
-                                      "[1.2.3.4]:80", "1.2.3.4:65536", "1.2.3.4:+1", "[]:1", "a:1"};
+    static const char *const bad[] = {"1.2.3.4",    "::1:80", "[::1]",        "[::1]80",
+                                      "1.2.3.4:",   ":80",    "[1.2.3.4]:80", "1.2.3.4:65536",
+                                      "1.2.3.4:+1", "[]:1",   "a:1"};
     char buf[IP_PORT_TEXT_MAX];
     struct ip_addr addr;
     uint16_t port;
@@ -118,9 +147,10 @@ static void test_cidr(void **state)
 
 static void test_cidr_bad(void **state)
 {
-    static const char *const rows[] = {"",          "/8",         "10.0.0.0/",  "10.0.0.0/33", "10.0.0/8",
-                                       "::/129",    "10.0.0.0/08", "1.2.3.4/-1", "1.2.3.4/8/8", "::ffff:0:0/90",
-                                       "10.0.0.0/8 "};
+    static const char *const rows[] = {
+        "",           "/8",          "10.0.0.0/",  "10.0.0.0/33", "10.0.0/8",
+        "::/129",     "10.0.0.0/08", "1.2.3.4/-1", "1.2.3.4/8/8", "::ffff:0:0/90",
+        "10.0.0.0/8 "};
     struct cidr c;
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -130,8 +160,9 @@ static void test_cidr_bad(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ip_good),  cmocka_unit_test(test_ip_bad), cmocka_unit_test(test_ip_port),
-        cmocka_unit_test(test_ip_kinds), cmocka_unit_test(test_cidr),   cmocka_unit_test(test_cidr_bad),
+        cmocka_unit_test(test_ip_good), cmocka_unit_test(test_ip_bad),
+        cmocka_unit_test(test_ip_port), cmocka_unit_test(test_ip_kinds),
+        cmocka_unit_test(test_cidr),    cmocka_unit_test(test_cidr_bad),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,8 +83,9 @@ struct str json_str_or(const struct json *v, struct str fallback)
 const char *json_type_name(enum json_type type)
 {
     static const char *const names[] = {
-        [JSON_NULL] = "null",  [JSON_BOOL] = "boolean", [JSON_INT] = "integer",  [JSON_REAL] = "number",
-        [JSON_STR] = "string", [JSON_ARRAY] = "array",  [JSON_OBJECT] = "object",
+        [JSON_NULL] = "null",     [JSON_BOOL] = "boolean", [JSON_INT] = "integer",
+        [JSON_REAL] = "number",   [JSON_STR] = "string",   [JSON_ARRAY] = "array",
+        [JSON_OBJECT] = "object",
     };
 
     return names[type];
@@ -171,7 +172,10 @@ void json_array_add(struct arena *a, struct json *array, const struct json *item
 
 void json_object_add(struct arena *a, struct json *object, struct str key, const struct json *v)
 {
-    union { const struct str *as_const; struct str *own; } keys = {object->keys};
+    union {
+        const struct str *as_const;
+        struct str *own;
+    } keys = {object->keys};
 
     ASSERT(object->type == JSON_OBJECT);
     void *more = grown(a, object->keys, object->count, sizeof(*object->keys));

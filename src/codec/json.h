@@ -33,7 +33,7 @@ struct json {
         struct str str;            /* UTF-8, may hold U+0000 */
         const struct json **items; /* arrays and objects */
     };
-    const struct str *keys; /* objects: keys[i] belongs to items[i] */
+    const struct str *keys;              /* objects: keys[i] belongs to items[i] */
     const struct json_place *key_places; /* NULL when the node was built */
     struct json_place place;
 };

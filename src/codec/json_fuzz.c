@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else
         ASSERT(error.line > 0 && error.column > 0 && error.text[0] != '\0');
     /* jansson passes over a NUL byte in its buffer. */
-    if (size <= COMPARED_LEN_MAX && str_find(text, '\0') < 0 && strstr(error.text, "deeper") == NULL)
+    if (size <= COMPARED_LEN_MAX && str_find(text, '\0') < 0 &&
+        strstr(error.text, "deeper") == NULL)
         ASSERT((err == 0) == json_reference_accepts(text));
     arena_deinit(&a);
     return 0;

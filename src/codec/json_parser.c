@@ -1,5 +1,5 @@
-/* A recursive-descent reader of RFC 8259. Its own, because every fault has to have a place and every
- * depth and length a bound; its fuzz target compares it with jansson. */
+/* A recursive-descent reader of RFC 8259. Its own, because every fault has to have a place and
+ * every depth and length a bound; its fuzz target compares it with jansson. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -449,8 +449,17 @@ static struct json *parse_any(struct parser *p)
         return parse_nested(p, JSON_ARRAY);
     case '"':
         return parse_text(p);
-    case '-': case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9':
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
         return parse_number(p);
     default:
         return parse_word(p);

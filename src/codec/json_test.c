@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -110,7 +111,8 @@ static void test_bad(void **state)
         struct arena a;
 
         arena_init(&a, 0);
-        assert_int_equal(json_parse(&a, str_from_c(rows[i].text), LEN_MAX, &v, &error), -ERR_SYNTAX);
+        assert_int_equal(json_parse(&a, str_from_c(rows[i].text), LEN_MAX, &v, &error),
+                         -ERR_SYNTAX);
         if (error.line != rows[i].line || error.column != rows[i].column ||
             strstr(error.text, rows[i].why) == NULL)
             fail_msg("%s: %u:%u %s", rows[i].text, error.line, error.column, error.text);
@@ -132,7 +134,8 @@ static void test_bounds(void **state)
     assert_int_equal(json_parse(&a, str_from(deep, 2 * JSON_DEPTH_MAX), LEN_MAX, &v, NULL), 0);
     memset(deep, '[', JSON_DEPTH_MAX + 1);
     memset(deep + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
-    assert_int_equal(json_parse(&a, str_from(deep, sizeof(deep) - 1), LEN_MAX, &v, NULL), -ERR_SYNTAX);
+    assert_int_equal(json_parse(&a, str_from(deep, sizeof(deep) - 1), LEN_MAX, &v, NULL),
+                     -ERR_SYNTAX);
     assert_int_equal(json_parse(&a, STR("[1]"), 2, &v, NULL), -ERR_TOO_LARGE);
     assert_int_equal(json_parse(&a, STR_NULL, 2, &v, NULL), -ERR_SYNTAX);
     arena_deinit(&a);
@@ -173,9 +176,11 @@ static void test_look_ups(void **state)
     struct str s;
 
     arena_init(&a, 0);
-    assert_int_equal(json_parse(&a, STR("{\"s\":\"x\",\"n\":-5,\"u\":7,\"f\":1.5,\"b\":true,\n"
-                                        " \"l\":[1],\"big\":\"18446744073709551615\"}"),
-                                LEN_MAX, &v, NULL), 0);
+    assert_int_equal(json_parse(&a,
+                                STR("{\"s\":\"x\",\"n\":-5,\"u\":7,\"f\":1.5,\"b\":true,\n"
+                                    " \"l\":[1],\"big\":\"18446744073709551615\"}"),
+                                LEN_MAX, &v, NULL),
+                     0);
     assert_true(json_str(json_get(v, "s"), &s) && str_eq(s, STR("x")));
     assert_true(json_i64(json_get(v, "n"), &i) && i == -5);
     assert_false(json_u64(json_get(v, "n"), &u));

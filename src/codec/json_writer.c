@@ -94,7 +94,8 @@ void json_writer_end(struct json_writer *w)
 static void quote_ascii(struct str_buf *out, unsigned char c)
 {
     static const char shorts[128] = {
-        ['"'] = '"', ['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\b'] = 'b', ['\f'] = 'f',
+        ['"'] = '"',  ['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r',
+        ['\t'] = 't', ['\b'] = 'b',  ['\f'] = 'f',
     };
 
     if (shorts[c] != '\0')

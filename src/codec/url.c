@@ -109,7 +109,8 @@ static enum url_result inspect(struct str path, const struct url_path_options *o
                 return URL_BAD_ESCAPED_SLASH;
         }
         /* "/." covers dot segments, "//" merging; both rare enough to be looked at again below. */
-        is_work |= c == '%' || c == '\\' || (i > 0 && path.ptr[i - 1] == '/' && (c == '.' || c == '/'));
+        is_work |=
+            c == '%' || c == '\\' || (i > 0 && path.ptr[i - 1] == '/' && (c == '.' || c == '/'));
     }
     *ret_is_work = is_work;
     return URL_OK;
@@ -303,7 +304,8 @@ void url_encode(struct str_buf *out, struct str s)
         if (is_unreserved(s.ptr[i]))
             str_buf_add_char(out, s.ptr[i]);
         else
-            str_buf_add(out, str_from(text, (size_t)(put_escape(text, (unsigned char)s.ptr[i]) - text)));
+            str_buf_add(out,
+                        str_from(text, (size_t)(put_escape(text, (unsigned char)s.ptr[i]) - text)));
     }
 }
 

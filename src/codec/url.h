@@ -27,14 +27,14 @@ extern const struct url_path_options url_path_options_base;
 
 enum url_result {
     URL_OK,
-    URL_BAD_EMPTY,          /* no path, or one that does not start with '/' */
-    URL_BAD_BYTE,           /* control byte, space, or above 0x7e */
-    URL_BAD_ESCAPE,         /* '%' without two hexadecimal digits */
-    URL_BAD_NUL,            /* %00 */
-    URL_BAD_FRAGMENT,       /* '#' in a request target */
-    URL_BAD_ESCAPED_SLASH,  /* and the options refuse them */
-    URL_BAD_BACKSLASH,      /* likewise */
-    URL_BAD_ABOVE_ROOT,     /* ".." would leave the root */
+    URL_BAD_EMPTY,         /* no path, or one that does not start with '/' */
+    URL_BAD_BYTE,          /* control byte, space, or above 0x7e */
+    URL_BAD_ESCAPE,        /* '%' without two hexadecimal digits */
+    URL_BAD_NUL,           /* %00 */
+    URL_BAD_FRAGMENT,      /* '#' in a request target */
+    URL_BAD_ESCAPED_SLASH, /* and the options refuse them */
+    URL_BAD_BACKSLASH,     /* likewise */
+    URL_BAD_ABOVE_ROOT,    /* ".." would leave the root */
     URL_BAD_AUTHORITY,
 };
 

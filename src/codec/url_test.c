@@ -3,12 +3,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
 #include <cmocka.h>
 
 #include "codec/url.h"
 
-static const struct url_path_options merging = {true, true, URL_SLASHES_UNESCAPE, URL_BACKSLASH_TO_SLASH};
-static const struct url_path_options strict = {true, false, URL_SLASHES_REJECT, URL_BACKSLASH_REJECT};
+static const struct url_path_options merging = {true, true, URL_SLASHES_UNESCAPE,
+                                                URL_BACKSLASH_TO_SLASH};
+static const struct url_path_options strict = {true, false, URL_SLASHES_REJECT,
+                                               URL_BACKSLASH_REJECT};
 static const struct url_path_options keeping = {true, false, URL_SLASHES_KEEP, URL_BACKSLASH_KEEP};
 static const struct url_path_options none = {false, false, URL_SLASHES_KEEP, URL_BACKSLASH_KEEP};
 
@@ -79,7 +82,8 @@ static void test_paths(void **state)
         struct arena a;
 
         arena_init(&a, 0);
-        assert_int_equal(url_path_canonical(&a, str_from_c(row->path), row->options, &path), row->result);
+        assert_int_equal(url_path_canonical(&a, str_from_c(row->path), row->options, &path),
+                         row->result);
         if (row->canonical != NULL) {
             if (!str_eq(path, str_from_c(row->canonical)))
                 fail_msg("%s: %.*s", row->path, STR_FMT(path));
@@ -130,12 +134,15 @@ static void test_absolute(void **state)
     struct arena a;
 
     arena_init(&a, 0);
-    assert_int_equal(url_split_absolute(&a, STR("HTTP://Web:80/a?b"), &scheme, &authority, &target), URL_OK);
+    assert_int_equal(url_split_absolute(&a, STR("HTTP://Web:80/a?b"), &scheme, &authority, &target),
+                     URL_OK);
     assert_true(str_eq(scheme, STR("http")) && str_eq(authority, STR("Web:80")));
     assert_true(str_eq(target, STR("/a?b")));
-    assert_int_equal(url_split_absolute(&a, STR("http://web"), &scheme, &authority, &target), URL_OK);
+    assert_int_equal(url_split_absolute(&a, STR("http://web"), &scheme, &authority, &target),
+                     URL_OK);
     assert_true(str_eq(target, STR("/")));
-    assert_int_equal(url_split_absolute(&a, STR("http://[::1]:80?q"), &scheme, &authority, &target), URL_OK);
+    assert_int_equal(url_split_absolute(&a, STR("http://[::1]:80?q"), &scheme, &authority, &target),
+                     URL_OK);
     assert_true(str_eq(target, STR("/?q")));
     assert_int_equal(url_split_absolute(&a, STR("http://u:p@web/"), &scheme, &authority, &target),
                      URL_BAD_AUTHORITY);
@@ -143,8 +150,10 @@ static void test_absolute(void **state)
                      URL_BAD_AUTHORITY);
     assert_int_equal(url_split_absolute(&a, STR("http://a/#x"), &scheme, &authority, &target),
                      URL_BAD_FRAGMENT);
-    assert_int_equal(url_split_absolute(&a, STR("http:/a"), &scheme, &authority, &target), URL_BAD_EMPTY);
-    assert_int_equal(url_split_absolute(&a, STR("://a"), &scheme, &authority, &target), URL_BAD_EMPTY);
+    assert_int_equal(url_split_absolute(&a, STR("http:/a"), &scheme, &authority, &target),
+                     URL_BAD_EMPTY);
+    assert_int_equal(url_split_absolute(&a, STR("://a"), &scheme, &authority, &target),
+                     URL_BAD_EMPTY);
     arena_deinit(&a);
 }
 
@@ -155,14 +164,17 @@ static void test_authorities(void **state)
         unsigned port;
         bool is_ipv6;
     } good[] = {
-        {"web", "web", 0, false},           {"Web.Shop.svc:8080", "Web.Shop.svc", 8080, false},
-        {"1.2.3.4:65535", "1.2.3.4", 65535, false}, {"[::1]", "::1", 0, true},
-        {"[2001:db8::1]:443", "2001:db8::1", 443, true}, {"a_b.", "a_b.", 0, false},
+        {"web", "web", 0, false},
+        {"Web.Shop.svc:8080", "Web.Shop.svc", 8080, false},
+        {"1.2.3.4:65535", "1.2.3.4", 65535, false},
+        {"[::1]", "::1", 0, true},
+        {"[2001:db8::1]:443", "2001:db8::1", 443, true},
+        {"a_b.", "a_b.", 0, false},
     };
     static const char *const bad[] = {
-        "", ":80", "web:", "web:0", "web:65536", "web:080808", "web:8a", "u@web", "we b", "web/", "web:80:80",
-        "[::1", "::1", "[::1]80", "[1.2.3.4]", "[]", "[v1.a]", "web%2e", "we\tb", "web\\x", "\xc3\xa4",
-        "[::1%eth0]", "web:+80",
+        "",       ":80",    "web:",      "web:0",  "web:65536", "web:080808", "web:8a",    "u@web",
+        "we b",   "web/",   "web:80:80", "[::1",   "::1",       "[::1]80",    "[1.2.3.4]", "[]",
+        "[v1.a]", "web%2e", "we\tb",     "web\\x", "\xc3\xa4",  "[::1%eth0]", "web:+80",
     };
     struct url_authority parts;
 
@@ -217,9 +229,12 @@ static void test_escapes_and_queries(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),    cmocka_unit_test(test_canonical_is_not_copied),
-        cmocka_unit_test(test_targets),  cmocka_unit_test(test_absolute),
-        cmocka_unit_test(test_authorities), cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_canonical_is_not_copied),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_absolute),
+        cmocka_unit_test(test_authorities),
+        cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_escapes_and_queries),
     };
 

@@ -86,7 +86,8 @@ bool yaml_u64(const struct yaml_node *n, uint64_t *ret_value)
 {
     if (!is_plain(n))
         return false;
-    return parse_digits(str_skip(n->text, str_starts_with(n->text, STR("+"))), UINT64_MAX, ret_value);
+    return parse_digits(str_skip(n->text, str_starts_with(n->text, STR("+"))), UINT64_MAX,
+                        ret_value);
 }
 
 static size_t skip_digits(struct str s, size_t at)

@@ -3,9 +3,9 @@
  * Plain scalars stay text: what they mean is asked by yaml_bool, yaml_i64 and so on, which know the
  * field's type. Only `true` and `false` are booleans: `no` is Norway. JSON is read too.
  *
- * Refused, with their place: duplicate keys, keys that are not scalars, merge keys (<<), directives,
- * too deep, too large, too many nodes (aliases count with what they stand for). Anchors and aliases
- * work; an alias shares the node it names, so a node's place is where it was written.
+ * Refused, with their place: duplicate keys, keys that are not scalars, merge keys (<<),
+ * directives, too deep, too large, too many nodes (aliases count with what they stand for). Anchors
+ * and aliases work; an alias shares the node it names, so a node's place is where it was written.
  *
  * Owner: all nodes and texts live in the caller's arena. Thread: a finished tree is read by all. */
 #pragma once

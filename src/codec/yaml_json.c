@@ -135,7 +135,8 @@ struct yaml_node *yaml_from_json(struct arena *a, const struct json *v)
 /* What YAML 1.1's readers take for null or a boolean. */
 static bool is_reserved(struct str s)
 {
-    static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};
+    static const char *const words[] = {"null", "true", "false", "yes", "no",
+                                        "on",   "off",  "y",     "n"};
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (str_eq_nocase(s, str_from_c(words[i])))
@@ -154,7 +155,8 @@ static bool may_be_plain(struct str s)
 {
     if (s.len == 0 || is_reserved(s) || s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == ':')
         return false;
-    if ((s.ptr[0] >= '0' && s.ptr[0] <= '9') || (!is_alnum(s.ptr[0]) && strchr("/_", s.ptr[0]) == NULL))
+    if ((s.ptr[0] >= '0' && s.ptr[0] <= '9') ||
+        (!is_alnum(s.ptr[0]) && strchr("/_", s.ptr[0]) == NULL))
         return false;
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];

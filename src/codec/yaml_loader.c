@@ -46,7 +46,8 @@ static __attribute__((format(printf, 4, 5))) void note(struct loader *l, size_t 
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    struct yaml_error error = {(uint32_t)line, (uint32_t)column, arena_str(l->arena, str_from_c(text))};
+    struct yaml_error error = {(uint32_t)line, (uint32_t)column,
+                               arena_str(l->arena, str_from_c(text))};
     VEC_PUSH(&l->errors, error);
     if (l->errors.len >= l->limits.errors_max)
         l->is_over = true;
@@ -151,14 +152,10 @@ static bool is_tag_known(struct str tag, enum yaml_kind kind)
         const char *tag;
         enum yaml_kind kind;
     } rows[] = {
-        {"!", YAML_SCALAR},
-        {YAML_STR_TAG, YAML_SCALAR},
-        {YAML_INT_TAG, YAML_SCALAR},
-        {YAML_FLOAT_TAG, YAML_SCALAR},
-        {YAML_BOOL_TAG, YAML_SCALAR},
-        {YAML_NULL_TAG, YAML_SCALAR},
-        {YAML_MAP_TAG, YAML_MAP},
-        {YAML_SEQ_TAG, YAML_SEQ},
+        {"!", YAML_SCALAR},           {YAML_STR_TAG, YAML_SCALAR},
+        {YAML_INT_TAG, YAML_SCALAR},  {YAML_FLOAT_TAG, YAML_SCALAR},
+        {YAML_BOOL_TAG, YAML_SCALAR}, {YAML_NULL_TAG, YAML_SCALAR},
+        {YAML_MAP_TAG, YAML_MAP},     {YAML_SEQ_TAG, YAML_SEQ},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -217,8 +214,8 @@ static struct yaml_node *load_alias(struct loader *l, const yaml_event_t *e)
 
 static struct yaml_node *load_node(struct loader *l, const yaml_event_t *e);
 
-/* All nodes up to the end of the sequence or map; a map's keys and values alternate. Keys are looked
- * at as they come, so that findings stand in the order of the text. */
+/* All nodes up to the end of the sequence or map; a map's keys and values alternate. Keys are
+ * looked at as they come, so that findings stand in the order of the text. */
 struct map_keys {
     struct map by_text; /* used from SMALL_MAP on */
     node_vec *nodes;
@@ -346,7 +343,8 @@ static void check_directives(struct loader *l, const yaml_event_t *e)
 {
     if (e->data.document_start.version_directive != NULL ||
         e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
-        note(l, e->start_mark.line + 1, e->start_mark.column + 1, "directives (%%) are not supported");
+        note(l, e->start_mark.line + 1, e->start_mark.column + 1,
+             "directives (%%) are not supported");
 }
 
 static bool is_empty(const struct yaml_node *root)
@@ -390,15 +388,14 @@ static void parse_as_yaml(struct loader *l)
     if (yaml_parser_initialize(&l->parser) != 1)
         util_assert_failed("yaml_parser_initialize", __FILE__, __LINE__); /* out of memory */
     yaml_parser_set_encoding(&l->parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&l->parser,
-                                 (const unsigned char *)(l->text.len > 0 ? l->text.ptr : ""),
-                                 l->text.len);
+    yaml_parser_set_input_string(
+        &l->parser, (const unsigned char *)(l->text.len > 0 ? l->text.ptr : ""), l->text.len);
     load_stream(l);
     yaml_parser_delete(&l->parser);
 }
 
-/* JSON is almost YAML: pairs of surrogates, long keys and tabs are not. What is JSON is read as that;
- * anything else, and the faults of broken JSON, are YAML's. */
+/* JSON is almost YAML: pairs of surrogates, long keys and tabs are not. What is JSON is read as
+ * that; anything else, and the faults of broken JSON, are YAML's. */
 static bool parse_as_json(struct loader *l)
 {
     struct str text = l->text;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -46,15 +47,19 @@ static void test_good(void **state)
         {"---\na: 1\n---\nb: 2\n...\n", "{\"a\":1}\n{\"b\":2}"},
         {"country: no\nn: ~\nt: true\ny: yes\nT: True\nempty:\n",
          "{\"country\":\"no\",\"n\":null,\"t\":true,\"y\":\"yes\",\"T\":\"True\",\"empty\":null}"},
-        {"i: -5\np: +5\no: 010\nh: 0x10\nf: 1.50\ne: 1e3\nt: 1:30\nv: 1.2.3\nd: .5\nn: .nan\nq: '5'\n",
+        {"i: -5\np: +5\no: 010\nh: 0x10\nf: 1.50\ne: 1e3\nt: 1:30\nv: 1.2.3\nd: .5\nn: .nan\nq: "
+         "'5'\n",
          "{\"i\":-5,\"p\":5,\"o\":\"010\",\"h\":\"0x10\",\"f\":1.5,\"e\":1000.0,\"t\":\"1:30\","
          "\"v\":\"1.2.3\",\"d\":0.5,\"n\":\".nan\",\"q\":\"5\"}"},
         {"s: !!str 5\nk: ! 6\nl: !!seq [1]\n", "{\"s\":\"5\",\"k\":\"6\",\"l\":[1]}"},
         {"a: &x {b: 1}\nc: *x\nd: [*x, *x]\n",
          "{\"a\":{\"b\":1},\"c\":{\"b\":1},\"d\":[{\"b\":1},{\"b\":1}]}"},
-        {"t: |\n  two\n  lines\nf: >-\n  one\n  line\n", "{\"t\":\"two\\nlines\\n\",\"f\":\"one line\"}"},
+        {"t: |\n  two\n  lines\nf: >-\n  one\n  line\n",
+         "{\"t\":\"two\\nlines\\n\",\"f\":\"one line\"}"},
         {"\"<<\": 1\n", "{\"<<\":1}"},
-        {"\xef\xbb\xbf" "a: b\n", "{\"a\":\"b\"}"},
+        {"\xef\xbb\xbf"
+         "a: b\n",
+         "{\"a\":\"b\"}"},
         /* JSON, with what YAML's reader alone would not take. */
         {"{\"a\":\"\\ud83d\\ude00\\/\",\t\"b\":[1,-2.5,null,true],\"c\":\"no\"}",
          "{\"a\":\"\xf0\x9f\x98\x80/\",\"b\":[1,-2.5,null,true],\"c\":\"no\"}"},
@@ -113,7 +118,8 @@ static void test_bad(void **state)
     }
 }
 
-static void assert_refused(const char *text, const struct yaml_limits *limits, int err, const char *why)
+static void assert_refused(const char *text, const struct yaml_limits *limits, int err,
+                           const char *why)
 {
     struct yaml_stream s;
     struct arena a;
@@ -130,10 +136,12 @@ static void test_bounds(void **state)
     struct yaml_limits limits = {1000, 50, 5, 3};
     char nested[400] = {0};
 
-    assert_refused("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b]\n", &limits, -ERR_SYNTAX,
-                   "too many values");
-    assert_refused("[1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,"
-                   "1,2,3,4,5,6,7,8,9,10]", &limits, -ERR_SYNTAX, "too many values");
+    assert_refused("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b]\n", &limits,
+                   -ERR_SYNTAX, "too many values");
+    assert_refused(
+        "[1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,1,2,3,4,5,6,7,8,9,10,"
+        "1,2,3,4,5,6,7,8,9,10]",
+        &limits, -ERR_SYNTAX, "too many values");
     assert_refused("[[[[[[1]]]]]]", &limits, -ERR_SYNTAX, "too deeply");
     assert_refused("a:\n b:\n  c:\n   d:\n    e:\n     f: 1\n", &limits, -ERR_SYNTAX, "too deeply");
     assert_refused("a: 1\na: 2\na: 3\na: 4\na: 5\n", &limits, -ERR_SYNTAX, "second time");
@@ -155,7 +163,8 @@ static void test_duplicates_among_many(void **state)
     str_buf_add_c(&text, "k3: x\nk1999: y\nzz: 1\n");
     assert_int_equal(yaml_parse(&a, str_buf_str(&text), NULL, &s), -ERR_SYNTAX);
     assert_int_equal(s.error_count, 2);
-    assert_string_equal(s.errors[0].text.ptr, "key \"k3\" stands here a second time (first at 4:1)");
+    assert_string_equal(s.errors[0].text.ptr,
+                        "key \"k3\" stands here a second time (first at 4:1)");
     assert_int_equal(s.errors[1].line, 2002);
     str_buf_deinit(&text);
     arena_deinit(&a);
@@ -172,9 +181,11 @@ static void test_places_and_helpers(void **state)
     bool b;
 
     arena_init(&a, 0);
-    assert_int_equal(yaml_parse(&a, STR("spec:\n  http:\n  - w: 90\n    s: '1'\n    v: 1.10\n"
-                                        "    u: 18446744073709551615\n    f: 1e999\n"),
-                                NULL, &s), 0);
+    assert_int_equal(yaml_parse(&a,
+                                STR("spec:\n  http:\n  - w: 90\n    s: '1'\n    v: 1.10\n"
+                                    "    u: 18446744073709551615\n    f: 1e999\n"),
+                                NULL, &s),
+                     0);
     const struct yaml_node *spec = yaml_get(s.documents[0], "spec"), *http = yaml_get(spec, "http");
     const struct yaml_node *item = http->items[0], *w = yaml_get(item, "w");
     assert_int_equal(yaml_get_key(s.documents[0], "spec")->line, 1);
@@ -206,31 +217,33 @@ static void test_write(void **state)
         "{\"kind\":\"Service\",\"metadata\":{\"name\":\"web\",\"labels\":{},\"x-y/z\":\"a b\"},"
         "\"spec\":{\"ports\":[{\"name\":\"http\",\"port\":80},{\"port\":81,\"l\":[[1,2],[]]}],"
         "\"hosts\":[\"*.local\",\"a.b:80\",\"10.0.0.1\"]},"
-        "\"words\":[\"no\",\"\",\"null\",\"- x\",\"5\",\"a: b\",\"a:\",\"a #b\",\"two\\nlines\",\"caf\xc3\xa9\","
+        "\"words\":[\"no\",\"\",\"null\",\"- x\",\"5\",\"a: b\",\"a:\",\"a "
+        "#b\",\"two\\nlines\",\"caf\xc3\xa9\","
         "\"2026-11-25\",\"0x1F\",\"a\\u0085b\",\"~\",\"Y\"],\"f\":1.0,\"t\":true,\"z\":null}";
-    static const char yaml[] = "kind: Service\n"
-                               "metadata:\n"
-                               "  name: web\n"
-                               "  labels: {}\n"
-                               "  x-y/z: a b\n"
-                               "spec:\n"
-                               "  ports:\n"
-                               "  - name: http\n"
-                               "    port: 80\n"
-                               "  - port: 81\n"
-                               "    l:\n"
-                               "    - - 1\n"
-                               "      - 2\n"
-                               "    - []\n"
-                               "  hosts:\n"
-                               "  - \"*.local\"\n"
-                               "  - a.b:80\n"
-                               "  - \"10.0.0.1\"\n"
-                               "words:\n"
-                               "- \"no\"\n- \"\"\n- \"null\"\n- \"- x\"\n- \"5\"\n- \"a: b\"\n- \"a:\"\n"
-                               "- \"a #b\"\n- \"two\\nlines\"\n- \"caf\xc3\xa9\"\n- \"2026-11-25\"\n"
-                               "- \"0x1F\"\n- \"a\\u0085b\"\n- \"~\"\n- \"Y\"\n"
-                               "f: 1.0\nt: true\nz: null\n";
+    static const char yaml[] =
+        "kind: Service\n"
+        "metadata:\n"
+        "  name: web\n"
+        "  labels: {}\n"
+        "  x-y/z: a b\n"
+        "spec:\n"
+        "  ports:\n"
+        "  - name: http\n"
+        "    port: 80\n"
+        "  - port: 81\n"
+        "    l:\n"
+        "    - - 1\n"
+        "      - 2\n"
+        "    - []\n"
+        "  hosts:\n"
+        "  - \"*.local\"\n"
+        "  - a.b:80\n"
+        "  - \"10.0.0.1\"\n"
+        "words:\n"
+        "- \"no\"\n- \"\"\n- \"null\"\n- \"- x\"\n- \"5\"\n- \"a: b\"\n- \"a:\"\n"
+        "- \"a #b\"\n- \"two\\nlines\"\n- \"caf\xc3\xa9\"\n- \"2026-11-25\"\n"
+        "- \"0x1F\"\n- \"a\\u0085b\"\n- \"~\"\n- \"Y\"\n"
+        "f: 1.0\nt: true\nz: null\n";
     struct str_buf out = STR_BUF_INIT(1 << 20);
     const struct json *v;
     struct arena a;
