@@ -18,6 +18,15 @@
 
 struct translate;
 
+/* Names of resources:
+ *   directory   NS
+ *   listener    virtualInbound | HOST:PORT
+ *   route       HOST:PORT
+ *   cluster     HOST:PORT[/SUBSET][|tcp] | inbound|PORT|PROTOCOL
+ *   endpoints   HOST:PORT[/SUBSET]
+ */
+#define TRANSLATE_INBOUND "virtualInbound"
+
 /* Who asks. Strings are borrowed for the call. */
 struct translate_viewer {
     enum xds_dialect dialect;
@@ -48,6 +57,10 @@ struct translate_output *translate_get(struct translate *t, const struct transla
  * inbound listener and inbound clusters. each(ctx, name). */
 void translate_names(struct translate *t, const struct translate_viewer *v,
                      enum resource_type type, void (*each)(void *ctx, struct str name), void *ctx);
+
+/* The view of a viewer for an output: equal views share it. In the arena. */
+struct str translate_view_key(const struct translate *t, const struct translate_viewer *v,
+                              enum resource_type type, struct str name, struct arena *a);
 
 /* A fact changed: calls dirty(ctx, type, name, view) for each output that had read it; the caller
  * asks again for those that somebody subscribes to. `view` is what translate_view_key gives;

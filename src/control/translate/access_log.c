@@ -1,0 +1,24 @@
+/* What inbound and outbound listeners share: access logs and settings of HTTP. */
+#include "control/translate/translate_priv.h"
+
+const struct access_log_config *access_logs(struct job *j, size_t *ret_count)
+{
+    const struct api_mesh *mesh = job_mesh(j);
+    struct access_log_config *log = ARENA_NEW(j->a, struct access_log_config);
+    log->path = STR("/dev/stdout");
+    log->is_json = mesh->access_log_format == API_ACCESS_LOG_JSON;
+    *ret_count = mesh->is_access_log_enabled ? 1 : 0;
+    return log;
+}
+
+/* Envoy's own defaults under Istio (reference: HttpConnectionManager). */
+void hcm_defaults(struct job *j, struct hcm *hcm)
+{
+    hcm->codec = HCM_CODEC_AUTO;
+    hcm->normalize_path = true;
+    hcm->generate_request_id = true;
+    hcm->idle_timeout_us = 3600ull * 1000 * 1000;
+    hcm->stream_idle_timeout_us = 300ull * 1000 * 1000;
+    hcm->drain_timeout_us = 5ull * 1000 * 1000;
+    hcm->access_logs = access_logs(j, &hcm->access_log_count);
+}

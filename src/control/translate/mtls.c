@@ -1,0 +1,54 @@
+/* Which mode of mutual TLS a port of a workload demands (Istio PeerAuthentication). */
+#include "control/translate/translate_priv.h"
+
+enum level { LEVEL_NAMESPACE, LEVEL_WORKLOAD };
+
+static bool applies(const struct api_document *policy, const struct api_document *workload,
+                    enum level level)
+{
+    const struct api_selector *selector = &policy->spec.peer_authentication->selector;
+    bool is_selecting = selector->is_set && selector->labels.len > 0;
+    if (level == LEVEL_NAMESPACE)
+        return !is_selecting;
+    return is_selecting && api_labels_match(&selector->labels, &workload->labels);
+}
+
+static enum api_mtls_mode port_mode(const struct api_peer_authentication *p, uint16_t port)
+{
+    for (size_t i = 0; i < p->port_count; i++) {
+        if (p->ports[i].port == port)
+            return p->ports[i].mode;
+    }
+    return API_MTLS_UNSET;
+}
+
+/* The first policy by name that says something. */
+static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
+                                  const struct api_document *workload, uint16_t port,
+                                  enum level level)
+{
+    struct registry_docs docs = job_docs(j, API_KIND_PEER_AUTHENTICATION, namespace_);
+    for (size_t i = 0; i < docs.len; i++) {
+        if (!applies(docs.ptr[i], workload, level))
+            continue;
+        const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
+        enum api_mtls_mode mode = level == LEVEL_WORKLOAD ? port_mode(p, port) : API_MTLS_UNSET;
+        if (mode == API_MTLS_UNSET)
+            mode = p->mode;
+        if (mode != API_MTLS_UNSET)
+            return mode;
+    }
+    return API_MTLS_UNSET;
+}
+
+enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port)
+{
+    enum api_mtls_mode mode = mode_at(j, workload->namespace, workload, port, LEVEL_WORKLOAD);
+    if (mode == API_MTLS_UNSET)
+        mode = mode_at(j, workload->namespace, workload, port, LEVEL_NAMESPACE);
+    if (mode == API_MTLS_UNSET)
+        mode = mode_at(j, STR(REGISTRY_ROOT_NAMESPACE), workload, port, LEVEL_NAMESPACE);
+    if (mode == API_MTLS_UNSET)
+        mode = job_mesh(j)->mtls_mode;
+    return mode == API_MTLS_UNSET ? API_MTLS_PERMISSIVE : mode;
+}

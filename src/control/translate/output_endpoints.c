@@ -1,0 +1,115 @@
+/* Endpoints of a service port, or of a subset of it. */
+#include "control/translate/translate_priv.h"
+
+struct collector {
+    struct job *j;
+    const struct registry_service *service;
+    const struct api_service_port *port;
+    const struct api_labels *labels; /* of the subset; NULL: all */
+    struct endpoint *items;
+    size_t count, cap;
+};
+
+/* A subset as its rule defines it; one that no rule defines means the label version (a leniency). */
+static const struct api_labels *subset_labels(struct job *j, struct str host, struct str subset)
+{
+    if (subset.len == 0)
+        return NULL;
+    const struct api_document *rule = job_rule(j, host);
+    if (rule != NULL) {
+        const struct api_subset *s =
+            api_destination_rule_find_subset(rule->spec.destination_rule, subset);
+        if (s != NULL)
+            return &s->labels;
+    }
+    struct api_labels *labels = ARENA_NEW(j->a, struct api_labels);
+    struct api_label *label = ARENA_NEW(j->a, struct api_label);
+    *label = (struct api_label){STR("version"), subset};
+    *labels = (struct api_labels){label, 1};
+    return labels;
+}
+
+static uint16_t target_port(const struct api_service_port *p, const struct api_document *workload)
+{
+    if (p->target_port != 0)
+        return p->target_port;
+    if (p->target_port_name.len > 0)
+        return api_workload_find_port(workload->spec.workload, p->target_port_name);
+    return p->port;
+}
+
+static struct workload_info info_of(const struct registry_replica *p)
+{
+    struct workload_info info = {
+        .name = p->workload,
+        .namespace_ = p->namespace_,
+        .service_account = p->doc->spec.workload->service_account,
+        .principal = p->identity,
+    };
+    api_labels_get(&p->doc->labels, STR("app"), &info.app);
+    api_labels_get(&p->doc->labels, STR("version"), &info.version);
+    return info;
+}
+
+static void push(struct collector *c, struct endpoint e)
+{
+    if (c->count == c->cap) {
+        size_t cap = c->cap == 0 ? 8 : c->cap * 2;
+        struct endpoint *items = ARENA_ARRAY(c->j->a, struct endpoint, cap);
+        if (c->count > 0)
+            memcpy(items, c->items, c->count * sizeof *items);
+        c->items = items;
+        c->cap = cap;
+    }
+    c->items[c->count++] = e;
+}
+
+static void on_replica(void *ctx, const struct registry_replica *p)
+{
+    struct collector *c = ctx;
+    job_note(c->j, "workload/%.*s/%.*s", STR_FMT(p->namespace_), STR_FMT(p->workload));
+    if (c->labels != NULL && !api_labels_match(c->labels, &p->doc->labels))
+        return;
+    uint16_t port = target_port(c->port, p->doc);
+    const struct ip_addr *ip =
+        p->addresses[0].family != IP_NONE ? &p->addresses[0] : &p->addresses[1];
+    if (port == 0 || ip->family == IP_NONE)
+        return;
+    bool is_mtls = mtls_mode(c->j, p->doc, port) != API_MTLS_DISABLE;
+    push(c, (struct endpoint){
+                .address = {.ip = *ip, .port = port},
+                .weight = 1,
+                .health = ENDPOINT_HEALTHY,
+                .identity = p->identity,
+                .match_key = is_mtls ? STR("tlsMode") : STR_NULL,
+                .match_value = is_mtls ? STR("istio") : STR_NULL,
+                .workload = info_of(p),
+                .is_tulle = true,
+            });
+}
+
+const struct endpoints *output_endpoints(struct job *j, struct str name)
+{
+    struct output_name n;
+    if (!name_parse(name, &n) || n.is_tcp)
+        return NULL;
+    const struct registry_service *s = job_service(j, n.host);
+    if (s == NULL)
+        return NULL;
+    const struct api_service_port *port = api_service_find_port(s->doc->spec.service, n.port);
+    if (port == NULL)
+        return NULL;
+    struct collector c = {
+        .j = j,
+        .service = s,
+        .port = port,
+        .labels = subset_labels(j, n.host, n.subset),
+    };
+    job_note(j, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
+    registry_service_replicas(j->r, s, on_replica, &c);
+    struct endpoints *e = ARENA_NEW(j->a, struct endpoints);
+    e->cluster_name = name;
+    e->items = c.items;
+    e->count = c.count;
+    return e;
+}

@@ -1,0 +1,75 @@
+/* TLS settings of the mesh: secrets by SDS, our own ALPN tokens first, Istio's next. */
+#include "control/translate/translate_priv.h"
+
+static const struct str alpn_http[] = {{"tulle-h2", 8}, {"istio-h2", 8}, {"h2", 2}};
+static const struct str alpn_tcp[] = {
+    {"tulle-tcp", 9},
+    {"istio-peer-exchange", 19},
+    {"istio", 5},
+};
+/* What a server takes: the most wanted first. */
+static const struct str alpn_server[] = {
+    {"tulle-h2", 8},       {"istio-h2", 8},        {"h2", 2},       {"istio-http/1.1", 14},
+    {"istio-http/1.0", 14}, {"http/1.1", 8},        {"tulle-tcp", 9}, {"istio-peer-exchange", 19},
+    {"istio", 5},
+};
+
+static struct common_tls mesh_tls(void)
+{
+    return (struct common_tls){
+        .certificate = {.sds_name = STR(TLS_SECRET_OWN)},
+        .validation = {.sds_name = STR(TLS_SECRET_ROOTS)},
+        .version_min = 13,
+        .version_max = 13,
+    };
+}
+
+static void set_sans(struct common_tls *tls, struct tls_san_matcher *sans, size_t count)
+{
+    tls->sans = sans;
+    tls->san_count = count;
+}
+
+/* Peers of the trust domain only. */
+const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp)
+{
+    struct downstream_tls *tls = ARENA_NEW(j->a, struct downstream_tls);
+    struct tls_san_matcher *san = ARENA_NEW(j->a, struct tls_san_matcher);
+    tls->common = mesh_tls();
+    san->type = TLS_SAN_TYPE_URI;
+    san->match.kind = STRING_MATCH_PREFIX;
+    san->match.value =
+        arena_printf(j->a, "spiffe://%.*s/", STR_FMT(job_mesh(j)->trust_domain));
+    set_sans(&tls->common, san, 1);
+    tls->common.alpn = is_http ? alpn_server : alpn_tcp;
+    tls->common.alpn_count = is_http && is_tcp ? ARRAY_LEN(alpn_server)
+                             : is_http         ? ARRAY_LEN(alpn_server) - ARRAY_LEN(alpn_tcp)
+                                               : ARRAY_LEN(alpn_tcp);
+    tls->require_client_certificate = true;
+    return tls;
+}
+
+const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
+                                        struct str subset, bool is_tcp,
+                                        const struct api_client_tls *rule)
+{
+    struct upstream_tls *tls = ARENA_NEW(j->a, struct upstream_tls);
+    tls->common = mesh_tls();
+    tls->common.alpn = is_tcp ? alpn_tcp : alpn_http;
+    tls->common.alpn_count = is_tcp ? ARRAY_LEN(alpn_tcp) : ARRAY_LEN(alpn_http);
+    tls->sni = rule != NULL && rule->sni.len > 0
+                   ? rule->sni
+                   : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", port, STR_FMT(subset),
+                                  STR_FMT(host));
+    size_t count = rule != NULL ? rule->subject_alt_names.len : 0;
+    struct tls_san_matcher *sans = ARENA_ARRAY(j->a, struct tls_san_matcher, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        sans[i].type = str_starts_with(rule->subject_alt_names.v[i], STR("spiffe://"))
+                           ? TLS_SAN_TYPE_URI
+                           : TLS_SAN_TYPE_DNS;
+        sans[i].match.kind = STRING_MATCH_EXACT;
+        sans[i].match.value = rule->subject_alt_names.v[i];
+    }
+    set_sans(&tls->common, sans, count);
+    return tls;
+}

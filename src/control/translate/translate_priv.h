@@ -1,0 +1,102 @@
+/* Inside control/translate/ only: what the output functions share.
+ *
+ * An output function reads documents and the registry through the note_* readers, which record the
+ * fact, and builds a model struct in the scratch arena. */
+#pragma once
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "control/api/authorization_policy.h"
+#include "control/api/destination_rule.h"
+#include "control/api/peer_authentication.h"
+#include "control/api/virtual_service.h"
+#include "control/translate/translate.h"
+#include "mesh/model/cluster.h"
+#include "mesh/model/directory.h"
+#include "mesh/model/listener.h"
+#include "mesh/model/route.h"
+
+/* One run of an output function. */
+struct job {
+    struct translate *t;
+    struct registry *r;
+    const struct translate_viewer *viewer;
+    struct arena *a;                 /* scratch: gone when the output is encoded */
+    VEC(struct str) facts;           /* read so far, in the arena */
+    struct str_buf *error;
+};
+
+void job_note(struct job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const struct api_mesh *job_mesh(struct job *j);
+/* By full host name; NULL: no such service. */
+const struct registry_service *job_service(struct job *j, struct str host);
+/* The Workload document of the viewer; NULL: deleted. */
+const struct api_document *job_workload(struct job *j);
+/* The DestinationRule of a host; NULL: none. The oldest by name when there are several. */
+const struct api_document *job_rule(struct job *j, struct str host);
+/* The VirtualService of a host; NULL: none. */
+const struct api_document *job_routes(struct job *j, struct str host);
+struct registry_docs job_docs(struct job *j, enum api_kind kind, struct str namespace_);
+
+/* --- names.c --- */
+
+struct output_name {
+    struct str host;   /* empty: none of ours */
+    uint16_t port;
+    struct str subset; /* empty: all endpoints */
+    bool is_tcp;
+};
+bool name_parse(struct str text, struct output_name *ret_name);
+struct str name_format(struct arena *a, struct str host, uint16_t port, struct str subset,
+                       bool is_tcp);
+struct str name_inbound(struct arena *a, uint16_t port, enum api_protocol protocol);
+bool name_parse_inbound(struct str text, uint16_t *ret_port, enum api_protocol *ret_protocol);
+
+/* --- mtls.c --- */
+
+/* What a workload's port demands: port, workload, namespace, mesh; PERMISSIVE at last. */
+enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port);
+
+/* --- policy.c --- */
+
+struct rbac_pair {
+    const struct rbac *deny, *allow; /* NULL: none in force */
+};
+struct rbac_pair policy_for(struct job *j, const struct api_document *workload, bool is_tcp);
+
+/* --- tls.c --- */
+
+#define TLS_SECRET_OWN "default"
+#define TLS_SECRET_ROOTS "ROOTCA"
+
+const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp);
+const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
+                                        struct str subset, bool is_tcp,
+                                        const struct api_client_tls *rule);
+
+/* --- destination.c --- */
+
+/* The cluster that a destination of a document in `namespace_` means, for a call to `port`. */
+struct str destination_cluster(struct job *j, const struct api_destination *d,
+                               struct str namespace_, uint16_t port, bool is_tcp);
+const struct weighted_cluster *destination_weighted(struct job *j,
+                                                    const struct api_weighted_destination *d,
+                                                    size_t count, struct str namespace_,
+                                                    uint16_t port, bool is_tcp,
+                                                    size_t *ret_count);
+struct header_edits destination_edits(struct job *j, const struct api_labels *set,
+                                      const struct api_labels *add, const struct api_strs *remove);
+
+/* --- outputs: NULL: does not exist --- */
+
+const struct directory *output_directory(struct job *j, struct str name);
+const struct listener *output_inbound(struct job *j);
+const struct listener *output_service_listener(struct job *j, struct str name);
+const struct route_config *output_route(struct job *j, struct str name);
+const struct cluster *output_cluster(struct job *j, struct str name);
+const struct endpoints *output_endpoints(struct job *j, struct str name);
+
+/* access_log.c */
+const struct access_log_config *access_logs(struct job *j, size_t *ret_count);
+/* The HTTP connection manager's settings that inbound and outbound share. */
+void hcm_defaults(struct job *j, struct hcm *hcm);
