@@ -98,6 +98,19 @@ static void check_rule(struct check *c, const struct api_document *d,
 
 /* --- PeerAuthentication --------------------------------------------------------------------- */
 
+enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace)
+{
+    CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d)
+    {
+        const struct api_peer_authentication *pa = d->spec.peer_authentication;
+        if (str_eq(d->namespace, namespace) && pa->selector.labels.len == 0 &&
+            pa->mode != API_MTLS_UNSET)
+            return pa->mode;
+    }
+    enum api_mtls_mode mode = api_check_mesh(c->set)->mtls_mode;
+    return mode == API_MTLS_UNSET ? API_MTLS_PERMISSIVE : mode;
+}
+
 static void check_peer_scope(struct check *c, const struct api_document *d)
 {
     if (d->spec.peer_authentication->selector.labels.len > 0)

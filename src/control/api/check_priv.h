@@ -3,6 +3,7 @@
 
 #include "base/map.h"
 #include "control/api/check.h"
+#include "control/api/peer_authentication.h"
 
 struct check_docs {
     VEC(const struct api_document *) list;
@@ -39,6 +40,9 @@ void check_report(struct check *c, enum api_severity severity, const struct api_
     __attribute__((format(printf, 6, 7)));
 /* "FILE:LINE:COL" in the check's arena, for hints. */
 const char *check_place(struct check *c, const struct api_document *d, struct api_place place);
+
+/* What holds for the whole namespace: its own PeerAuthentication, else the Mesh's. */
+enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace);
 
 void check_workload_all(struct check *c); /* Service, Workload */
 void check_route_all(struct check *c);    /* VirtualService, DestinationRule */

@@ -171,6 +171,38 @@ static struct host_user *host_user_new(struct check *c, const struct api_documen
     return user;
 }
 
+static bool is_http_possible(enum api_protocol p)
+{
+    return p != API_PROTOCOL_TCP && p != API_PROTOCOL_TLS;
+}
+
+static bool is_tcp_possible(enum api_protocol p)
+{
+    return p == API_PROTOCOL_TCP || p == API_PROTOCOL_TLS || p == API_PROTOCOL_AUTO;
+}
+
+/* Routes of a layer that no port of the host speaks are never asked. */
+static void check_layers(struct check *c, const struct api_document *d, struct str fqdn,
+                         struct api_place place)
+{
+    const struct api_virtual_service *vs = d->spec.virtual_service;
+    const struct api_document *service = check_find_service(c, fqdn);
+    bool has_http = false, has_tcp = false;
+    if (service == NULL)
+        return;
+    const struct api_service *s = service->spec.service;
+    for (size_t i = 0; i < s->port_count; i++) {
+        has_http |= is_http_possible(s->ports[i].protocol);
+        has_tcp |= is_tcp_possible(s->ports[i].protocol);
+    }
+    if (vs->http_count > 0 && !has_http)
+        check_report(c, API_WARNING, d, place, "name the port http, or set its appProtocol",
+                     "spec.http is never used: no port of %.*s speaks HTTP", STR_FMT(fqdn));
+    if (vs->tcp_count > 0 && !has_tcp)
+        check_report(c, API_WARNING, d, place, NULL,
+                     "spec.tcp is never used: all ports of %.*s speak HTTP", STR_FMT(fqdn));
+}
+
 static void check_virtual_services(struct check *c)
 {
     struct map users;
@@ -189,6 +221,7 @@ static void check_virtual_services(struct check *c)
             if (check_is_host_missing(c, fqdn))
                 check_report(c, API_WARNING, d, vs->host_places[i], host_hint(c, fqdn),
                              "no Service defines host \"%.*s\"", STR_FMT(fqdn));
+            check_layers(c, d, fqdn, vs->host_places[i]);
         }
         check_routes(c, d);
     }
@@ -221,8 +254,34 @@ static void check_rule_subsets(struct check *c, const struct api_document *d, st
     }
 }
 
+static bool is_clear_text(const struct api_policy_block *block)
+{
+    bool is_clear = block->policy.tls != NULL && block->policy.tls->mode == API_CLIENT_TLS_DISABLE;
+    for (size_t i = 0; i < block->port_count; i++) {
+        const struct api_client_tls *tls = block->ports[i].policy.tls;
+        is_clear |= tls != NULL && tls->mode == API_CLIENT_TLS_DISABLE;
+    }
+    return is_clear;
+}
+
+static void check_rule_mtls(struct check *c, const struct api_document *d, struct str fqdn)
+{
+    const struct api_destination_rule *rule = d->spec.destination_rule;
+    struct str service, namespace;
+    bool is_clear = is_clear_text(&rule->traffic_policy);
+    for (size_t i = 0; i < rule->subset_count; i++)
+        is_clear |= is_clear_text(&rule->subsets[i].traffic_policy);
+    if (!is_clear || !api_host_split(fqdn, &service, &namespace) ||
+        check_mtls_mode(c, namespace) != API_MTLS_STRICT)
+        return;
+    check_report(c, API_WARNING, d, rule->host_place, NULL,
+                 "clients are to speak in clear (tls.mode: DISABLE), but namespace %.*s is STRICT",
+                 STR_FMT(namespace));
+}
+
 static void check_destination_rule(struct check *c, const struct api_document *d, struct str fqdn)
 {
+    check_rule_mtls(c, d, fqdn);
     const struct api_destination_rule *rule = d->spec.destination_rule;
     if (check_is_host_missing(c, fqdn))
         check_report(c, API_WARNING, d, rule->host_place, host_hint(c, fqdn),

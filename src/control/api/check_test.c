@@ -66,6 +66,14 @@ static const struct check_row rows[] = {
     {SERVICE "apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: w, namespace: shop }\n"
              "spec: { serviceAccount: w-sa }\n",
      API_WARNING, "matches no workload"},
+    {"apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
+     "metadata: { name: d, namespace: shop }\nspec: { mtls: { mode: STRICT } }\n---\n" DR
+     "  host: catalog\n  trafficPolicy: { tls: { mode: DISABLE } }\n",
+     API_WARNING, "namespace shop is STRICT"},
+    {"apiVersion: v1\nkind: Service\nmetadata: { name: catalog, namespace: shop }\n"
+     "spec: { selector: { a: b }, ports: [ { name: tcp, port: 1 } ] }\n---\n" VS
+     "    - route: [ { destination: { host: catalog } } ]\n",
+     API_WARNING, "spec.http is never used"},
     {"apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: w }\n"
      "spec: { serviceAccount: w-sa }\n",
      API_WARNING, "no ServiceAccount \"w-sa\" in namespace default"},

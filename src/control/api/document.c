@@ -229,6 +229,8 @@ static struct api_document *document_new(const struct api_source *source,
     arena_init(&d->arena, 2048);
     d->file = arena_str(&d->arena, source->file);
     d->place = (struct api_place){root->line, root->column};
+    if (source->stored_line != 0)
+        d->place = (struct api_place){source->stored_line, 1};
     return d;
 }
 
@@ -255,10 +257,19 @@ struct parse {
 static void parse_one(struct parse *p, const struct yaml_node *root)
 {
     struct api_document *d = document_new(p->source, root);
-    struct reader r = {.arena = &d->arena, .findings = p->findings, .file = p->source->file};
+    struct reader r = {
+        .arena = &d->arena,
+        .findings = p->findings,
+        .file = p->source->file,
+        .stored_line = p->source->stored_line,
+    };
     struct in doc = {.reader = &r, .node = root, .place = d->place, .key_place = d->place};
+    const struct yaml_node *too_long = NULL;
     if (!document_json_fits(root)) {
         in_error(&doc, NULL, "the document is larger than %d bytes", API_DOCUMENT_BYTES_MAX);
+    } else if ((too_long = document_json_too_long(root)) != NULL) {
+        doc.place = (struct api_place){too_long->line, too_long->column};
+        in_error(&doc, NULL, "%s has more than %d items", yaml_kind_text(too_long), API_ITEMS_MAX);
     } else if (!in_is_mapping(&doc)) {
         in_object(&doc, NULL, 0, NULL); /* says so */
     } else if (read_envelope(&doc, p->default_namespace, d)) {

@@ -68,11 +68,15 @@ struct api_source {
     struct str file; /* for findings and places */
     struct str text;
     struct str default_namespace; /* for documents that name none; empty: "default" */
+    /* Not 0: the text is a stored document's JSON, which came from this line of the file; every
+     * place is that line. */
+    uint32_t stored_line;
 };
 
 enum {
     API_TEXT_BYTES_MAX = 4 * 1024 * 1024, /* a stream */
     API_DOCUMENT_BYTES_MAX = 1024 * 1024, /* one document, aliases expanded */
+    API_ITEMS_MAX = 10000,                /* of one list or map */
 };
 
 /* Parses every document of a YAML stream (or JSON: a document, or a `kind: List` of them). The

@@ -20,6 +20,18 @@ bool document_json_fits(const struct yaml_node *root)
     return tree_bytes(root, API_DOCUMENT_BYTES_MAX) <= API_DOCUMENT_BYTES_MAX;
 }
 
+const struct yaml_node *document_json_too_long(const struct yaml_node *root)
+{
+    if (root->kind == YAML_SCALAR)
+        return NULL;
+    if (root->count > API_ITEMS_MAX)
+        return root;
+    const struct yaml_node *found = NULL;
+    for (uint32_t i = 0; i < root->count && found == NULL; i++)
+        found = document_json_too_long(root->items[i]);
+    return found;
+}
+
 static bool is_in(struct str s, const char *const *names)
 {
     for (; *names != NULL; names++)

@@ -62,6 +62,26 @@ static void test_default_namespace(void **state)
     api_document_list_deinit(&list);
 }
 
+/* A document that comes back from the store is still at the line it was applied from. */
+static void test_stored_line(void **state)
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    struct api_source source = {
+        .file = STR("shop/a.yaml"),
+        .text = STR("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},"
+                    "\"spec\":{\"ports\":[{\"port\":80}]}}"),
+        .stored_line = 7,
+    };
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
+    assert_int_equal(list.docs.ptr[0]->place.line, 7);
+    assert_int_equal(list.docs.ptr[0]->spec.service->ports[0].place.line, 7);
+    api_findings_deinit(&findings);
+    api_document_list_deinit(&list);
+}
+
 static void test_list(void **state)
 {
     struct parsed p = parse_good("apiVersion: v1\n"
@@ -120,6 +140,14 @@ static void test_bounds(void **state)
     struct parsed p = parse(text.ptr);
     assert_int_equal(p.result, -ERR_INVALID);
     assert_true(has_finding(&p, API_ERROR, "larger than"));
+    parsed_free(&p);
+    str_buf_reset(&text);
+    str_buf_add_c(&text, "apiVersion: v1\nkind: Service\nmetadata: { name: a }\nspec:\n  ports:\n");
+    for (size_t i = 0; i < API_ITEMS_MAX + 1; i++)
+        str_buf_add_c(&text, "    - a\n");
+    p = parse(text.ptr);
+    assert_true(has_finding(&p, API_ERROR, "a list has more than"));
+    assert_int_equal(p.findings.list.len, 1);
     parsed_free(&p);
     str_buf_deinit(&text);
 }
@@ -260,17 +288,12 @@ static void test_peer_authentication(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_envelope),
-        cmocka_unit_test(test_default_namespace),
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_json_is_stable),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_findings),
-        cmocka_unit_test(test_service),
-        cmocka_unit_test(test_workload),
-        cmocka_unit_test(test_mesh),
-        cmocka_unit_test(test_peer_authentication),
+        cmocka_unit_test(test_envelope),    cmocka_unit_test(test_default_namespace),
+        cmocka_unit_test(test_stored_line), cmocka_unit_test(test_list),
+        cmocka_unit_test(test_broken),      cmocka_unit_test(test_json_is_stable),
+        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_findings),
+        cmocka_unit_test(test_service),     cmocka_unit_test(test_workload),
+        cmocka_unit_test(test_mesh),        cmocka_unit_test(test_peer_authentication),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,10 @@ enum { PATH_LEN_MAX = 512, TEXT_LEN_MAX = 1024 };
 
 /* --- The tree ------------------------------------------------------------------------------- */
 
-static struct api_place place_of(const struct yaml_node *n)
+static struct api_place place_of(const struct reader *r, const struct yaml_node *n)
 {
+    if (r->stored_line != 0)
+        return (struct api_place){r->stored_line, 1};
     return (struct api_place){n->line, n->column};
 }
 
@@ -37,14 +39,20 @@ bool in_is_sequence(const struct in *in)
 struct in in_item(const struct in *in, size_t i)
 {
     const struct yaml_node *n = in->node->items[i];
-    struct api_place place = place_of(n);
+    struct api_place place = place_of(in->reader, n);
     return (struct in){in->reader, n, place, place, in, STR_NULL, i};
 }
 
 struct in in_entry(const struct in *in, size_t i)
 {
     const struct yaml_node *n = in->node->items[i], *key = in->node->keys[i];
-    return (struct in){in->reader, n, place_of(n), place_of(key), in, key->text, i};
+    return (struct in){.reader = in->reader,
+                       .node = n,
+                       .place = place_of(in->reader, n),
+                       .key_place = place_of(in->reader, key),
+                       .parent = in,
+                       .key = key->text,
+                       .index = i};
 }
 
 bool in_get(const struct in *in, const char *key, struct in *ret)
@@ -162,6 +170,9 @@ static void error_unknown(const struct in *in, const struct field *fields, size_
 {
     const char *best = NULL;
     unsigned best_distance = nearest_distance_max(in->key.len) + 1;
+    /* Once nobody reads the findings any more, no work goes into them. */
+    if (in->reader->findings->list.len > API_FINDINGS_MAX)
+        count = 0;
     for (size_t i = 0; i < count; i++) {
         unsigned d = nearest_distance(in->key, str_from_c(fields[i].name), best_distance);
         if (d < best_distance) {

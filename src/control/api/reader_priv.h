@@ -18,7 +18,8 @@ struct reader {
     struct arena *arena; /* the document's */
     struct api_findings *findings;
     struct str file;
-    struct str subject; /* empty until the envelope was read */
+    struct str subject;   /* empty until the envelope was read */
+    uint32_t stored_line; /* see struct api_source */
     unsigned error_count;
 };
 

@@ -1,12 +1,13 @@
 /* What the tests of documents share: parse a text, look at the one document or at the findings. */
 #pragma once
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/err.h"
 #include "control/api/check.h"
