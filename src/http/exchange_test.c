@@ -286,6 +286,7 @@ static void test_is_recycled(void **state)
     uint64_t ordinal = first->ordinal;
 
     test_passes(state);
+    chain_deinit(&b->up.got);
     fake_init(&b->up);
     chain_deinit(&b->down.got);
     fake_init(&b->down);
