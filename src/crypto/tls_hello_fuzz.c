@@ -6,7 +6,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str all = {(const char *)data, size};
-    struct tls_hello hello;
+    struct tls_hello hello = {0};
     struct arena a;
     arena_init(&a, 1024);
     enum tls_peek whole = tls_peek_hello(all, &a, &hello);

@@ -216,6 +216,28 @@ static void test_pem_chain(void **state)
     test_id_free(&ca);
 }
 
+/* Made by openssl(1): Ed25519, RSA of 1024 bits. */
+static const char csr_ed25519[] =
+    "-----BEGIN CERTIFICATE REQUEST-----\n"
+    "MIG/MHMCAQAwADAqMAUGAytlcAMhAKu6C9TJP6+ALd7glPWgp5tcFp380Eep7jdV\n"
+    "U2I+fMFooEAwPgYJKoZIhvcNAQkOMTEwLzAtBgNVHREEJjAkhiJzcGlmZmU6Ly9t\n"
+    "ZXNoLmxvY2FsL25zL3Nob3Avc2Evd2ViMAUGAytlcANBAMdxAQvGmLBlSYcoJR3u\n"
+    "wTD9zvglov0f7cc0LpWm7gAsw2Lhao0wCd/NqG+FQFa89S6hO/G7bBCzCOKW+nfH\n"
+    "oQw=\n"
+    "-----END CERTIFICATE REQUEST-----\n";
+static const char csr_rsa1024[] =
+    "-----BEGIN CERTIFICATE REQUEST-----\n"
+    "MIIBfzCB6QIBADAAMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC33KDZnGHE\n"
+    "JSdoEp04nGu/Re8Py4ZtV2PEVa9pequTDFJMXeOE4v9X74Xf/y488DE88mb/DFbv\n"
+    "dMA2hKaQiyvFANP6Ic2LxmOSHen3XvZBt+wqLTgi8eRCq9pK2dDKLib8K2B9Mr4f\n"
+    "pXEq8iowaJbrO5xNnQANCjjjuXek9+HcAQIDAQABoEAwPgYJKoZIhvcNAQkOMTEw\n"
+    "LzAtBgNVHREEJjAkhiJzcGlmZmU6Ly9tZXNoLmxvY2FsL25zL3Nob3Avc2Evd2Vi\n"
+    "MA0GCSqGSIb3DQEBCwUAA4GBACNMf2FEJlsrHgo7tGjv01b4kes6P11gVhXsVRHn\n"
+    "v0EOPrHFoLzRO7Hwttkl3UWcg13JHDOyO8I8CdAQDoZubj2vJrgLefpWg3P1mI0Z\n"
+    "fn0EjkHh7YnCHN+RQsTfTcP4qL4MHxQo6Ge8mndh8D/LLf4Lhg1j7+ODqNoIpT52\n"
+    "nCC5\n"
+    "-----END CERTIFICATE REQUEST-----\n";
+
 static void test_csr(void **state)
 {
     (void)state;
@@ -242,6 +264,8 @@ static void test_csr(void **state)
         assert_true(csr_from_pem(str_buf_str(&pem), &csr) < 0);
         pem.ptr[i] = was;
     }
+    assert_int_equal(csr_from_pem(str_from_c(csr_ed25519), &csr), -ERR_UNSUPPORTED);
+    assert_int_equal(csr_from_pem(str_from_c(csr_rsa1024), &csr), -ERR_UNSUPPORTED);
     /* two requests in one text */
     struct str_buf twice = STR_BUF_INIT(20000);
     str_buf_add(&twice, str_buf_str(&pem));
