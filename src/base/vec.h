@@ -16,7 +16,7 @@ void *vec_grow(void *ptr, size_t *cap, size_t len_min, size_t item_len);
 #define VEC_PUSH(v, item)                                                                          \
     ({                                                                                             \
         if ((v)->len == (v)->cap)                                                                  \
-            (v)->ptr = vec_grow((v)->ptr, &(v)->cap, (v)->len + 1, sizeof(*(v)->ptr));             \
+            (v)->ptr = vec_grow((v)->ptr, &(v)->cap, (v)->len + 1, sizeof(__typeof__(*(v)->ptr))); \
         (v)->ptr[(v)->len++] = (item);                                                             \
     })
 #define VEC_DEINIT(v) (free((v)->ptr), (v)->ptr = NULL, (v)->len = (v)->cap = 0)

@@ -162,7 +162,7 @@ static void *grown(struct arena *a, const void *old, uint32_t count, size_t item
 
 void json_array_add(struct arena *a, struct json *array, const struct json *item)
 {
-    void *items = grown(a, array->items, array->count, sizeof(*array->items));
+    void *items = grown(a, array->items, array->count, sizeof(const struct json *));
 
     ASSERT(array->type == JSON_ARRAY || array->type == JSON_OBJECT);
     if (items != NULL)

@@ -211,9 +211,9 @@ void json_writer_f64(struct json_writer *w, const char *key, double value)
             break;
     }
     /* A number that was real stays real when it is read back. */
-    if (strpbrk(text, ".e") == NULL)
-        strcat(text, ".0");
     json_writer_raw(w, key, str_from_c(text));
+    if (strpbrk(text, ".e") == NULL)
+        str_buf_add(w->out, STR(".0"));
 }
 
 void json_writer_bool(struct json_writer *w, const char *key, bool value)

@@ -12,7 +12,7 @@ static const struct json *scalar_to_json(struct arena *a, const struct yaml_node
     int64_t integer;
     double real;
 
-    if (yaml_is_null(n))
+    if (n == NULL || yaml_is_null(n))
         return json_new_null(a);
     if (yaml_bool(n, &boolean))
         return json_new_bool(a, boolean);

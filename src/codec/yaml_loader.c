@@ -14,7 +14,7 @@
 
 const struct yaml_limits yaml_limits_default = {4 << 20, 200000, 64, 100};
 
-enum { SMALL_MAP = 16 };
+enum { SMALL_MAP = 16, ANCHORS_MAX = 1000 /* of a document: look-up is linear */ };
 
 struct anchor {
     struct str name;
@@ -132,6 +132,11 @@ static size_t anchor_add(struct loader *l, const yaml_char_t *name, struct yaml_
 
     if (name == NULL)
         return 0;
+    if (l->anchors.len == ANCHORS_MAX) {
+        note(l, node->line, node->column, "more than %d anchors in a document", ANCHORS_MAX);
+        l->is_over = true;
+        return 0;
+    }
     anchor.name = arena_str(l->arena, from_yaml(name));
     VEC_PUSH(&l->anchors, anchor);
     return l->anchors.len;

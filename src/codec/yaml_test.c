@@ -170,6 +170,16 @@ static void test_duplicates_among_many(void **state)
     arena_deinit(&a);
 }
 
+static void test_anchors_are_bounded(void **state)
+{
+    struct str_buf text = STR_BUF_INIT(1 << 20);
+
+    for (int i = 0; i < 1001; i++)
+        str_buf_printf(&text, "- &a%d x\n", i);
+    assert_refused(text.ptr, NULL, -ERR_SYNTAX, "more than 1000 anchors");
+    str_buf_deinit(&text);
+}
+
 static void test_places_and_helpers(void **state)
 {
     struct yaml_stream s;
@@ -268,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_duplicates_among_many),
+        cmocka_unit_test(test_anchors_are_bounded),
         cmocka_unit_test(test_places_and_helpers),
         cmocka_unit_test(test_write),
     };
