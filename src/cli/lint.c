@@ -21,11 +21,18 @@ static void print_json(struct cli *cli, const struct api_findings *f)
     str_buf_deinit(&json);
 }
 
+static void print_count(FILE *f, size_t count, const char *what, const char *behind)
+{
+    fprintf(f, "%zu %s%s%s", count, what, count == 1 ? "" : "s", behind);
+}
+
 static void print_summary(struct cli *cli, const struct api_document_list *list,
                           const struct api_findings *f, size_t file_count)
 {
-    fprintf(cli->err, "%zu documents in %zu files: %zu errors, %zu warnings\n",
-            list->docs.len + list->broken.len, file_count, f->error_count, f->warning_count);
+    print_count(cli->err, list->docs.len + list->broken.len, "document", " in ");
+    print_count(cli->err, file_count, "file", ": ");
+    print_count(cli->err, f->error_count, "error", ", ");
+    print_count(cli->err, f->warning_count, "warning", "\n");
 }
 
 int cli_lint(struct cli *cli)
