@@ -1,0 +1,84 @@
+"""What tulle-proxy -c says to a bootstrap that it does not take: refused, with the place."""
+import copy
+import json
+
+import pytest
+
+from lib.ports import free_port
+from lib.programs import program, run
+from lib.proxy import bootstrap, cluster, http_listener, route
+
+GOOD = bootstrap([http_listener(1, [route("/", "app")])], [cluster("app", 1)])
+HCM_PATH = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config"
+
+
+def change(path, value):
+    """(path, value): the good bootstrap with one field set; a list is a path of keys."""
+    config = copy.deepcopy(GOOD)
+    at = config
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return config
+
+
+S = "static_resources"
+HCM = [S, "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config"]
+BAD = {
+    "unknown field at the top": (change(["static_ressources"], {}), "static_ressources"),
+    "unknown field of a listener": (change([S, "listeners", 0, "adress"], {}), f"{S}.listeners[0].adress"),
+    "unknown field of the connection manager": (change([*HCM, "strip_any_port"], True), f"{HCM_PATH}.strip_any_port"),
+    "unsupported filter": (change([*HCM, "http_filters", 0, "typed_config", "@type"], "type.googleapis.com/x.Y"),
+                           f"{HCM_PATH}.http_filters[0]"),
+    "a number where a text belongs": (change([S, "clusters", 0, "name"], 7), f"{S}.clusters[0].name"),
+    "a text where a list belongs": (change([S, "clusters"], "app"), f"{S}.clusters"),
+    "a port beyond 65535": (change([S, "listeners", 0, "address", "socket_address", "port_value"], 70000),
+                            f"{S}.listeners[0].address.socket_address.port_value"),
+    "an address that is none": (change([S, "listeners", 0, "address", "socket_address", "address"], "300.1.1.1"),
+                                f"{S}.listeners[0].address"),
+    "an unknown enum value": (change([S, "clusters", 0, "lb_policy"], "BEST"), f"{S}.clusters[0].lb_policy"),
+    "a duration that is none": (change([S, "clusters", 0, "connect_timeout"], "soon"),
+                                f"{S}.clusters[0].connect_timeout"),
+    "a route to nowhere": (change([*HCM, "route_config", "virtual_hosts", 0, "routes", 0, "route", "cluster"],
+                                  "missing"), "missing"),
+}
+
+
+def start(tmp_path, text):
+    path = tmp_path / "bootstrap.json"
+    path.write_text(text)
+    return run(program("tulle-proxy"), "-c", path, timeout_s=20)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_not_supported_is_refused_by_its_path(tmp_path, name):
+    config, place = BAD[name]
+    config["admin"]["address"]["socket_address"]["port_value"] = free_port()
+    done = start(tmp_path, json.dumps(config))
+    assert done.code != 0 and place in done.err + done.out, repr(done)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"node": {"id": "x"}} trailing', '{"node":' + "[" * 5000])
+def test_broken_json_is_refused(tmp_path, text):
+    done = start(tmp_path, text)
+    assert done.code not in (0, None) and done.code > 0, repr(done)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    done = run(program("tulle-proxy"), "-c", tmp_path / "none.json", timeout_s=20)
+    assert done.code > 0 and "none.json" in done.err + done.out
+
+
+def test_a_port_in_use_is_named(tmp_path):
+    import socket
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        taken = s.getsockname()[1]
+        config = bootstrap([http_listener(taken, [route("/", "app")])], [cluster("app", 1)])
+        done = start(tmp_path, json.dumps(config))
+        assert done.code > 0 and str(taken) in done.err + done.out, repr(done)
+
+
+def test_help_and_version():
+    for name in ("tulle-proxy", "tulled", "tulle"):
+        assert run(program(name), "--help").ok().out
+        assert run(program(name), "--version").ok().out.strip()
