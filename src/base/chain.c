@@ -177,8 +177,7 @@ static struct chain_slice *push(struct chain *c, struct chunk *chunk, uint32_t f
     drop_empty_last(c);
     if (c->count == c->cap)
         ring_grow(c);
-    c->count++;
-    struct chain_slice *s = slice_last(c);
+    struct chain_slice *s = slice_at(c, c->count++);
     *s = (struct chain_slice){chunk, from, to};
     return s;
 }
