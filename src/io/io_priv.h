@@ -111,6 +111,19 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state);
 /* Unused: back to the pool at once. */
 void conn_io_discard(struct conn_io *io);
 void conn_io_free_all(struct turn *t);
+/* Shared by conn.c and conn_run.c. */
+enum {
+    CONN_LINGER_US = 5000000,      /* for what is left to be sent by conn_close */
+    CONN_READ_BUDGET = 256 * 1024, /* of one connection in one turn */
+};
+void conn_io_run(struct turn_task *task);
+/* Ends all callbacks but on_close, which follows from the run list. */
+void conn_io_die(struct conn_io *io, int err);
+void conn_io_report_close(struct conn_io *io);
+/* Reads and drops; true when the peer has ended or broken. */
+bool conn_io_drop_input(struct conn_io *io, int *ret_err);
+void conn_io_bury(struct conn_io *io);
+void conn_io_mark_dirty(struct conn_io *io);
 /* For backends: events only mark. */
 void conn_io_mark_readable(struct conn_io *io, bool is_hup);
 void conn_io_mark_writable(struct conn_io *io);

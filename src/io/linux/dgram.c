@@ -79,7 +79,7 @@ int dgram_open(struct turn *t, const struct addr *at, dgram_fn *receive, void *c
 {
     if (!turn_is_linux(t))
         return -ERR_UNSUPPORTED;
-    int fd;
+    int fd = -1;
     int err = open_bound(at, &fd);
     if (err < 0)
         return err;
