@@ -45,11 +45,10 @@ static inline bool str_is_empty(struct str s)
 /* The part from `from` on, at most `len` bytes; both are clamped to the string. */
 static inline struct str str_sub(struct str s, size_t from, size_t len)
 {
-    if (s.ptr == NULL) /* even + 0 is undefined there */
-        return s;
     if (from > s.len)
         from = s.len;
-    return (struct str){s.ptr + from, len < s.len - from ? len : s.len - from};
+    /* NULL + 0 is undefined. */
+    return (struct str){from > 0 ? s.ptr + from : s.ptr, len < s.len - from ? len : s.len - from};
 }
 
 static inline struct str str_skip(struct str s, size_t n)

@@ -253,8 +253,10 @@ static unsigned answer_flags(const struct dns_query *q, const struct dns_answer 
 
 static size_t room_for(const struct dns_query *q, bool is_udp, size_t cap)
 {
-    size_t len_max = is_udp ? MIN(q->udp_len_max, (uint16_t)DNS_UDP_LEN_MAX) : DNS_TCP_LEN_MAX;
+    size_t len_max = DNS_TCP_LEN_MAX;
 
+    if (is_udp)
+        len_max = MIN((size_t)q->udp_len_max, (size_t)DNS_UDP_LEN_MAX);
     return MIN(len_max, cap);
 }
 

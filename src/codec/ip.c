@@ -227,7 +227,7 @@ bool ip_port_parse(struct str s, struct ip_addr *ret_addr, uint16_t *ret_port)
     if (colon < 1 || s.len - (size_t)colon > 6)
         return false;
     struct str host = str_sub(s, 0, (size_t)colon);
-    bool is_bracketed = host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
+    bool is_bracketed = str_starts_with(host, STR("[")) && str_ends_with(host, STR("]"));
     if (is_bracketed)
         host = str_sub(host, 1, host.len - 2);
     if (is_bracketed != (str_find(host, ':') >= 0))

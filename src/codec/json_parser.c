@@ -321,7 +321,7 @@ static struct json *close_node(struct parser *p, enum json_type type, size_t bas
     struct json *v = json_new(p->arena, type);
     struct str *keys = NULL;
     struct json_place *places = NULL;
-    struct child twice;
+    struct child twice = {0};
 
     if (type == JSON_OBJECT) {
         if (find_duplicate(c, n, &twice)) {

@@ -55,7 +55,8 @@ static bool take_number(struct str *s, size_t n, int min, int max, char then, in
         return false;
     *s = str_skip(*s, n);
     if (then != '\0') {
-        if (s->len == 0 || (s->ptr[0] != then && !(then == 'T' && s->ptr[0] == 't')))
+        if (!str_starts_with(*s, str_from(&then, 1)) &&
+            !(then == 'T' && str_starts_with(*s, STR("t"))))
             return false;
         *s = str_skip(*s, 1);
     }
