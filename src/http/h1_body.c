@@ -121,7 +121,7 @@ static struct str on_framing_byte(struct h1_body *b, char c)
     case H1_BODY_AT_END:
         break;
     }
-    ASSERT(!"a state with framing");
+    ASSERT(false);
     return STR_NULL;
 }
 

@@ -1,12 +1,12 @@
 #include "http/h1_field.h"
 
-#include <endian.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/err.h"
 
-#define EACH_BYTE(b) (0x0101010101010101ull * (b))
-
-enum { SPARE_FIELDS = 12 }; /* room for what filters add, so that the array seldom grows */
+enum { SPARE_FIELDS = 12, TYPICAL_LINE_BYTES = 24 };
 
 /* What a handler decides about its field; error: ret_error is set. */
 enum fate { FATE_KEEP, FATE_DROP, FATE_BAD, FATE_UNSUPPORTED };
@@ -76,75 +76,87 @@ bool h1_is_token_char(char c)
     return token_chars[(unsigned char)c] != 0;
 }
 
-static uint64_t load(const char *p)
-{
-    uint64_t word;
+#ifdef __SSE2__
+enum { SCAN_BYTES = 16 };
+_Static_assert((int)SCAN_BYTES <= (int)H1_PAD_BYTES, "a load at the last byte stays within the pad");
 
-    memcpy(&word, p, sizeof word);
-    return le64toh(word);
+/* One bit a byte: control bytes other than HTAB. */
+static inline unsigned control_bytes(const char *p)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+    __m128i tab = _mm_cmpeq_epi8(v, _mm_set1_epi8('\t'));
+    __m128i del = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f));
+
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(tab, low), del));
 }
 
-static void store(char *p, uint64_t word)
+static inline __m128i is_between(__m128i v, char first, char last)
 {
-    word = htole64(word);
-    memcpy(p, &word, sizeof word);
+    return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8((char)(first - 1))),
+                         _mm_cmplt_epi8(v, _mm_set1_epi8((char)(last + 1))));
 }
 
-/* The lowest bit that is set is exact: what lies above it may come from its borrow. */
-static uint64_t control_bytes(uint64_t w)
+/* Brings the letters, digits and dashes at p, of which most names are made, to lower case and
+ * returns how many there are, SCAN_BYTES at most. What follows them is left as it is. */
+static inline unsigned lower_common(char *p)
 {
-    uint64_t below_space = (w - EACH_BYTE(0x20)) & ~w;
-    uint64_t del = w ^ EACH_BYTE(0x7f);
+    static const char first_lanes[2 * SCAN_BYTES] = {[0 ... SCAN_BYTES - 1] = 0x20};
+    __m128i v = _mm_loadu_si128((const __m128i *)(void *)p);
+    __m128i letters = is_between(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 'z');
+    __m128i others = _mm_or_si128(is_between(v, '0', '9'), _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+    unsigned common = (unsigned)_mm_movemask_epi8(_mm_or_si128(letters, others));
+    unsigned n = (unsigned)__builtin_ctz(~common); /* 16 when all are */
+    __m128i lanes =
+        _mm_loadu_si128((const __m128i *)(const void *)(first_lanes + SCAN_BYTES - n));
 
-    return (below_space | ((del - EACH_BYTE(1)) & ~del)) & EACH_BYTE(0x80);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_or_si128(v, _mm_and_si128(letters, lanes)));
+    return n;
+}
+#else
+enum { SCAN_BYTES = 1 };
+
+static inline unsigned control_bytes(const char *p)
+{
+    unsigned char c = (unsigned char)*p;
+
+    return (c < 0x20 && c != '\t') || c == 0x7f;
+}
+
+static inline unsigned lower_common(char *p)
+{
+    unsigned char c = token_chars[(unsigned char)*p];
+
+    if (c == 0)
+        return 0;
+    *p = (char)c;
+    return 1;
+}
+#endif
+
+/* The first control byte from p on. */
+static inline char *value_end(char *p)
+{
+    unsigned found;
+
+    while ((found = control_bytes(p)) == 0)
+        p += SCAN_BYTES;
+    return p + __builtin_ctz(found);
 }
 
 char *h1_field_value_end(char *p)
 {
-    for (;;) {
-        uint64_t hit = control_bytes(load(p));
-
-        if (hit == 0) {
-            p += 8;
-            continue;
-        }
-        p += __builtin_ctzll(hit) >> 3;
-        if (*p != '\t')
-            return p;
-        p++;
-    }
-}
-
-/* Brings the letters, digits and dashes at the start of a word to lower case and returns how many
- * there are. All sums stay within their byte: the operands are below 0x80. */
-static unsigned lower_common(char *p)
-{
-    const uint64_t high = EACH_BYTE(0x80);
-    uint64_t w = load(p);
-    uint64_t w7 = w & ~high;
-    uint64_t folded = w7 | EACH_BYTE(0x20);
-    uint64_t letters = (folded + EACH_BYTE(0x80 - 'a')) & ~(folded + EACH_BYTE(0x7f - 'z')) & high;
-    uint64_t digits = (w7 + EACH_BYTE(0x80 - '0')) & ~(w7 + EACH_BYTE(0x7f - '9')) & high;
-    uint64_t dashes = ~((w7 ^ EACH_BYTE('-')) + EACH_BYTE(0x7f)) & high;
-    uint64_t common = (letters | digits | dashes) & ~w;
-    uint64_t upper = letters & common & ~(w << 2);
-    uint64_t other = ~common & high;
-
-    if (other != 0)
-        upper &= (other & -other) - 1;
-    if (upper != 0)
-        store(p, w | (upper >> 2));
-    return other == 0 ? 8 : (unsigned)__builtin_ctzll(other) >> 3;
+    return value_end(p);
 }
 
 /* Lower-cases the name at p; returns the first byte that does not belong to it. */
-static char *name_end(char *p)
+static inline char *name_end(char *p)
 {
     for (;;) {
         unsigned n = lower_common(p);
 
         p += n;
-        if (n == 8)
+        if (n == SCAN_BYTES)
             continue;
         unsigned char c = token_chars[(unsigned char)*p];
         if (c == 0)
@@ -221,6 +233,21 @@ static struct str lowered(struct arena *a, struct str s)
     return str_from(copy, s.len);
 }
 
+/* Fields that are never passed on, whether Connection lists them or not. */
+static bool is_dropped_anyway(struct str name)
+{
+    switch ((unsigned)http_name_find(name)) {
+    case HTTP_NAME_HTTP2_SETTINGS:
+    case HTTP_NAME_KEEP_ALIVE:
+    case HTTP_NAME_PROXY_CONNECTION:
+    case HTTP_NAME_TE:
+    case HTTP_NAME_TRAILER:
+    case HTTP_NAME_UPGRADE:
+        return true;
+    }
+    return false;
+}
+
 static enum fate on_listed(struct parse *p, struct str name)
 {
     struct h1_fields *f = p->fields;
@@ -232,6 +259,8 @@ static enum fate on_listed(struct parse *p, struct str name)
         f->is_close = true;
     } else if (str_eq(name, STR("keep-alive"))) {
         f->is_keep_alive = true;
+    } else if (is_dropped_anyway(name)) {
+        return FATE_DROP;
     } else if (is_in(never_listed, ARRAY_LEN(never_listed), name)) {
         return refuse(p, 400, STR("connection_lists_end_to_end_field"));
     } else if (f->listed_count == H1_LISTED_MAX) {
@@ -346,7 +375,7 @@ static enum fate parse_line(struct parse *p, char **at, struct http_field *ret_f
     char *value = colon + 1;
     while (*value == ' ' || *value == '\t')
         value++;
-    char *end = h1_field_value_end(value);
+    char *end = value_end(value);
     if (end[0] != '\r' || end[1] != '\n')
         return refuse(p, 400, STR("field_value_invalid"));
     *at = end + 2;
@@ -358,23 +387,21 @@ static enum fate parse_line(struct parse *p, char **at, struct http_field *ret_f
     return FATE_KEEP;
 }
 
-static uint32_t count_lines(const char *text, const char *end)
+/* Room for as many fields as such a text usually has, and for what filters add. */
+static void make_room(struct http_head *h, size_t len)
 {
-    uint32_t count = 0;
-
-    while ((text = memchr(text, '\n', (size_t)(end - text))) != NULL) {
-        count++;
-        text++;
-    }
-    return count;
-}
-
-/* The array gets room for every line and for what filters add. */
-static void make_room(struct http_head *h, uint32_t lines)
-{
-    h->field_cap = lines + SPARE_FIELDS;
+    h->field_cap = (uint32_t)(len / TYPICAL_LINE_BYTES) + SPARE_FIELDS;
     h->field_count = 0;
     h->fields = arena_alloc(h->arena, sizeof(*h->fields) * h->field_cap);
+}
+
+static void make_more_room(struct http_head *h)
+{
+    struct http_field *fields = arena_alloc(h->arena, sizeof(*fields) * h->field_cap * 2);
+
+    memcpy(fields, h->fields, sizeof(*fields) * h->field_count);
+    h->fields = fields;
+    h->field_cap *= 2;
 }
 
 static int parse_lines(struct parse *p, char *at, char *end, const struct limits *limits)
@@ -384,6 +411,8 @@ static int parse_lines(struct parse *p, char *at, char *end, const struct limits
     uint64_t count = 0;
 
     while (at < end) {
+        if (h->field_count == h->field_cap)
+            make_more_room(h);
         struct http_field *field = &h->fields[h->field_count];
 
         if (parse_line(p, &at, field) != FATE_KEEP)
@@ -414,7 +443,7 @@ int h1_fields_parse(struct h1_fields *f, char *text, size_t len, const struct li
     struct parse p = {f, ret_error};
 
     ASSERT(len >= 2 && text[len - 2] == '\r' && text[len - 1] == '\n');
-    make_room(f->head, count_lines(text, text + len));
+    make_room(f->head, len);
     int err = parse_lines(&p, text, text + len - 2, limits);
     if (err != 0)
         return err;

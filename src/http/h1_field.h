@@ -12,7 +12,7 @@
 
 /* Bytes behind a text that must be there: the scanners load and store whole words. Their values do not
  * matter and stay. */
-enum { H1_PAD_BYTES = 8 };
+enum { H1_PAD_BYTES = 16 };
 
 /* Why a message is refused: status is what a client is told (an upstream's is told by 502). */
 struct h1_error {

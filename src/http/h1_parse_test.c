@@ -15,6 +15,7 @@ struct row {
     size_t len; /* when the input holds a NUL */
 };
 
+#define PAD "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define NUL(input, want) input, want, sizeof(input) - 1
 
 static const struct row requests[] = {
@@ -392,7 +393,7 @@ static void test_http_10_refused(void **state)
     struct h1_framing framing;
     struct h1_error error;
     struct arena a;
-    char text[] = "GET / HTTP/1.0\r\n\r\n\0\0\0\0\0\0\0";
+    char text[] = "GET / HTTP/1.0\r\n\r\n" PAD;
 
     options.accept_http_10 = false;
     arena_init(&a, 1024);
@@ -409,7 +410,7 @@ static void test_original_path(void **state)
     struct h1_framing framing;
     struct h1_error error;
     struct arena a;
-    char text[] = "GET /a/../b?c HTTP/1.1\r\nHost: a\r\n\r\n\0\0\0\0\0\0\0";
+    char text[] = "GET /a/../b?c HTTP/1.1\r\nHost: a\r\n\r\n" PAD;
 
     arena_init(&a, 1024);
     assert_int_equal(h1_parse_request(text, strlen(text), &options, &a, &head, &framing, &error), 0);

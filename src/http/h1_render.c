@@ -97,7 +97,7 @@ static char *put_request_framing(char *at, const struct http_head *h, const stru
     case H1_BODY_UNTIL_CLOSE: /* no request ends so */
         break;
     }
-    ASSERT(!"a request's framing");
+    ASSERT(false);
     return at;
 }
 
@@ -138,7 +138,7 @@ static char *put_response_framing(char *at, const struct http_head *h, const str
     case H1_BODY_UNTIL_CLOSE:
         return at;
     }
-    ASSERT(!"a response's framing");
+    ASSERT(false);
     return at;
 }
 

@@ -246,7 +246,8 @@ bool http_is_grpc_type(struct str content_type)
 {
     struct str prefix = STR("application/grpc");
 
-    if (!str_starts_with_nocase(content_type, prefix))
+    if (content_type.len < prefix.len || (content_type.ptr[prefix.len - 1] | 0x20) != 'c' ||
+        !str_starts_with_nocase(content_type, prefix))
         return false;
     if (content_type.len == prefix.len)
         return true;

@@ -1,13 +1,47 @@
 #include "http/target.h"
 
-/* The query is passed on as it is; nothing that is no visible ASCII may be in it. */
-static bool is_visible(struct str s)
+enum {
+    PATH = 1,  /* stands in a canonical path as it is */
+    SLASH = 2, /* '/' and '.': as well, but not behind a slash */
+    QUERY = 4, /* may stand in a query: visible ASCII but for '#' */
+};
+
+static const unsigned char byte_kinds[256] = {
+    ['!'] = PATH | QUERY, ['"'] = QUERY, ['$'] = PATH | QUERY, ['%'] = QUERY,
+    ['&' ... '-'] = PATH | QUERY, ['.'] = SLASH | PATH | QUERY, ['/'] = SLASH | PATH | QUERY,
+    ['0' ... ';'] = PATH | QUERY, ['<'] = QUERY, ['='] = PATH | QUERY, ['>'] = QUERY,
+    ['?'] = QUERY, ['@' ... 'Z'] = PATH | QUERY, ['[' ... '^'] = QUERY, ['_'] = PATH | QUERY,
+    ['`'] = QUERY, ['a' ... 'z'] = PATH | QUERY, ['{' ... '}'] = QUERY, ['~'] = PATH | QUERY,
+};
+
+static bool is_query(struct str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] <= 0x20 || s.ptr[i] > 0x7e)
+    unsigned char all = QUERY;
+
+    for (size_t i = 0; i < s.len; i++)
+        all &= byte_kinds[(unsigned char)s.ptr[i]];
+    return all != 0;
+}
+
+/* Most targets are canonical as they come, whatever the options: nothing escaped, no "//", no "/.".
+ * One look at each byte tells. */
+static bool is_canonical(struct str target)
+{
+    unsigned char before = 0;
+    size_t i = 0;
+
+    if (target.len == 0 || target.ptr[0] != '/')
+        return false;
+    for (; i < target.len; i++) {
+        unsigned char kind = byte_kinds[(unsigned char)target.ptr[i]];
+
+        if ((kind & PATH) == 0)
+            break;
+        if ((before & kind & SLASH) != 0 && target.ptr[i - 1] == '/')
             return false;
+        before = kind;
     }
-    return true;
+    return i == target.len || (target.ptr[i] == '?' && is_query(str_skip(target, i)));
 }
 
 bool http_target_set(struct http_head *h, struct str target,
@@ -16,11 +50,15 @@ bool http_target_set(struct http_head *h, struct str target,
     struct str path, query, canonical;
     bool has_query;
 
+    if (is_canonical(target)) {
+        h->path = target;
+        return true;
+    }
     if (str_eq(target, STR("*"))) {
         h->path = target;
         return str_eq(h->method, STR("OPTIONS"));
     }
-    if (!is_visible(target) || url_split_target(target, &path, &query, &has_query) != URL_OK ||
+    if (url_split_target(target, &path, &query, &has_query) != URL_OK || !is_query(query) ||
         url_path_canonical(h->arena, path, options, &canonical) != URL_OK)
         return false;
     if (str_eq(path, canonical)) {
@@ -52,10 +90,33 @@ static struct str lowered(struct arena *a, struct str s)
     return str_from(copy, s.len);
 }
 
+/* A name in lower case or an IPv4 address, perhaps with a port of up to four digits: what most
+ * authorities are, in one look at each byte. */
+static bool is_canonical_authority(struct str s)
+{
+    size_t i = 0, digits = 0;
+
+    while (i < s.len && ((s.ptr[i] >= 'a' && s.ptr[i] <= 'z') ||
+                         (s.ptr[i] >= '-' && s.ptr[i] <= '9' && s.ptr[i] != '/')))
+        i++;
+    if (i == s.len || i == 0)
+        return i > 0;
+    if (s.ptr[i] != ':' || i + 1 == s.len || s.ptr[i + 1] == '0')
+        return false;
+    for (i++; i < s.len; i++, digits++)
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    return digits <= 4;
+}
+
 bool http_authority_set(struct http_head *h, struct str authority)
 {
     struct url_authority split;
 
+    if (is_canonical_authority(authority)) {
+        h->authority = authority;
+        return true;
+    }
     /* A comma is what joins two Host fields of a careless intermediary. */
     if (url_split_authority(authority, &split) != URL_OK || str_find(authority, ',') >= 0)
         return false;
