@@ -129,13 +129,21 @@ static int request_send(struct netlink *nl, struct request *r)
     return transact(nl, r, NULL, NULL);
 }
 
-int netlink_add_bridge(struct netlink *nl, const char *name)
+struct netlink_mac netlink_mac_of(uint32_t number)
+{
+    /* 02: locally administered. */
+    return (struct netlink_mac){{0x02, 0x77, (uint8_t)(number >> 24), (uint8_t)(number >> 16),
+                                 (uint8_t)(number >> 8), (uint8_t)number}};
+}
+
+int netlink_add_bridge(struct netlink *nl, const char *name, struct netlink_mac mac)
 {
     struct request r;
     struct ifinfomsg *info =
         request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
     info->ifi_family = AF_UNSPEC;
     add_text(&r, IFLA_IFNAME, name);
+    add_attr(&r, IFLA_ADDRESS, mac.bytes, sizeof mac.bytes);
     struct rtattr *link_info = add_attr(&r, IFLA_LINKINFO, NULL, 0);
     add_text(&r, IFLA_INFO_KIND, "bridge");
     struct rtattr *data = add_attr(&r, IFLA_INFO_DATA, NULL, 0);
@@ -146,22 +154,22 @@ int netlink_add_bridge(struct netlink *nl, const char *name)
     return request_send(nl, &r);
 }
 
-int netlink_add_veth(struct netlink *nl, const char *name, int master_index, int peer_netns_fd,
-                     const char *peer_name)
+int netlink_add_veth(struct netlink *nl, const struct netlink_veth *veth)
 {
     struct request r;
     struct ifinfomsg *info =
         request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
     info->ifi_family = AF_UNSPEC;
-    add_text(&r, IFLA_IFNAME, name);
-    add_attr(&r, IFLA_MASTER, &master_index, sizeof master_index);
+    add_text(&r, IFLA_IFNAME, veth->name);
+    add_attr(&r, IFLA_MASTER, &veth->master_index, sizeof veth->master_index);
     struct rtattr *link_info = add_attr(&r, IFLA_LINKINFO, NULL, 0);
     add_text(&r, IFLA_INFO_KIND, "veth");
     struct rtattr *data = add_attr(&r, IFLA_INFO_DATA, NULL, 0);
     struct rtattr *peer = add_attr(&r, VETH_INFO_PEER, NULL, 0);
     memset(request_extend(&r, sizeof(struct ifinfomsg)), 0, sizeof(struct ifinfomsg));
-    add_text(&r, IFLA_IFNAME, peer_name);
-    add_attr(&r, IFLA_NET_NS_FD, &peer_netns_fd, sizeof peer_netns_fd);
+    add_text(&r, IFLA_IFNAME, veth->peer_name);
+    add_attr(&r, IFLA_NET_NS_FD, &veth->peer_netns_fd, sizeof veth->peer_netns_fd);
+    add_attr(&r, IFLA_ADDRESS, veth->peer_mac.bytes, sizeof veth->peer_mac.bytes);
     end_nest(&r, peer);
     end_nest(&r, data);
     end_nest(&r, link_info);

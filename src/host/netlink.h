@@ -28,12 +28,24 @@ struct netlink_addr {
 /* "10.77.0.1" or "fd77::1". */
 bool netlink_addr_parse(const char *text, struct netlink_addr *ret_addr);
 
+/* Hardware addresses are chosen by us and follow the address plan: who comes back under its old
+ * address is found at once, whatever its neighbours remember. */
+struct netlink_mac {
+    uint8_t bytes[6];
+};
+struct netlink_mac netlink_mac_of(uint32_t number);
+
 /* A bridge without spanning tree and multicast snooping (both delay the first packets). */
-int netlink_add_bridge(struct netlink *nl, const char *name);
-/* A veth pair: `name` here, as a port of bridge `master_index`; `peer_name` in namespace
- * `peer_netns_fd`. */
-int netlink_add_veth(struct netlink *nl, const char *name, int master_index, int peer_netns_fd,
-                     const char *peer_name);
+int netlink_add_bridge(struct netlink *nl, const char *name, struct netlink_mac mac);
+
+struct netlink_veth {
+    const char *name; /* here, as a port of bridge master_index */
+    int master_index;
+    const char *peer_name; /* in namespace peer_netns_fd */
+    int peer_netns_fd;
+    struct netlink_mac peer_mac;
+};
+int netlink_add_veth(struct netlink *nl, const struct netlink_veth *veth);
 int netlink_delete_link(struct netlink *nl, int index);
 int netlink_set_up(struct netlink *nl, int index);
 /* Without duplicate address detection: the address serves at once. */

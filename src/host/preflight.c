@@ -36,11 +36,12 @@ static const char *const trial_texts[TRIAL_COUNT] = {
 static enum trial try_links(void)
 {
     struct netlink nl;
-    if (netlink_open(&nl) != 0 || netlink_add_bridge(&nl, "br-trial") != 0)
+    if (netlink_open(&nl) != 0 || netlink_add_bridge(&nl, "br-trial", netlink_mac_of(1)) != 0)
         return TRIAL_BRIDGE;
     int bridge = netlink_link_index(&nl, "br-trial");
     int self = netns_of(getpid());
-    if (bridge < 0 || self < 0 || netlink_add_veth(&nl, "v0", bridge, self, "v1") != 0)
+    struct netlink_veth veth = {"v0", bridge, "v1", self, netlink_mac_of(2)};
+    if (bridge < 0 || self < 0 || netlink_add_veth(&nl, &veth) != 0)
         return TRIAL_VETH;
     return TRIAL_OK;
 }

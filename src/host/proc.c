@@ -43,22 +43,26 @@ char *proc_read_file(const char *path, size_t len_max, size_t *ret_len)
 
 int proc_write_file(const char *path, struct str text, unsigned mode)
 {
+    return proc_write_file_for(path, text, mode, geteuid());
+}
+
+int proc_write_file_for(const char *path, struct str text, unsigned mode, unsigned uid)
+{
     char tmp[1024];
     if ((size_t)snprintf(tmp, sizeof tmp, "%s.tmp", path) >= sizeof tmp)
         return -ERR_TOO_LARGE;
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
     if (fd < 0)
         return err_from_errno(errno);
-    int err = 0;
-    for (size_t done = 0; done < text.len;) {
+    int err = uid != geteuid() && fchown(fd, uid, uid) != 0 ? err_from_errno(errno) : 0;
+    for (size_t done = 0; err == 0 && done < text.len;) {
         ssize_t n = write(fd, text.ptr + done, text.len - done);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
+        if (n <= 0)
             err = err_from_errno(errno);
-            break;
-        }
-        done += (size_t)n;
+        else
+            done += (size_t)n;
     }
     close(fd);
     if (err == 0 && rename(tmp, path) != 0)

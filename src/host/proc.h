@@ -34,6 +34,8 @@ bool proc_memory_read(pid_t pid, struct proc_memory *ret_memory);
 char *proc_read_file(const char *path, size_t len_max, size_t *ret_len);
 /* Replaces a file by rename; 0 or -ERR_X. */
 int proc_write_file(const char *path, struct str text, unsigned mode);
+/* The same for another owner (uid and gid). */
+int proc_write_file_for(const char *path, struct str text, unsigned mode, unsigned uid);
 
 /* CLOCK_MONOTONIC. */
 uint64_t proc_now_ms(void);

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 
-enum { STATE_FILE_LEN_MAX = 4 * 1024 * 1024, MESSAGE_LEN_MAX = 512 };
+enum { STATE_FILE_LEN_MAX = 4 * 1024 * 1024 };
 
 static const char *const phase_names[STATE_PHASE_COUNT] = {
     [STATE_WAITING] = "waiting", [STATE_SETUP] = "setup",     [STATE_SIDECAR] = "sidecar",
@@ -55,8 +55,7 @@ static void format_replica(struct str_buf *out, const struct state_replica *r)
     format_proc(out, r->init);
     format_proc(out, r->sidecar);
     format_proc(out, r->app);
-    str_buf_printf(out, " %u %u %.*s\n", r->sidecar_restarts, r->app_restarts,
-                   STR_FMT(str_sub(r->message, 0, MESSAGE_LEN_MAX)));
+    str_buf_printf(out, " %u %u %s\n", r->sidecar_restarts, r->app_restarts, r->message);
 }
 
 void state_format(const struct state *s, struct str_buf *out)
@@ -129,7 +128,7 @@ static void take_replica(struct state *s, struct line *l)
     r.app = take_proc(l);
     r.sidecar_restarts = (uint32_t)take_number(l, UINT32_MAX);
     r.app_restarts = (uint32_t)take_number(l, UINT32_MAX);
-    r.message = arena_str(&s->arena, l->rest);
+    snprintf(r.message, sizeof r.message, "%.*s", STR_FMT(l->rest));
     /* The slug becomes part of paths. */
     if (str_find(r.slug, '/') >= 0 || str_is_empty(r.slug) || r.slug.ptr[0] == '.')
         l->is_bad = true;
@@ -265,7 +264,7 @@ static void forget_processes(struct state *s)
         r->phase = STATE_WAITING;
         r->init = r->sidecar = r->app = (struct proc){0};
         r->sidecar_restarts = r->app_restarts = 0;
-        r->message = STR_NULL;
+        r->message[0] = '\0';
     }
     s->tulled = (struct proc){0};
     s->is_tulled_ready = false;

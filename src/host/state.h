@@ -25,6 +25,8 @@ enum state_phase {
 
 const char *state_phase_name(enum state_phase phase);
 
+enum { STATE_MESSAGE_MAX = 160 };
+
 struct state_replica {
     struct str namespace, workload, slug;
     uint32_t index;
@@ -34,7 +36,7 @@ struct state_replica {
     uint32_t address; /* number in the address plan, state_address_format */
     struct proc init, sidecar, app;
     uint32_t sidecar_restarts, app_restarts;
-    struct str message; /* the last trouble, one line; may be empty */
+    char message[STATE_MESSAGE_MAX]; /* the last trouble, one line; may be empty */
 };
 
 struct state {

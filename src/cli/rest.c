@@ -1,0 +1,237 @@
+#include "cli/rest.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "cli/opt.h"
+#include "codec/json_writer.h"
+#include "host/box.h"
+
+enum { WAIT_MS_DEFAULT = 30000, BODY_MAX = 32 * 1024 * 1024 };
+
+int rest_call(struct cli *cli, const char *mesh, const char *method, const char *path,
+              struct str body, uint32_t timeout_ms, struct http_answer *ret_answer)
+{
+    char socket[PATH_LEN_MAX];
+    struct http_call call = {
+        .unix_path = paths_in_mesh(mesh, "api.sock", socket),
+        .method = method,
+        .path = path,
+        .content_type = body.len > 0 ? "application/yaml" : NULL,
+        .body = body,
+        .timeout_ms = timeout_ms,
+    };
+    int err = http_call(&call, ret_answer);
+    if (err == 0)
+        return 0;
+    if (!box_is_running(mesh))
+        cli_fail(cli, CLI_ERROR, "mesh %s does not run", mesh);
+    else
+        cli_fail(cli, CLI_ERROR, "the control plane of mesh %s does not answer: %s", mesh,
+                 err_text(err));
+    return err;
+}
+
+static void print_refusal(struct cli *cli, int status, const struct json *root, struct str body)
+{
+    struct str text = json_str_or(json_get(root, "message"), STR_NULL);
+    if (text.len == 0)
+        text = json_str_or(json_get(root, "error"), body);
+    cli_fail(cli, CLI_ERROR, "%.*s (status %d)", STR_FMT(str_sub(str_trim(text), 0, 2000)), status);
+}
+
+static int err_of_status(int status)
+{
+    switch (status) {
+    case 403:
+    case 401:
+        return -ERR_DENIED;
+    case 404:
+        return -ERR_NOT_FOUND;
+    case 409:
+        return -ERR_CONFLICT;
+    default:
+        return status >= 500 ? -ERR_UNAVAILABLE : -ERR_INVALID;
+    }
+}
+
+int rest_json(struct cli *cli, const char *mesh, const char *method, const char *path,
+              struct str body, uint32_t timeout_ms, struct arena *a, const struct json **ret_root)
+{
+    struct http_answer answer;
+    const struct json *root = NULL;
+    int err = rest_call(cli, mesh, method, path, body, timeout_ms, &answer);
+    if (err == 0) {
+        struct str text = str_buf_str(&answer.body);
+        int parsed = json_parse(a, text, HTTP_CALL_BODY_MAX, &root, NULL);
+        if (answer.status / 100 != 2) {
+            err = err_of_status(answer.status);
+            if (!rest_print_findings(cli, root, NULL))
+                print_refusal(cli, answer.status, root, text);
+        } else if (parsed != 0) {
+            err = parsed;
+            cli_fail(cli, CLI_ERROR, "the control plane's answer is not JSON");
+        }
+    }
+    http_answer_deinit(&answer);
+    if (err == 0)
+        *ret_root = root;
+    return err;
+}
+
+struct str rest_path(struct arena *a, const struct api_kind_info *kind, struct str namespace,
+                     struct str name)
+{
+    bool is_core = kind->group[0] == '\0';
+    bool has_namespace = kind->is_namespaced && namespace.len > 0;
+    return arena_printf(a, "%s%s/%s%s%.*s/%s%s%.*s", is_core ? "/api" : "/apis/", kind->group,
+                        kind->versions[0], has_namespace ? "/namespaces/" : "",
+                        STR_FMT(has_namespace ? namespace : STR_NULL), kind->plural,
+                        name.len > 0 ? "/" : "", STR_FMT(name));
+}
+
+/* The document with the resourceVersion that it was written with, for the conflict check. */
+static void add_with_version(const struct api_document *d, struct str_buf *out)
+{
+    struct arena a;
+    const struct json *root;
+    arena_init(&a, 4096);
+    if (json_parse(&a, d->json, d->json.len, &root, NULL) == 0) {
+        struct json *copy = json_new_object(&a), *metadata = json_new_object(&a);
+        const struct json *old = json_get(root, "metadata");
+        for (size_t i = 0; i < json_count(old); i++)
+            json_object_add(&a, metadata, old->keys[i], json_at(old, i));
+        json_object_add(&a, metadata, STR("resourceVersion"), json_new_str(&a, d->resource_version));
+        for (size_t i = 0; i < json_count(root); i++)
+            json_object_add(&a, copy, root->keys[i],
+                            json_at(root, i) == old ? metadata : json_at(root, i));
+        struct json_writer w;
+        json_writer_init(&w, out, 0);
+        json_writer_tree(&w, NULL, copy);
+    }
+    arena_deinit(&a);
+}
+
+void rest_documents(const struct api_document_list *list, struct str_buf *out)
+{
+    for (size_t i = 0; i < list->docs.len; i++) {
+        const struct api_document *d = list->docs.ptr[i];
+        if (i > 0)
+            str_buf_add_c(out, "\n---\n");
+        if (d->resource_version.len > 0)
+            add_with_version(d, out);
+        else
+            str_buf_add(out, d->json);
+    }
+    str_buf_add_c(out, "\n");
+}
+
+static const struct api_document *find_local(const struct api_document_list *local,
+                                             struct str subject, struct arena *a)
+{
+    for (size_t i = 0; local != NULL && subject.len > 0 && i < local->docs.len; i++)
+        if (str_eq(api_document_subject(a, local->docs.ptr[i]), subject))
+            return local->docs.ptr[i];
+    return NULL;
+}
+
+static void add_finding(struct api_findings *to, const struct json *f,
+                        const struct api_document_list *local)
+{
+    uint64_t line = 0, column = 0;
+    struct api_finding finding = {
+        .severity = str_eq(json_str_or(json_get(f, "severity"), STR_NULL), STR("warning"))
+                        ? API_WARNING
+                        : API_ERROR,
+        .file = json_str_or(json_get(f, "file"), STR_NULL),
+        .subject = json_str_or(json_get(f, "document"), STR_NULL),
+        .path = json_str_or(json_get(f, "path"), STR_NULL),
+        .text = json_str_or(json_get(f, "text"), STR_NULL),
+        .hint = json_str_or(json_get(f, "hint"), STR_NULL),
+    };
+    json_u64(json_get(f, "line"), &line);
+    json_u64(json_get(f, "column"), &column);
+    finding.place = (struct api_place){(uint32_t)line, (uint32_t)column};
+    const struct api_document *d = find_local(local, finding.subject, &to->arena);
+    if (d != NULL) { /* the server saw our JSON, the person wrote this file */
+        finding.file = d->file;
+        finding.place = d->place;
+    }
+    api_findings_add(to, &finding);
+}
+
+bool rest_print_findings(struct cli *cli, const struct json *root,
+                         const struct api_document_list *local)
+{
+    const struct json *list = json_get(root, "findings");
+    if (json_count(list) == 0)
+        return false;
+    struct api_findings findings;
+    api_findings_init(&findings);
+    for (size_t i = 0; i < json_count(list); i++)
+        add_finding(&findings, json_at(list, i), local);
+    api_findings_sort(&findings);
+    for (size_t i = 0; i < findings.list.len; i++) {
+        struct str line = api_finding_line(&findings, &findings.list.ptr[i]);
+        fprintf(cli->err, "%.*s\n", STR_FMT(line));
+    }
+    api_findings_deinit(&findings);
+    return true;
+}
+
+bool rest_revision(const struct json *root, uint64_t *ret_revision)
+{
+    return json_u64_or_str(json_get(root, "revision"), ret_revision);
+}
+
+bool rest_wait_option(struct cli *cli, const char *text, uint64_t *ret_timeout_ms)
+{
+    *ret_timeout_ms = 0;
+    if (text == NULL)
+        return true;
+    if (text[0] == '\0')
+        *ret_timeout_ms = WAIT_MS_DEFAULT;
+    else if (!opt_duration_ms(text, ret_timeout_ms) || *ret_timeout_ms == 0) {
+        cli_fail(cli, CLI_USAGE, "--wait=%s is not a time (30s, 500ms)", text);
+        return false;
+    }
+    return true;
+}
+
+static void print_nacks(struct cli *cli, const struct json *nacks)
+{
+    for (size_t i = 0; i < json_count(nacks); i++) {
+        const struct json *n = json_at(nacks, i);
+        fprintf(cli->err, "refused by %.*s: %.*s: %.*s\n",
+                STR_FMT(json_str_or(json_get(n, "proxy"), STR("?"))),
+                STR_FMT(json_str_or(json_get(n, "type"), STR("?"))),
+                STR_FMT(json_str_or(json_get(n, "reason"), STR("?"))));
+    }
+}
+
+int rest_wait(struct cli *cli, const char *mesh, uint64_t revision, uint64_t timeout_ms,
+              bool is_quiet, struct arena *a, const struct json **ret_root)
+{
+    char path[128];
+    uint64_t proxies = 0, acked = 0, nacked = 0, ms = 0;
+    const struct json *root;
+    *ret_root = NULL;
+    snprintf(path, sizeof path, "/tulle/v1/wait?revision=%llu&timeout=%llu",
+             (unsigned long long)revision, (unsigned long long)timeout_ms);
+    if (rest_json(cli, mesh, "GET", path, STR_NULL, (uint32_t)timeout_ms + 5000, a, &root) != 0)
+        return CLI_ERROR;
+    *ret_root = root;
+    json_u64(json_get(root, "proxies"), &proxies);
+    json_u64(json_get(root, "acked"), &acked);
+    json_u64(json_get(root, "nacked"), &nacked);
+    json_u64(json_get(root, "ms"), &ms);
+    print_nacks(cli, json_get(root, "nacks"));
+    if (nacked == 0 && acked < proxies)
+        return cli_fail(cli, CLI_TIMEOUT, "live on %llu of %llu proxies after %llu ms",
+                        (unsigned long long)acked, (unsigned long long)proxies,
+                        (unsigned long long)timeout_ms);
+    if (!is_quiet)
+        fprintf(cli->out, "live on %llu of %llu proxies in %llu ms\n", (unsigned long long)acked,
+                (unsigned long long)proxies, (unsigned long long)ms);
+    return nacked > 0 ? CLI_NACK : CLI_OK;
+}
