@@ -58,6 +58,7 @@ static void parse_fd(struct walk *w, int fd, const char *name)
             .file = str_from_c(name),
             .text = str_buf_str(&text),
             .default_namespace = w->default_namespace,
+            .is_locatable = true,
         };
         w->file_count++;
         api_document_parse(&source, w->list, w->findings);

@@ -68,8 +68,18 @@ static void index_set(struct check *c)
 
 /* --- Findings ------------------------------------------------------------------------------- */
 
-void check_report(struct check *c, enum api_severity severity, const struct api_document *d,
-                  struct api_place place, const char *hint, const char *fmt, ...)
+const char *check_path(struct check *c, const char *fmt, ...)
+{
+    char path[512];
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(path, sizeof path, fmt, args);
+    va_end(args);
+    return len < 0 ? "" : arena_str(&c->arena, str_from_c(path)).ptr;
+}
+
+void check_report(struct check *c, enum api_severity severity, struct check_at at, const char *hint,
+                  const char *fmt, ...)
 {
     char text[1024];
     va_list args;
@@ -80,9 +90,10 @@ void check_report(struct check *c, enum api_severity severity, const struct api_
         len = 0;
     struct api_finding finding = {
         .severity = severity,
-        .file = d->file,
-        .place = place,
-        .subject = api_document_subject(&c->arena, d),
+        .file = at.d->file,
+        .place = at.place,
+        .subject = api_document_subject(&c->arena, at.d),
+        .path = str_from_c(at.path),
         .text = str_from(text, MIN((size_t)len, sizeof text - 1)),
         .hint = str_from_c(hint),
     };
@@ -106,7 +117,8 @@ static void check_duplicates(struct check *c)
         struct str subject = api_document_subject(&c->arena, d);
         struct str hint =
             arena_printf(&c->arena, "the first is at %s", check_place(c, first, first->place));
-        check_report(c, API_ERROR, d, d->place, hint.ptr, "%.*s is there twice", STR_FMT(subject));
+        check_report(c, API_ERROR, (struct check_at){d, d->place, ""}, hint.ptr,
+                     "%.*s is there twice", STR_FMT(subject));
     }
 }
 
@@ -119,7 +131,8 @@ static void check_one_mesh(struct check *c)
             continue; /* a duplicate */
         struct str hint =
             arena_printf(&c->arena, "the other is at %s", check_place(c, first, first->place));
-        check_report(c, API_ERROR, d, d->place, hint.ptr, "there is another Mesh document");
+        check_report(c, API_ERROR, (struct check_at){d, d->place, ""}, hint.ptr,
+                     "there is another Mesh document");
     }
 }
 

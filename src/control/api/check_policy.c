@@ -12,7 +12,7 @@ static void check_selector(struct check *c, const struct api_document *d,
     CHECK_EACH(c, API_KIND_WORKLOAD, w)
     if (str_eq(w->namespace, d->namespace) && api_labels_match(&selector->labels, &w->labels))
         return;
-    check_report(c, API_WARNING, d, selector->place, NULL,
+    check_report(c, API_WARNING, (struct check_at){d, selector->place, "spec.selector"}, NULL,
                  "the selector matches no workload of namespace %.*s", STR_FMT(d->namespace));
 }
 
@@ -43,8 +43,7 @@ static bool split_principal(struct str principal, struct str *ret_namespace,
     return true;
 }
 
-static void check_trust_domain(struct check *c, const struct api_document *d,
-                               const struct api_match *m)
+static void check_trust_domain(struct check *c, struct check_at at, const struct api_match *m)
 {
     ptrdiff_t slash = str_find(m->value, '/');
     struct str own = api_check_mesh(c->set)->trust_domain;
@@ -52,12 +51,12 @@ static void check_trust_domain(struct check *c, const struct api_document *d,
         return;
     struct str domain = str_sub(m->value, 0, (size_t)slash);
     if (!str_eq(domain, own))
-        check_report(c, API_WARNING, d, m->place, NULL,
+        check_report(c, API_WARNING, at, NULL,
                      "trust domain \"%.*s\" is not the mesh's, which is \"%.*s\"", STR_FMT(domain),
                      STR_FMT(own));
 }
 
-static void check_account(struct check *c, const struct api_document *d, const struct api_match *m)
+static void check_account(struct check *c, struct check_at at, const struct api_match *m)
 {
     struct str namespace, account;
     if (m->kind != API_MATCH_EXACT || !split_principal(m->value, &namespace, &account))
@@ -66,33 +65,39 @@ static void check_account(struct check *c, const struct api_document *d, const s
         check_has(c, API_KIND_SERVICE_ACCOUNT, namespace, account) ||
         is_account_used(c, namespace, account))
         return;
-    check_report(c, API_WARNING, d, m->place, NULL, "no ServiceAccount \"%.*s\" in namespace %.*s",
+    check_report(c, API_WARNING, at, NULL, "no ServiceAccount \"%.*s\" in namespace %.*s",
                  STR_FMT(account), STR_FMT(namespace));
 }
 
 static void check_principals(struct check *c, const struct api_document *d,
-                             const struct api_matches *principals)
+                             const struct api_matches *principals, const char *path)
 {
     for (size_t i = 0; i < principals->len; i++) {
         const struct api_match *m = &principals->v[i];
+        struct check_at at = {d, m->place, check_path(c, "%s[%zu]", path, i)};
         if (m->kind == API_MATCH_EXACT || m->kind == API_MATCH_PREFIX)
-            check_trust_domain(c, d, m);
-        check_account(c, d, m);
+            check_trust_domain(c, at, m);
+        check_account(c, at, m);
     }
 }
 
 static void check_rule(struct check *c, const struct api_document *d,
-                       const struct api_auth_rule *rule)
+                       const struct api_auth_rule *rule, size_t index)
 {
     for (size_t i = 0; i < rule->source_count; i++) {
-        check_principals(c, d, &rule->sources[i].principals);
-        check_principals(c, d, &rule->sources[i].not_principals);
+        const char *source = check_path(c, "spec.rules[%zu].from[%zu].source", index, i);
+        check_principals(c, d, &rule->sources[i].principals,
+                         check_path(c, "%s.principals", source));
+        check_principals(c, d, &rule->sources[i].not_principals,
+                         check_path(c, "%s.notPrincipals", source));
     }
     for (size_t i = 0; i < rule->condition_count; i++) {
         if (rule->conditions[i].key != API_AUTH_KEY_SOURCE_PRINCIPAL)
             continue;
-        check_principals(c, d, &rule->conditions[i].values);
-        check_principals(c, d, &rule->conditions[i].not_values);
+        const char *when = check_path(c, "spec.rules[%zu].when[%zu]", index, i);
+        check_principals(c, d, &rule->conditions[i].values, check_path(c, "%s.values", when));
+        check_principals(c, d, &rule->conditions[i].not_values,
+                         check_path(c, "%s.notValues", when));
     }
 }
 
@@ -122,7 +127,7 @@ static void check_peer_scope(struct check *c, const struct api_document *d)
             continue;
         struct str hint =
             arena_printf(&c->arena, "the other is at %s", check_place(c, other, other->place));
-        check_report(c, API_ERROR, d, d->place, hint.ptr,
+        check_report(c, API_ERROR, (struct check_at){d, d->place, ""}, hint.ptr,
                      "there are two PeerAuthentications for the whole namespace %.*s",
                      STR_FMT(d->namespace));
         return;
@@ -136,7 +141,7 @@ void check_policy_all(struct check *c)
         const struct api_authorization_policy *policy = d->spec.authorization_policy;
         check_selector(c, d, &policy->selector);
         for (size_t i = 0; i < policy->rule_count; i++)
-            check_rule(c, d, &policy->rules[i]);
+            check_rule(c, d, &policy->rules[i], i);
     }
     CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d)
     {

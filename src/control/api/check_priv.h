@@ -35,9 +35,17 @@ const struct api_document *check_find_service(struct check *c, struct str fqdn);
  * this one. */
 bool check_is_host_missing(struct check *c, struct str fqdn);
 
-void check_report(struct check *c, enum api_severity severity, const struct api_document *d,
-                  struct api_place place, const char *hint, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+/* Where a finding stands: both ways, since who reads it may have another text of the document. */
+struct check_at {
+    const struct api_document *d;
+    struct api_place place;
+    const char *path; /* "spec.host"; "" is the document */
+};
+
+void check_report(struct check *c, enum api_severity severity, struct check_at at, const char *hint,
+                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* A path in the check's arena. */
+const char *check_path(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* "FILE:LINE:COL" in the check's arena, for hints. */
 const char *check_place(struct check *c, const struct api_document *d, struct api_place place);
 

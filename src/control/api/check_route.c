@@ -34,13 +34,13 @@ static const char *host_hint(struct check *c, struct str fqdn)
         .ptr;
 }
 
-static void check_port(struct check *c, const struct api_document *d, struct str fqdn,
-                       uint16_t port, struct api_place place, enum api_severity severity)
+static void check_port(struct check *c, struct check_at at, struct str fqdn, uint16_t port,
+                       enum api_severity severity)
 {
     const struct api_document *service = check_find_service(c, fqdn);
     if (port == 0 || service == NULL || api_service_find_port(service->spec.service, port) != NULL)
         return;
-    check_report(c, severity, d, place, NULL, "Service/%.*s/%.*s has no port %u",
+    check_report(c, severity, at, NULL, "Service/%.*s/%.*s has no port %u",
                  STR_FMT(service->namespace), STR_FMT(service->name), port);
 }
 
@@ -80,8 +80,9 @@ static bool is_subset_defined(struct check *c, struct str fqdn, struct str subse
 /* The third leniency: a subset that no rule defines is the endpoints labelled with its name. Where
  * the set knows the workloads and none is, the name is a mistake. */
 static void check_subset(struct check *c, const struct api_document *d, struct str fqdn,
-                         const struct api_destination *to)
+                         const struct api_destination *to, const char *path)
 {
+    struct check_at at = {d, to->subset_place, check_path(c, "%s.subset", path)};
     if (to->subset.len == 0 || is_subset_defined(c, fqdn, to->subset))
         return;
     const struct api_document *service = check_find_service(c, fqdn);
@@ -90,12 +91,12 @@ static void check_subset(struct check *c, const struct api_document *d, struct s
     if (service != NULL)
         count = count_selected(c, service, &(struct api_labels){&label, 1});
     if (count.service > 0 && count.labelled == 0)
-        check_report(c, API_ERROR, d, to->subset_place, NULL,
+        check_report(c, API_ERROR, at, NULL,
                      "no DestinationRule defines subset \"%.*s\", and no workload of %.*s is "
                      "labelled version: %.*s",
                      STR_FMT(to->subset), STR_FMT(fqdn), STR_FMT(to->subset));
     else
-        check_report(c, API_WARNING, d, to->subset_place,
+        check_report(c, API_WARNING, at,
                      "Istio would not find it: there, define it in a DestinationRule",
                      "no DestinationRule defines subset \"%.*s\": endpoints labelled version: "
                      "%.*s are used",
@@ -105,70 +106,89 @@ static void check_subset(struct check *c, const struct api_document *d, struct s
 /* --- VirtualService ------------------------------------------------------------------------- */
 
 static void check_destination(struct check *c, const struct api_document *d,
-                              const struct api_destination *to)
+                              const struct api_destination *to, const char *path)
 {
+    struct check_at host = {d, to->host_place, check_path(c, "%s.host", path)};
+    struct check_at port = {d, to->port_place, check_path(c, "%s.port", path)};
     struct str fqdn = fqdn_of(c, d, to->host);
     if (check_is_host_missing(c, fqdn)) {
-        check_report(c, API_ERROR, d, to->host_place, host_hint(c, fqdn),
-                     "no Service defines host \"%.*s\"", STR_FMT(fqdn));
+        check_report(c, API_ERROR, host, host_hint(c, fqdn), "no Service defines host \"%.*s\"",
+                     STR_FMT(fqdn));
         return;
     }
-    check_port(c, d, fqdn, to->port, to->port_place, API_ERROR);
-    check_subset(c, d, fqdn, to);
+    check_port(c, port, fqdn, to->port, API_ERROR);
+    check_subset(c, d, fqdn, to, path);
 }
 
-static void check_match_port(struct check *c, const struct api_document *d, uint16_t port,
-                             struct api_place place)
+/* Destinations and match ports of one route, HTTP or TCP. */
+static void check_destinations(struct check *c, const struct api_document *d,
+                               const struct api_weighted_destination *v, size_t len,
+                               const char *route)
 {
-    const struct api_virtual_service *vs = d->spec.virtual_service;
+    for (size_t i = 0; i < len; i++)
+        check_destination(c, d, &v[i].destination,
+                          check_path(c, "%s.route[%zu].destination", route, i));
+}
+
+static void check_match_port(struct check *c, struct check_at at, uint16_t port)
+{
+    const struct api_virtual_service *vs = at.d->spec.virtual_service;
     if (vs->hosts.len == 1)
-        check_port(c, d, fqdn_of(c, d, vs->hosts.v[0]), port, place, API_WARNING);
+        check_port(c, at, fqdn_of(c, at.d, vs->hosts.v[0]), port, API_WARNING);
+}
+
+static void check_http_route(struct check *c, const struct api_document *d, size_t index)
+{
+    const struct api_http_route *route = &d->spec.virtual_service->http[index];
+    const char *path = check_path(c, "spec.http[%zu]", index);
+    for (size_t i = 0; i < route->match_count; i++) {
+        const struct api_http_match *m = &route->matches[i];
+        check_match_port(c, (struct check_at){d, m->place, check_path(c, "%s.match[%zu]", path, i)},
+                         m->port);
+    }
+    check_destinations(c, d, route->destinations, route->destination_count, path);
+}
+
+static void check_tcp_route(struct check *c, const struct api_document *d, size_t index)
+{
+    const struct api_tcp_route *route = &d->spec.virtual_service->tcp[index];
+    const char *path = check_path(c, "spec.tcp[%zu]", index);
+    for (size_t i = 0; i < route->match_count; i++) {
+        const struct api_tcp_match *m = &route->matches[i];
+        check_match_port(c, (struct check_at){d, m->place, check_path(c, "%s.match[%zu]", path, i)},
+                         m->port);
+    }
+    check_destinations(c, d, route->destinations, route->destination_count, path);
 }
 
 static void check_routes(struct check *c, const struct api_document *d)
 {
     const struct api_virtual_service *vs = d->spec.virtual_service;
-    for (size_t i = 0; i < vs->http_count; i++) {
-        const struct api_http_route *route = &vs->http[i];
-        for (size_t j = 0; j < route->match_count; j++)
-            check_match_port(c, d, route->matches[j].port, route->matches[j].place);
-        for (size_t j = 0; j < route->destination_count; j++)
-            check_destination(c, d, &route->destinations[j].destination);
-    }
-    for (size_t i = 0; i < vs->tcp_count; i++) {
-        const struct api_tcp_route *route = &vs->tcp[i];
-        for (size_t j = 0; j < route->match_count; j++)
-            check_match_port(c, d, route->matches[j].port, route->matches[j].place);
-        for (size_t j = 0; j < route->destination_count; j++)
-            check_destination(c, d, &route->destinations[j].destination);
-    }
+    for (size_t i = 0; i < vs->http_count; i++)
+        check_http_route(c, d, i);
+    for (size_t i = 0; i < vs->tcp_count; i++)
+        check_tcp_route(c, d, i);
 }
-
-struct host_user {
-    const struct api_document *d;
-    struct api_place place;
-};
 
 /* Both documents get the finding, for either may be the one to change. */
 static void report_conflict(struct check *c, enum api_severity severity, struct str fqdn,
-                            const struct host_user *a, const struct host_user *b, const char *what)
+                            const struct check_at *a, const struct check_at *b, const char *what)
 {
-    const struct host_user *const pair[] = {a, b};
+    const struct check_at *const pair[] = {a, b};
     for (size_t i = 0; i < 2; i++) {
-        const struct host_user *other = pair[1 - i];
+        const struct check_at *other = pair[1 - i];
         struct str subject = api_document_subject(&c->arena, other->d);
         struct str hint = arena_printf(&c->arena, "at %s", check_place(c, other->d, other->place));
-        check_report(c, severity, pair[i]->d, pair[i]->place, hint.ptr, "host %.*s %s %.*s as well",
-                     STR_FMT(fqdn), what, STR_FMT(subject));
+        check_report(c, severity, *pair[i], hint.ptr, "host %.*s %s %.*s as well", STR_FMT(fqdn),
+                     what, STR_FMT(subject));
     }
 }
 
-static struct host_user *host_user_new(struct check *c, const struct api_document *d,
-                                       struct api_place place)
+static struct check_at *at_new(struct check *c, struct check_at at)
 {
-    struct host_user *user = ARENA_NEW(&c->arena, struct host_user);
-    *user = (struct host_user){d, place};
-    return user;
+    struct check_at *copy = ARENA_NEW(&c->arena, struct check_at);
+    *copy = at;
+    return copy;
 }
 
 static bool is_http_possible(enum api_protocol p)
@@ -182,10 +202,9 @@ static bool is_tcp_possible(enum api_protocol p)
 }
 
 /* Routes of a layer that no port of the host speaks are never asked. */
-static void check_layers(struct check *c, const struct api_document *d, struct str fqdn,
-                         struct api_place place)
+static void check_layers(struct check *c, struct check_at at, struct str fqdn)
 {
-    const struct api_virtual_service *vs = d->spec.virtual_service;
+    const struct api_virtual_service *vs = at.d->spec.virtual_service;
     const struct api_document *service = check_find_service(c, fqdn);
     bool has_http = false, has_tcp = false;
     if (service == NULL)
@@ -196,10 +215,10 @@ static void check_layers(struct check *c, const struct api_document *d, struct s
         has_tcp |= is_tcp_possible(s->ports[i].protocol);
     }
     if (vs->http_count > 0 && !has_http)
-        check_report(c, API_WARNING, d, place, "name the port http, or set its appProtocol",
+        check_report(c, API_WARNING, at, "name the port http, or set its appProtocol",
                      "spec.http is never used: no port of %.*s speaks HTTP", STR_FMT(fqdn));
     if (vs->tcp_count > 0 && !has_tcp)
-        check_report(c, API_WARNING, d, place, NULL,
+        check_report(c, API_WARNING, at, NULL,
                      "spec.tcp is never used: all ports of %.*s speak HTTP", STR_FMT(fqdn));
 }
 
@@ -212,16 +231,17 @@ static void check_virtual_services(struct check *c)
         const struct api_virtual_service *vs = d->spec.virtual_service;
         for (size_t i = 0; i < vs->hosts.len; i++) {
             struct str fqdn = fqdn_of(c, d, vs->hosts.v[i]);
-            struct host_user *user = host_user_new(c, d, vs->host_places[i]);
-            const struct host_user *other = map_get(&users, fqdn);
+            struct check_at *user = at_new(
+                c, (struct check_at){d, vs->host_places[i], check_path(c, "spec.hosts[%zu]", i)});
+            const struct check_at *other = map_get(&users, fqdn);
             if (other == NULL)
                 map_put(&users, fqdn, user);
             else if (check_find(c, d->kind, d->namespace, d->name) == d)
                 report_conflict(c, API_ERROR, fqdn, user, other, "is routed by");
             if (check_is_host_missing(c, fqdn))
-                check_report(c, API_WARNING, d, vs->host_places[i], host_hint(c, fqdn),
+                check_report(c, API_WARNING, *user, host_hint(c, fqdn),
                              "no Service defines host \"%.*s\"", STR_FMT(fqdn));
-            check_layers(c, d, fqdn, vs->host_places[i]);
+            check_layers(c, *user, fqdn);
         }
         check_routes(c, d);
     }
@@ -231,10 +251,13 @@ static void check_virtual_services(struct check *c)
 /* --- DestinationRule ------------------------------------------------------------------------ */
 
 static void check_rule_ports(struct check *c, const struct api_document *d, struct str fqdn,
-                             const struct api_policy_block *block)
+                             const struct api_policy_block *block, const char *path)
 {
-    for (size_t i = 0; i < block->port_count; i++)
-        check_port(c, d, fqdn, block->ports[i].port, block->ports[i].place, API_ERROR);
+    for (size_t i = 0; i < block->port_count; i++) {
+        struct check_at at = {d, block->ports[i].place,
+                              check_path(c, "%s.portLevelSettings[%zu]", path, i)};
+        check_port(c, at, fqdn, block->ports[i].port, API_ERROR);
+    }
 }
 
 static void check_rule_subsets(struct check *c, const struct api_document *d, struct str fqdn)
@@ -243,12 +266,14 @@ static void check_rule_subsets(struct check *c, const struct api_document *d, st
     const struct api_document *service = check_find_service(c, fqdn);
     for (size_t i = 0; i < rule->subset_count; i++) {
         const struct api_subset *s = &rule->subsets[i];
-        check_rule_ports(c, d, fqdn, &s->traffic_policy);
+        struct check_at at = {d, s->place, check_path(c, "spec.subsets[%zu]", i)};
+        check_rule_ports(c, d, fqdn, &s->traffic_policy,
+                         check_path(c, "%s.trafficPolicy", at.path));
         if (service == NULL)
             continue;
         struct selected count = count_selected(c, service, &s->labels);
         if (count.service > 0 && count.labelled == 0)
-            check_report(c, API_WARNING, d, s->place, NULL,
+            check_report(c, API_WARNING, at, NULL,
                          "the labels of subset \"%.*s\" match no workload of %.*s",
                          STR_FMT(s->name), STR_FMT(fqdn));
     }
@@ -274,7 +299,7 @@ static void check_rule_mtls(struct check *c, const struct api_document *d, struc
     if (!is_clear || !api_host_split(fqdn, &service, &namespace) ||
         check_mtls_mode(c, namespace) != API_MTLS_STRICT)
         return;
-    check_report(c, API_WARNING, d, rule->host_place, NULL,
+    check_report(c, API_WARNING, (struct check_at){d, rule->host_place, "spec.host"}, NULL,
                  "clients are to speak in clear (tls.mode: DISABLE), but namespace %.*s is STRICT",
                  STR_FMT(namespace));
 }
@@ -284,9 +309,9 @@ static void check_destination_rule(struct check *c, const struct api_document *d
     check_rule_mtls(c, d, fqdn);
     const struct api_destination_rule *rule = d->spec.destination_rule;
     if (check_is_host_missing(c, fqdn))
-        check_report(c, API_WARNING, d, rule->host_place, host_hint(c, fqdn),
-                     "no Service defines host \"%.*s\"", STR_FMT(fqdn));
-    check_rule_ports(c, d, fqdn, &rule->traffic_policy);
+        check_report(c, API_WARNING, (struct check_at){d, rule->host_place, "spec.host"},
+                     host_hint(c, fqdn), "no Service defines host \"%.*s\"", STR_FMT(fqdn));
+    check_rule_ports(c, d, fqdn, &rule->traffic_policy, "spec.trafficPolicy");
     check_rule_subsets(c, d, fqdn);
 }
 
@@ -300,8 +325,8 @@ static void check_destination_rules(struct check *c)
         struct str fqdn = fqdn_of(c, d, rule->host);
         /* Rules of other namespaces may speak about the same host: the client's own counts. */
         struct str key = arena_printf(&c->arena, "%.*s %.*s", STR_FMT(d->namespace), STR_FMT(fqdn));
-        struct host_user *user = host_user_new(c, d, rule->host_place);
-        const struct host_user *other = map_get(&users, key);
+        struct check_at *user = at_new(c, (struct check_at){d, rule->host_place, "spec.host"});
+        const struct check_at *other = map_get(&users, key);
         if (other == NULL)
             map_put(&users, key, user);
         else if (check_find(c, d->kind, d->namespace, d->name) == d)

@@ -108,10 +108,40 @@ static void test_broken_service(void **state)
     parsed_free(&p);
 }
 
+/* What the server finds is shown in the file by its path: every finding of a check has one that
+ * leads to its place. */
+static void test_paths(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct api_document_list list;
+        struct api_findings findings;
+        struct api_source source = {
+            .file = STR("x"), .text = str_from_c(rows[i].text), .is_locatable = true};
+        api_document_list_init(&list);
+        api_findings_init(&findings);
+        api_document_parse(&source, &list, &findings);
+        size_t before = findings.list.len;
+        api_check_documents(&list, &findings);
+        for (size_t j = before; j < findings.list.len; j++) {
+            const struct api_finding *f = &findings.list.ptr[j];
+            struct api_place place = {0};
+            for (size_t k = 0; k < list.docs.len; k++)
+                if (str_eq(api_document_subject(&findings.arena, list.docs.ptr[k]), f->subject))
+                    api_document_locate(list.docs.ptr[k], f->path, &place);
+            if (place.line != f->place.line || place.column != f->place.column)
+                fail_msg("row %zu: %.*s is at %u:%u, not %u:%u", i, STR_FMT(f->path), place.line,
+                         place.column, f->place.line, f->place.column);
+        }
+        api_findings_deinit(&findings);
+        api_document_list_deinit(&list);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_paths),
         cmocka_unit_test(test_broken_service),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

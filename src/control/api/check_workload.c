@@ -12,28 +12,29 @@ static bool has_port(const struct api_workload *w, uint16_t port)
 }
 
 static void check_target(struct check *c, const struct api_document *d,
-                         const struct api_service_port *port, const struct api_document *workload)
+                         const struct api_service_port *port, size_t index,
+                         const struct api_document *workload)
 {
+    struct check_at at = {d, port->place, check_path(c, "spec.ports[%zu]", index)};
     const struct api_workload *w = workload->spec.workload;
     if (w->port_count == 0)
         return; /* it does not say what it serves */
     if (port->target_port_name.len > 0 && api_workload_find_port(w, port->target_port_name) == 0)
-        check_report(c, API_ERROR, d, port->place, NULL,
-                     "targetPort \"%.*s\" is no port of Workload/%.*s/%.*s",
+        check_report(c, API_ERROR, at, NULL, "targetPort \"%.*s\" is no port of Workload/%.*s/%.*s",
                      STR_FMT(port->target_port_name), STR_FMT(workload->namespace),
                      STR_FMT(workload->name));
     else if (port->target_port != 0 && !has_port(w, port->target_port))
-        check_report(c, API_WARNING, d, port->place, NULL,
-                     "targetPort %u is no port of Workload/%.*s/%.*s", port->target_port,
-                     STR_FMT(workload->namespace), STR_FMT(workload->name));
+        check_report(c, API_WARNING, at, NULL, "targetPort %u is no port of Workload/%.*s/%.*s",
+                     port->target_port, STR_FMT(workload->namespace), STR_FMT(workload->name));
 }
 
 static void check_service(struct check *c, const struct api_document *d)
 {
     const struct api_service *s = d->spec.service;
+    struct check_at at = {d, d->place, ""};
     size_t served_by = 0;
     if (s->selector.len == 0) {
-        check_report(c, API_WARNING, d, d->place, "add spec.selector",
+        check_report(c, API_WARNING, at, "add spec.selector",
                      "a service without selector is served by nobody");
         return;
     }
@@ -43,10 +44,10 @@ static void check_service(struct check *c, const struct api_document *d)
             continue;
         served_by++;
         for (size_t i = 0; i < s->port_count; i++)
-            check_target(c, d, &s->ports[i], w);
+            check_target(c, d, &s->ports[i], i, w);
     }
     if (served_by == 0 && check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace))
-        check_report(c, API_WARNING, d, d->place, NULL,
+        check_report(c, API_WARNING, at, NULL,
                      "the selector of Service/%.*s/%.*s matches no workload", STR_FMT(d->namespace),
                      STR_FMT(d->name));
 }
@@ -58,7 +59,8 @@ static void check_workload(struct check *c, const struct api_document *d)
     if (str_eq(w->service_account, STR("default")) ||
         check_has(c, API_KIND_SERVICE_ACCOUNT, d->namespace, w->service_account))
         return;
-    check_report(c, API_WARNING, d, w->service_account_place, NULL,
+    check_report(c, API_WARNING,
+                 (struct check_at){d, w->service_account_place, "spec.serviceAccount"}, NULL,
                  "no ServiceAccount \"%.*s\" in namespace %.*s", STR_FMT(w->service_account),
                  STR_FMT(d->namespace));
 }

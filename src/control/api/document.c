@@ -277,6 +277,8 @@ static void parse_one(struct parse *p, const struct yaml_node *root)
         read_spec(&doc, d);
         if (r.error_count == 0 && document_json_write(&p->scratch, root, d) != 0)
             in_error(&doc, NULL, "the document is larger than %d bytes", API_DOCUMENT_BYTES_MAX);
+        if (r.error_count == 0 && p->source->is_locatable)
+            document_path_index(root, d);
         if (r.error_count == 0)
             api_document_list_add(p->list, d);
         else

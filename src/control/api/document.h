@@ -13,6 +13,11 @@
 #include "control/api/kind.h"
 #include "control/api/value.h"
 
+struct api_path_place {
+    uint64_t hash; /* of the path */
+    struct api_place place;
+};
+
 struct api_document {
     enum api_kind kind;
     struct str api_version; /* as written: "networking.istio.io/v1beta1" */
@@ -35,9 +40,17 @@ struct api_document {
         const struct api_peer_authentication *peer_authentication;
         const struct api_authorization_policy *authorization_policy;
     } spec;
+    const struct api_path_place *paths; /* see api_document_locate; NULL unless asked for */
+    size_t path_count;
     uint32_t ref_count;
     struct arena arena;
 };
+
+/* Where a path of the document ("spec.http[0].timeout") stands in its file: the value, or the
+ * nearest one around it. False when the document was parsed without `is_locatable`. A finding of
+ * the server, which saw the document's JSON, is shown by it in the file of the person who wrote. */
+bool api_document_locate(const struct api_document *d, struct str path,
+                         struct api_place *ret_place);
 
 struct api_document *api_document_ref(struct api_document *d);
 struct api_document *api_document_unref(struct api_document *d); /* accepts NULL, returns NULL */
@@ -71,6 +84,7 @@ struct api_source {
     /* Not 0: the text is a stored document's JSON, which came from this line of the file; every
      * place is that line. */
     uint32_t stored_line;
+    bool is_locatable; /* keep what api_document_locate needs */
 };
 
 enum {

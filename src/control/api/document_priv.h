@@ -15,3 +15,6 @@ const struct yaml_node *document_json_too_long(const struct yaml_node *root);
  * are known. 0, or -ERR_TOO_LARGE. */
 int document_json_write(struct arena *scratch, const struct yaml_node *root,
                         struct api_document *d);
+
+/* Fills d->paths from the tree. */
+void document_path_index(const struct yaml_node *root, struct api_document *d);

@@ -82,6 +82,43 @@ static void test_stored_line(void **state)
     api_document_list_deinit(&list);
 }
 
+static void test_locate(void **state)
+{
+    static const struct {
+        const char *path;
+        uint32_t line, column;
+    } cases[] = {
+        {"", 1, 1},
+        {"metadata.name", 3, 19},
+        {"spec.ports[0].port", 5, 20},
+        {"spec.ports[0].nothing", 5, 12},
+        {"spec.ports[7]", 5, 10},
+        {"nowhere.at.all[3]", 1, 1},
+    };
+    struct api_document_list list;
+    struct api_findings findings;
+    struct api_source source = {
+        .file = STR("x"),
+        .text = STR("apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec:\n"
+                    "  ports: [ { port: 80 } ]\n"),
+        .is_locatable = true,
+    };
+    struct api_place place = {0};
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_true(api_document_locate(list.docs.ptr[0], str_from_c(cases[i].path), &place));
+        assert_int_equal(place.line, cases[i].line);
+        assert_int_equal(place.column, cases[i].column);
+    }
+    source.is_locatable = false;
+    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
+    assert_false(api_document_locate(list.docs.ptr[1], STR("spec"), &place));
+    api_findings_deinit(&findings);
+    api_document_list_deinit(&list);
+}
+
 static void test_list(void **state)
 {
     struct parsed p = parse_good("apiVersion: v1\n"
@@ -288,12 +325,19 @@ static void test_peer_authentication(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_envelope),    cmocka_unit_test(test_default_namespace),
-        cmocka_unit_test(test_stored_line), cmocka_unit_test(test_list),
-        cmocka_unit_test(test_broken),      cmocka_unit_test(test_json_is_stable),
-        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_findings),
-        cmocka_unit_test(test_service),     cmocka_unit_test(test_workload),
-        cmocka_unit_test(test_mesh),        cmocka_unit_test(test_peer_authentication),
+        cmocka_unit_test(test_envelope),
+        cmocka_unit_test(test_default_namespace),
+        cmocka_unit_test(test_stored_line),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_locate),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_json_is_stable),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_findings),
+        cmocka_unit_test(test_service),
+        cmocka_unit_test(test_workload),
+        cmocka_unit_test(test_mesh),
+        cmocka_unit_test(test_peer_authentication),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
