@@ -155,7 +155,8 @@ static void add_finding(struct api_findings *to, const struct json *f,
     const struct api_document *d = find_local(local, finding.subject, &to->arena);
     if (d != NULL) { /* the server saw our JSON, the person wrote this file */
         finding.file = d->file;
-        finding.place = d->place;
+        if (!api_document_locate(d, finding.path, &finding.place))
+            finding.place = d->place;
     }
     api_findings_add(to, &finding);
 }

@@ -188,7 +188,7 @@ static void parse_object(struct registry *r, const struct store_object *o,
     struct api_findings findings;
     api_document_list_init(&list);
     api_findings_init(&findings);
-    struct api_source source = {.file = o->file, .text = o->json};
+    struct api_source source = {.file = o->file, .text = o->json, .stored_line = o->line};
     if (api_document_parse(&source, &list, &findings) != 0)
         log_event(LOG_ERROR, "stored_document_refused", LFC("kind", api_kind_info(o->kind)->name),
                   LF("namespace", o->namespace_), LF("name", o->name));
