@@ -15,7 +15,7 @@ from lib.programs import BUILD, TOP, run  # noqa: E402
 from lib.proxy import Proxy  # noqa: E402
 
 TEST_SECONDS_MAX = 240  # catches hangs only
-NEEDS_ROOT = {"mesh", "shop", "new_mesh", "fresh_shop"}
+NEEDS_ROOT = {"shop", "new_mesh", "fresh_shop", "own_shop"}
 REPORTS = TOP / "build-asan/reports" / f"logs-{BUILD.name}"
 
 
@@ -28,8 +28,12 @@ def pytest_collection_modifyitems(items):
         is_mesh = NEEDS_ROOT & set(item.fixturenames) or item.get_closest_marker("root")
         if is_mesh and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root: namespaces, nftables, veth"))
-    # What disturbs nobody first, so that the shared shop is made once and used in a row.
-    items.sort(key=lambda item: "shop" not in item.fixturenames and "new_mesh" in item.fixturenames)
+    # One mesh at a time where that can be: proxies alone, then the shared shop, then meshes of a
+    # file or a test of their own.
+    def order(item):
+        names = set(item.fixturenames)
+        return 1 if "shop" in names else 2 if names & NEEDS_ROOT else 0
+    items.sort(key=order)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -78,6 +82,14 @@ def shop(request, tmp_path_factory):
     """The shop, up; shared by the scenarios that leave it as they found it."""
     folder = copy_shop(tmp_path_factory.mktemp("shared") / "shop")
     with Mesh(folder, _logs(request)) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="module")
+def own_shop(request, tmp_path_factory):
+    """A shop for the scenarios of one file, which break it and mend it again."""
+    folder = copy_shop(tmp_path_factory.mktemp("own") / "shop")
+    with Mesh(folder, REPORTS / Path(str(request.fspath)).stem) as mesh:
         yield mesh
 
 

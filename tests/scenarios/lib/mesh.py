@@ -18,14 +18,43 @@ RUN_ROOT = Path(f"/run/tulle-test-{os.getpid()}")
 _numbers = itertools.count(1)
 
 
+# Two callers beside the shop's own: one whose sidecar is there but does not capture calls to the
+# shop's ports (so they leave in clear, as from outside), and a plain client with an account of its own.
+OUTSIDER = """apiVersion: v1
+kind: ServiceAccount
+metadata: { name: outsider-sa, namespace: shop }
+---
+apiVersion: tulle.dev/v1
+kind: Workload
+metadata: { name: outsider, namespace: shop, labels: { app: outsider } }
+spec:
+  serviceAccount: outsider-sa
+  run: { command: [ sleep, infinity ] }
+  capture: { excludeOutboundPorts: [ 8080, 9090, 6379 ] }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: client-sa, namespace: shop }
+---
+apiVersion: tulle.dev/v1
+kind: Workload
+metadata: { name: client, namespace: shop, labels: { app: client, version: v1 } }
+spec:
+  serviceAccount: client-sa
+  run: { command: [ sleep, infinity ] }
+"""
+
+
 def copy_shop(folder):
-    """A copy of the shop that a test may change; orders is the program that is built already."""
+    """A copy of the shop that a test may change, with two more callers; orders is the program that
+    is built already."""
     folder = Path(folder)
     shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
     orders = folder / "orders.yaml"
     text = orders.read_text().replace('PORT: "8080"', f'PORT: "8080", SHOP_BIN: {TOP}/build/shop')
     assert "SHOP_BIN" in text
     orders.write_text(text)
+    (folder / "outsider.yaml").write_text(OUTSIDER)
     return folder
 
 
@@ -211,6 +240,26 @@ class Mesh:
     def stats(self):
         """The control plane's counters."""
         return self.status()["controlPlane"]
+
+    def nsenter(self, replica, *command, timeout_s=HANG_S):
+        """A command of the host in the network of a replica, past every rule of `exec`."""
+        return run("nsenter", "-t", self.pid(replica), "-n", *command, timeout_s=timeout_s)
+
+    def pid(self, replica):
+        """The sidecar's process id as the host sees it."""
+        name, _, index = replica.partition("/")
+        return self.sidecar(name, int(index or 0))["proxy"]["pid"]
+
+    def app_pid(self, replica):
+        name, _, index = replica.partition("/")
+        return next(r["pid"] for r in self.replicas(name) if r["index"] == int(index or 0))
+
+    def tulled_pid(self):
+        return self.stats()["pid"]
+
+    def wait_synced(self):
+        """Every sidecar runs the present configuration."""
+        wait_until(lambda: all(w["synced"] for w in self.status()["workloads"]), "all in sync")
 
     def all_ready(self):
         workloads = self.status()["workloads"]

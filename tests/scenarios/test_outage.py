@@ -1,0 +1,126 @@
+"""The control plane and sidecars die; traffic goes on, and nothing gets past a sidecar."""
+import json
+import os
+import signal
+
+import pytest
+
+from lib.programs import wait_until
+
+URL = "http://catalog:8080/products/a"
+
+
+def summary(process):
+    assert process.wait() == 0, process.log()
+    return json.loads(process.log().splitlines()[-1])
+
+
+def served(mesh, replica):
+    return mesh.switch(replica, "_stats")["requests"]
+
+
+def under_load(mesh, seconds=8):
+    before = served(mesh, "catalog-v1/0")
+    process = mesh.start_tool("client", "load.py", URL, "--seconds", seconds, "--rate", "100")
+    wait_until(lambda: served(mesh, "catalog-v1/0") > before + 10, "the load")
+    return process
+
+
+@pytest.fixture
+def frozen_tulled(own_shop):
+    """The control plane is away: it answers nothing until the test ends."""
+    pid = own_shop.tulled_pid()
+    os.kill(pid, signal.SIGSTOP)
+    yield own_shop
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    own_shop.wait_ready()
+
+
+def test_tulled_is_killed_under_load(own_shop):
+    own_shop.wait_ready()
+    load = under_load(own_shop)
+    pid = own_shop.tulled_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: own_shop.tulled_pid() not in (0, None, pid), "tulled's return")
+    own_shop.wait_ready()
+    assert summary(load)["failures"] == 0
+    assert own_shop.stats()["xdsResourcesSent"] == 0, "what the sidecars had was sent again"
+    own_shop.apply((own_shop.folder / "policies.yaml").read_text().replace("weight: 90", "weight: 91")
+                   .replace("weight: 10", "weight: 9"))
+
+
+def test_a_sidecar_restarts_from_its_cache(frozen_tulled):
+    """With tulled away: kill -9, and the new sidecar serves with the old key, leaf and configuration."""
+    mesh = frozen_tulled
+    proxies = {r: find_sidecar(mesh, r) for r in ("client", "catalog-v2")}
+    for pid in proxies.values():
+        os.kill(pid, signal.SIGKILL)
+    for replica, pid in proxies.items():
+        wait_until(lambda r=replica, p=pid: find_sidecar(mesh, r) not in (0, p), f"the sidecar of {replica}")
+
+    def works():
+        done = mesh.exec("client", "curl", "-s", "--max-time", "5", "-H", "x-sticky-user: beta", URL)
+        return done.code == 0 and json.loads(done.out)["version"] == "v2"
+    wait_until(works, "a call from cache to cache")
+
+
+def find_sidecar(mesh, replica):
+    """Its process id, found without the control plane."""
+    out = mesh.exec(replica, "pgrep", "-x", "tulle-proxy").out.split()
+    inside = int(out[0]) if out else 0
+    if not inside:
+        return 0
+    init = os.stat(f"/proc/{mesh_init(mesh, replica)}/ns/pid").st_ino
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}/ns/pid").st_ino == init and \
+                    os.readlink(f"/proc/{pid}/exe").endswith("/tulle-proxy"):
+                return int(pid)
+        except OSError:
+            continue
+    return 0
+
+
+_inits = {}
+
+
+def mesh_init(mesh, replica):
+    """Any process of the replica that outlives its sidecar: its app."""
+    name = replica.partition("/")[0]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as f:
+                environment = f.read().split(b"\0")
+        except OSError:
+            continue
+        if f"HOSTNAME={name}-0".encode() in environment:
+            return int(pid)
+    raise AssertionError(f"no process of {replica}")
+
+
+def test_an_app_cannot_be_reached_around_its_sidecar(own_shop):
+    """While a sidecar is down or starting, its app answers nobody from outside."""
+    own_shop.wait_ready()
+    address = own_shop.address("payment")
+    script = (f"for i in $(seq 200); do curl -s --max-time 2 -o /dev/null -w '%{{http_code}}\\n' "
+              f"http://{address}:8080/healthz; done | sort | uniq -c")
+    probe = own_shop.start("outsider", "sh", "-c", script)
+    pid = own_shop.pid("payment")
+    for _ in range(2):
+        os.kill(pid, signal.SIGKILL)
+        pid = wait_until(lambda old=pid: (p := own_shop.pid("payment")) not in (0, None, old) and p, "a new sidecar")
+    assert probe.wait() == 0
+    assert probe.log().split()[1::2] == ["000"], probe.log()
+    own_shop.wait_ready()
+    assert own_shop.curl("web", "http://127.0.0.1:8080/order")[0] == 200
+
+
+def test_a_sidecar_that_is_killed_is_hidden_by_the_others(own_shop):
+    own_shop.wait_ready()
+    load = under_load(own_shop)
+    os.kill(own_shop.pid("catalog-v1/1"), signal.SIGKILL)
+    assert summary(load)["failures"] == 0
+    own_shop.wait_ready()
