@@ -31,8 +31,7 @@ bool pkey_is_accepted(const EVP_PKEY *pkey)
     int bits = EVP_PKEY_get_bits(pkey);
     if (EVP_PKEY_is_a(pkey, "RSA"))
         return bits >= RSA_BITS_MIN && bits <= RSA_BITS_MAX;
-    if (!EVP_PKEY_is_a(pkey, "EC") ||
-        EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) != 1)
+    if (!EVP_PKEY_is_a(pkey, "EC") || EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) != 1)
         return false;
     return strcmp(group, "prime256v1") == 0 || strcmp(group, "P-256") == 0 ||
            strcmp(group, "secp384r1") == 0 || strcmp(group, "P-384") == 0;

@@ -22,19 +22,19 @@ struct tls_san_match {
 
 struct tls_context_args {
     enum tls_role role;
-    const struct key *key;            /* NULL: no certificate of our own (client) */
-    struct cert *const *chain;        /* leaf first */
+    const struct key *key;     /* NULL: no certificate of our own (client) */
+    struct cert *const *chain; /* leaf first */
     size_t chain_count;
-    struct cert *const *roots;        /* none: the peer is not verified (client: refused unless */
-    size_t root_count;                /* is_unverified_allowed) */
-    bool is_client_cert_required;     /* server */
-    bool is_client_cert_asked;        /* server: verified when it comes */
-    bool is_unverified_allowed;       /* only counts where there are no roots */
-    const struct str *alpn;           /* in order of preference */
+    struct cert *const *roots;    /* none: the peer is not verified (client: refused unless */
+    size_t root_count;            /* is_unverified_allowed) */
+    bool is_client_cert_required; /* server */
+    bool is_client_cert_asked;    /* server: verified when it comes */
+    bool is_unverified_allowed;   /* only counts where there are no roots */
+    const struct str *alpn;       /* in order of preference */
     size_t alpn_count;
-    int version_min, version_max;     /* 12 or 13; 0: 13 and 13 */
-    const char *ciphers;              /* TLS 1.2 list, or NULL */
-    const uint8_t *ticket_key;        /* 80 bytes shared by workers, or NULL: tickets off */
+    int version_min, version_max; /* 12 or 13; 0: 13 and 13 */
+    const char *ciphers;          /* TLS 1.2 list, or NULL */
+    const uint8_t *ticket_key;    /* 80 bytes shared by workers, or NULL: tickets off */
 };
 
 struct tls_context;
@@ -63,13 +63,13 @@ extern const struct conn_layer_ops tls_layer_ops; /* layer: struct tls_endpoint 
 
 /* What the handshake told, valid once open; strings live as long as the endpoint. */
 struct tls_peer {
-    struct str uri_san;       /* first URI SAN of the peer ("spiffe://..."), empty: none */
+    struct str uri_san; /* first URI SAN of the peer ("spiffe://..."), empty: none */
     struct str subject;
-    struct str sha256_hex;    /* of the peer's certificate */
+    struct str sha256_hex; /* of the peer's certificate */
     struct str dns_san;
-    struct str alpn;          /* negotiated */
-    struct str sni;           /* server: what the client asked for */
-    const char *version;      /* "TLSv1.3" */
+    struct str alpn;     /* negotiated */
+    struct str sni;      /* server: what the client asked for */
+    const char *version; /* "TLSv1.3" */
     bool is_verified, is_resumed;
     uint64_t not_after_s;
 };
@@ -78,8 +78,9 @@ const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e);
 const struct tls_endpoint *tls_endpoint_of(const struct conn *c);
 
 /* Peeks at the first bytes of a connection without consuming them (listener filter tls_inspector):
- * MORE: not enough bytes yet; NO: this is not TLS, or a hello that is damaged or larger than allowed;
- * YES: fills SNI (in lower case) and ALPN (in arena). TLS_PEEK_LEN_MAX bytes are never MORE. */
+ * MORE: not enough bytes yet; NO: this is not TLS, or a hello that is damaged or larger than
+ * allowed; YES: fills SNI (in lower case) and ALPN (in arena). TLS_PEEK_LEN_MAX bytes are never
+ * MORE. */
 enum { TLS_PEEK_LEN_MAX = 32 * 1024 };
 enum tls_peek { TLS_PEEK_MORE, TLS_PEEK_NO, TLS_PEEK_YES };
 struct tls_hello {

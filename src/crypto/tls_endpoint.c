@@ -179,8 +179,8 @@ static void describe(struct tls_endpoint *e)
     if (own == 0) {
         str_buf_add_c(&e->error, " (we have none)");
     } else {
-        str_buf_add_c(&e->error, own < (uint64_t)time(NULL) ? " (ours expired at "
-                                                             : " (ours is valid until ");
+        str_buf_add_c(&e->error,
+                      own < (uint64_t)time(NULL) ? " (ours expired at " : " (ours is valid until ");
         add_time(&e->error, own);
         str_buf_add_c(&e->error, ")");
     }
@@ -190,8 +190,8 @@ static int fail(struct tls_endpoint *e)
 {
     e->is_over = true;
     int err = e->verify_err != 0 ? -ERR_CERTIFICATE : -ERR_TLS;
-    if (e->error.len == 0 && ERR_GET_REASON(ERR_peek_error()) ==
-                                 SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
+    if (e->error.len == 0 &&
+        ERR_GET_REASON(ERR_peek_error()) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
         str_buf_add_c(&e->error, "the peer sent no certificate");
         err = -ERR_CERTIFICATE;
     }
@@ -281,8 +281,8 @@ static void note_peer(struct tls_endpoint *e)
     SSL_get0_alpn_selected(e->ssl, &alpn, &alpn_len);
     e->peer.alpn = arena_str(&e->arena, str_from((const char *)alpn, alpn_len));
     if (e->context->role == TLS_SERVER)
-        e->peer.sni = arena_str(
-            &e->arena, str_from_c(SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name)));
+        e->peer.sni =
+            arena_str(&e->arena, str_from_c(SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name)));
     e->peer.version = SSL_get_version(e->ssl);
     e->peer.is_resumed = SSL_session_reused(e->ssl) == 1;
 }

@@ -1,8 +1,8 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,8 @@ static struct str_buf make_hello(struct str sni, const struct str *alpn, size_t 
     struct tls_context_args args = {.role = TLS_CLIENT, .roots = &ca.cert, .root_count = 1};
     struct tls_context *c;
     assert_int_equal(tls_context_new(&args, NULL, &c), 0);
-    struct tls_endpoint_args ea = {.context = c, .sni = sni, .alpn = alpn, .alpn_count = alpn_count};
+    struct tls_endpoint_args ea = {
+        .context = c, .sni = sni, .alpn = alpn, .alpn_count = alpn_count};
     struct tls_endpoint *e = tls_endpoint_new(&ea);
     struct chain in, plain, out;
     chain_init(&in, NULL, NULL);
@@ -103,8 +104,9 @@ static void test_no_names(void **state)
 static size_t craft(char *to, const char *extensions, size_t len)
 {
     size_t body = 2 + 32 + 1 + 4 + 2 + 2 + len, n = 0;
-    char head[] = {22, 3, 1, (char)((body + 4) >> 8), (char)(body + 4), 1, 0, (char)(body >> 8),
-                   (char)body, 3, 3};
+    char head[] = {
+        22,         3, 1, (char)((body + 4) >> 8), (char)(body + 4), 1, 0, (char)(body >> 8),
+        (char)body, 3, 3};
     memcpy(to, head, sizeof head);
     n = sizeof head;
     memset(to + n, 7, 32);
@@ -128,20 +130,20 @@ static void test_crafted(void **state)
     } rows[] = {
         {EXT(""), TLS_PEEK_YES},
         {EXT("\0\0\0\6\0\4\0\0\1a"), TLS_PEEK_YES},
-        {EXT("\0\0\0\6\0\4\1\0\1a"), TLS_PEEK_NO},                      /* not a host name */
-        {EXT("\0\0\0\5\0\3\0\0\0"), TLS_PEEK_NO},                       /* empty name */
-        {EXT("\0\0\0\6\0\4\0\0\1\0"), TLS_PEEK_NO},                     /* NUL */
-        {EXT("\0\0\0\7\0\4\0\0\1ab"), TLS_PEEK_NO},                     /* bytes behind the list */
-        {EXT("\0\0\0\6\0\5\0\0\1a"), TLS_PEEK_NO},                      /* list too long */
-        {EXT("\0\0\0\6\0\4\0\0\2a"), TLS_PEEK_NO},                      /* name too long */
-        {EXT("\0\0\0\6\0\4\0\0\1a\0\0\0\6\0\4\0\0\1b"), TLS_PEEK_NO},   /* twice */
-        {EXT("\0\0\0\7"), TLS_PEEK_NO},                                 /* body missing */
+        {EXT("\0\0\0\6\0\4\1\0\1a"), TLS_PEEK_NO},                    /* not a host name */
+        {EXT("\0\0\0\5\0\3\0\0\0"), TLS_PEEK_NO},                     /* empty name */
+        {EXT("\0\0\0\6\0\4\0\0\1\0"), TLS_PEEK_NO},                   /* NUL */
+        {EXT("\0\0\0\7\0\4\0\0\1ab"), TLS_PEEK_NO},                   /* bytes behind the list */
+        {EXT("\0\0\0\6\0\5\0\0\1a"), TLS_PEEK_NO},                    /* list too long */
+        {EXT("\0\0\0\6\0\4\0\0\2a"), TLS_PEEK_NO},                    /* name too long */
+        {EXT("\0\0\0\6\0\4\0\0\1a\0\0\0\6\0\4\0\0\1b"), TLS_PEEK_NO}, /* twice */
+        {EXT("\0\0\0\7"), TLS_PEEK_NO},                               /* body missing */
         {EXT("\0"), TLS_PEEK_NO},
         {EXT("\0\20\0\5\0\3\2h2"), TLS_PEEK_YES},
-        {EXT("\0\20\0\2\0\0"), TLS_PEEK_NO},                            /* empty list */
-        {EXT("\0\20\0\3\0\1\0"), TLS_PEEK_NO},                          /* empty protocol */
+        {EXT("\0\20\0\2\0\0"), TLS_PEEK_NO},   /* empty list */
+        {EXT("\0\20\0\3\0\1\0"), TLS_PEEK_NO}, /* empty protocol */
         {EXT("\0\20\0\5\0\3\3h2"), TLS_PEEK_NO},
-        {EXT("\377\377\0\1x"), TLS_PEEK_YES},                           /* unknown: skipped */
+        {EXT("\377\377\0\1x"), TLS_PEEK_YES}, /* unknown: skipped */
     };
     struct arena a;
     arena_init(&a, 1024);
@@ -162,12 +164,12 @@ static void test_not_tls(void **state)
         {"GET / HTTP/1.1\r\n", 16},
         {"PRI * HTTP/2.0", 14},
         {"\x16\x02", 2},
-        {"\x16\x03\x01\x00\x00", 5},             /* empty record */
-        {"\x16\x03\x01\x40\x01", 5},             /* record too long */
+        {"\x16\x03\x01\x00\x00", 5},                 /* empty record */
+        {"\x16\x03\x01\x40\x01", 5},                 /* record too long */
         {"\x16\x03\x01\x00\x04\x02\x00\x00\x01", 9}, /* ServerHello */
         {"\x16\x03\x01\x00\x04\x01\x00\x40\x01", 9}, /* hello too long */
-        {"\x15\x03\x01\x00\x02\x01\x00", 7},     /* alert */
-        {"\x80\x2e\x01", 3},                     /* SSLv2 */
+        {"\x15\x03\x01\x00\x02\x01\x00", 7},         /* alert */
+        {"\x80\x2e\x01", 3},                         /* SSLv2 */
     };
     struct arena a;
     struct tls_hello h;

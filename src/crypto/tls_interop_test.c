@@ -1,10 +1,10 @@
-/* Against openssl(1), over loopback: our server with s_client, our client with s_server, resumption,
- * TLS 1.2. Skipped where there is no openssl program. */
+/* Against openssl(1), over loopback: our server with s_client, our client with s_server,
+ * resumption, TLS 1.2. Skipped where there is no openssl program. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -69,7 +69,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ca.pem",  "web.pem",  "orders.pem", "ca.key",
+    static const char *const names[] = {"ca.pem",  "web.pem",    "orders.pem", "ca.key",
                                         "web.key", "orders.key", "session"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         unlink(path_of(names[i]));
@@ -205,9 +205,15 @@ static void run_s_client(struct turn *t, struct side *s, const struct addr *at, 
     addr_format(at, target);
     snprintf(cert, sizeof cert, "%s/%s.pem", dir, id);
     snprintf(key, sizeof key, "%s/%s.key", dir, id);
-    const char *argv[] = {"openssl", "s_client", "-connect", target, "-CAfile", path_of("ca.pem"),
-                          "-cert", cert, "-key", key, "-alpn", "h2,http/1.1", "-ign_eof",
-                          "-verify_return_error", flag, flag_value, NULL};
+    const char *argv[] = {"openssl",  "s_client",
+                          "-connect", target,
+                          "-CAfile",  path_of("ca.pem"),
+                          "-cert",    cert,
+                          "-key",     key,
+                          "-alpn",    "h2,http/1.1",
+                          "-ign_eof", "-verify_return_error",
+                          flag,       flag_value,
+                          NULL};
     struct child c;
     child_start(&c, argv);
     assert_int_equal(write(c.in, "hello there\n", 12), 12);
@@ -280,10 +286,23 @@ static void test_client(void **state)
     (void)state;
     if (!has_openssl())
         skip();
-    const char *argv[] = {"openssl", "s_server", "-accept", "127.0.0.1:0", "-cert",
-                          path_of("orders.pem"), "-key", path_of("orders.key"), "-CAfile",
-                          path_of("ca.pem"), "-Verify", "3", "-verify_return_error", "-rev",
-                          "-alpn", "h2", NULL};
+    const char *argv[] = {"openssl",
+                          "s_server",
+                          "-accept",
+                          "127.0.0.1:0",
+                          "-cert",
+                          path_of("orders.pem"),
+                          "-key",
+                          path_of("orders.key"),
+                          "-CAfile",
+                          path_of("ca.pem"),
+                          "-Verify",
+                          "3",
+                          "-verify_return_error",
+                          "-rev",
+                          "-alpn",
+                          "h2",
+                          NULL};
     struct child child;
     child_start(&child, argv);
     for (int i = 0; !child_has(&child, "ACCEPT") || !child_has(&child, "\n"); i++) {
@@ -305,10 +324,15 @@ static void test_client(void **state)
     struct tls_san_match want = {TLS_SAN_URI, TLS_MATCH_EXACT, STR(ORDERS)};
     struct side s = {.text = STR_BUF_INIT(1000)};
     assert_int_equal(tls_context_new(&args, NULL, &s.context), 0);
-    struct tls_endpoint_args ea = {.context = s.context, .sni = STR("orders.shop"), .sans = &want,
-                                   .san_count = 1, .alpn = &alpn, .alpn_count = 1};
+    struct tls_endpoint_args ea = {.context = s.context,
+                                   .sni = STR("orders.shop"),
+                                   .sans = &want,
+                                   .san_count = 1,
+                                   .alpn = &alpn,
+                                   .alpn_count = 1};
     struct turn *t = turn_new_linux();
-    struct conn *c = conn_connect(t, &at, NULL, &handler, &s, &tls_layer_ops, tls_endpoint_new(&ea));
+    struct conn *c =
+        conn_connect(t, &at, NULL, &handler, &s, &tls_layer_ops, tls_endpoint_new(&ea));
     chain_add(&c->out, STR("abc\n"));
     WAIT(t, s.closes > 0 || s.text.len == 4);
     assert_memory_equal(s.text.ptr, "cba\n", 4);

@@ -15,7 +15,7 @@ struct tls_context {
     SSL_CTX *ssl_ctx;
     BIO_METHOD *bio_method;
     bool has_roots, is_peer_cert_required;
-    uint64_t own_not_after_s; /* 0: no certificate of our own */
+    uint64_t own_not_after_s;       /* 0: no certificate of our own */
     uint8_t alpn[TLS_ALPN_LEN_MAX]; /* wire format, in order of preference */
     unsigned alpn_len;
 };

@@ -83,8 +83,8 @@ static bool see(void *ctx, int gen_type, struct str value)
         str_buf_add(c->why, value);
     }
     for (size_t i = 0; i < c->count && !c->is_found; i++)
-        c->is_found = kind_fits(c->sans[i].san, gen_type) &&
-                      value_fits(&c->sans[i], gen_type, value);
+        c->is_found =
+            kind_fits(c->sans[i].san, gen_type) && value_fits(&c->sans[i], gen_type, value);
     return !c->is_found;
 }
 

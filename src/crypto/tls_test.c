@@ -1,9 +1,9 @@
 /* TLS over the simulated loop: pairs that agree and pairs that must not, in pieces of any size. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,8 +112,8 @@ static void pair_free(struct pair *p)
     str_buf_deinit(&p->server.text);
 }
 
-static struct tls_context *context(enum tls_role role, const struct test_id *id,
-                                   struct cert *root, const char *alpn)
+static struct tls_context *context(enum tls_role role, const struct test_id *id, struct cert *root,
+                                   const char *alpn)
 {
     struct str protocol = str_from_c(alpn);
     struct tls_context_args args = {
@@ -314,9 +314,9 @@ static void test_asked(void **state)
     struct tls_san_match want = exact(WEB);
     server.sans = &want;
     server.san_count = 1;
-    run_bad(&(struct bad_case){"anonymous", SERVER_FAILS, -ERR_CERTIFICATE, "sent no certificate",
-                               ""},
-            &client, &server);
+    run_bad(
+        &(struct bad_case){"anonymous", SERVER_FAILS, -ERR_CERTIFICATE, "sent no certificate", ""},
+        &client, &server);
     tls_context_unref(sc);
     tls_context_unref(cc);
     test_id_free(&orders);
@@ -392,7 +392,8 @@ static void test_alpn(void **state)
                                         .alpn_count = counts[1]};
         struct tls_context *sc, *cc = context(TLS_CLIENT, NULL, ca.cert, NULL);
         assert_int_equal(tls_context_new(&args, NULL, &sc), 0);
-        struct tls_endpoint_args client = {.context = cc, .alpn = lists[0], .alpn_count = counts[0]};
+        struct tls_endpoint_args client = {
+            .context = cc, .alpn = lists[0], .alpn_count = counts[0]};
         struct tls_endpoint_args server = {.context = sc};
         struct pair p;
         pair_start(&p, i, 0, &client, &server);
@@ -448,10 +449,16 @@ static void test_context_refusals(void **state)
         {.role = TLS_SERVER}, /* no certificate */
         {.role = TLS_CLIENT}, /* no roots, and nobody said that this is meant */
         {.role = TLS_SERVER, .key = web.key, .chain = &orders.cert, .chain_count = 1},
-        {.role = TLS_SERVER, .key = web.key, .chain = &web.cert, .chain_count = 1,
+        {.role = TLS_SERVER,
+         .key = web.key,
+         .chain = &web.cert,
+         .chain_count = 1,
          .is_client_cert_required = true},
         {.role = TLS_CLIENT, .roots = &ca.cert, .root_count = 1, .version_min = 11},
-        {.role = TLS_CLIENT, .roots = &ca.cert, .root_count = 1, .version_min = 13,
+        {.role = TLS_CLIENT,
+         .roots = &ca.cert,
+         .root_count = 1,
+         .version_min = 13,
          .version_max = 12},
         {.role = TLS_CLIENT, .roots = &ca.cert, .root_count = 1, .alpn = &empty, .alpn_count = 1},
         {.role = TLS_CLIENT, .roots = &ca.cert, .root_count = 1, .ciphers = "NONSENSE"},
@@ -502,8 +509,7 @@ static void test_san_kinds(void **state)
     struct tls_context *sc, *cc = context(TLS_CLIENT, NULL, ca.cert, NULL);
     assert_int_equal(tls_context_new(&args, NULL, &sc), 0);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct tls_endpoint_args client = {
-            .context = cc, .sans = &rows[i].match, .san_count = 1};
+        struct tls_endpoint_args client = {.context = cc, .sans = &rows[i].match, .san_count = 1};
         struct tls_endpoint_args server = {.context = sc};
         struct pair p;
         pair_start(&p, i, 0, &client, &server);
@@ -521,10 +527,14 @@ static void test_san_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_asked),      cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_alpn),       cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_context_refusals), cmocka_unit_test(test_san_kinds),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_context_refusals),
+        cmocka_unit_test(test_san_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

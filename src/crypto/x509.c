@@ -169,8 +169,7 @@ int general_names_walk(const GENERAL_NAMES *names, san_fn *see, void *ctx)
         const ASN1_STRING *s = GENERAL_NAME_get0_value(gn, &type);
         struct str value;
         if (type == GEN_URI || type == GEN_DNS)
-            value = str_from((const char *)ASN1_STRING_get0_data(s),
-                             (size_t)ASN1_STRING_length(s));
+            value = str_from((const char *)ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
         else if (type == GEN_IPADD)
             value = ip_text(s, buf, sizeof buf);
         else

@@ -15,7 +15,7 @@ AUTO_FREE_DEFINE(struct cert, cert_unref);
 void cert_to_pem(const struct cert *c, struct str_buf *to);
 
 struct cert_info {
-    struct str subject, issuer;      /* RFC 2253 one-line */
+    struct str subject, issuer; /* RFC 2253 one-line */
     struct str serial_hex;
     struct str uri_sans[8];
     size_t uri_san_count;
@@ -23,7 +23,7 @@ struct cert_info {
     size_t dns_san_count;
     uint64_t not_before_s, not_after_s; /* UTC */
     bool is_ca;
-    struct str sha256_hex;           /* of the DER */
+    struct str sha256_hex; /* of the DER */
 };
 /* Strings live in the arena. */
 int cert_info(const struct cert *c, struct arena *a, struct cert_info *ret_info);

@@ -1,8 +1,8 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <stdlib.h>
 
@@ -137,8 +137,11 @@ static void test_issue_refusals(void **state)
     assert_int_equal(csr_make(k, STR("spiffe://x/y"), &pem), 0);
     assert_int_equal(csr_from_pem(str_buf_str(&pem), &csr), 0);
     static const struct str bad[] = {
-        {NULL, 0},           {"http://x", 8},     {"spiffe://a b", 12},
-        {"spiffe://a\0b", 12}, {"spiffe://\xc3\xa4", 11},
+        {NULL, 0},
+        {"http://x", 8},
+        {"spiffe://a b", 12},
+        {"spiffe://a\0b", 12},
+        {"spiffe://\xc3\xa4", 11},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(ca_issue_leaf(ca.key, ca.cert, csr, bad[i], 1, UINT32_MAX, &cert),
@@ -162,8 +165,9 @@ static void test_server_names(void **state)
     struct key *k = key_new_p256();
     struct cert *cert;
     struct str names[] = {STR("tulled.local"), STR("127.0.0.1"), STR("::1")};
-    assert_int_equal(ca_issue_server(ca.key, ca.cert, k, names, 3, STR("spiffe://mesh.local/tulled"),
-                                     test_now() - 1, test_now() + 100, &cert),
+    assert_int_equal(ca_issue_server(ca.key, ca.cert, k, names, 3,
+                                     STR("spiffe://mesh.local/tulled"), test_now() - 1,
+                                     test_now() + 100, &cert),
                      0);
     struct arena a;
     struct cert_info info;
@@ -281,10 +285,14 @@ static void test_csr(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_digest),         cmocka_unit_test(test_key_pem),
-        cmocka_unit_test(test_leaf_facts),     cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_leaf_ends_with_ca), cmocka_unit_test(test_issue_refusals),
-        cmocka_unit_test(test_server_names),   cmocka_unit_test(test_pem_chain),
+        cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_key_pem),
+        cmocka_unit_test(test_leaf_facts),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_leaf_ends_with_ca),
+        cmocka_unit_test(test_issue_refusals),
+        cmocka_unit_test(test_server_names),
+        cmocka_unit_test(test_pem_chain),
         cmocka_unit_test(test_csr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

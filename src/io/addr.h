@@ -9,9 +9,9 @@ enum addr_family { ADDR_NONE, ADDR_IP4, ADDR_IP6, ADDR_UNIX };
 
 struct addr {
     enum addr_family family;
-    uint16_t port;      /* host order */
-    uint8_t ip[16];     /* network order; IPv4 uses the first 4 */
-    char path[108];     /* ADDR_UNIX: NUL-terminated; a leading '@' means the abstract space */
+    uint16_t port;  /* host order */
+    uint8_t ip[16]; /* network order; IPv4 uses the first 4 */
+    char path[108]; /* ADDR_UNIX: NUL-terminated; a leading '@' means the abstract space */
 };
 
 #define ADDR_TEXT_LEN 128

@@ -226,7 +226,7 @@ void conn_io_mark_writable(struct conn_io *io)
 
 void conn_io_check_full(struct turn *t)
 {
-    LIST_FOREACH(&t->full, io, struct conn_io, full_link) {
+    LIST_FOREACH (&t->full, io, struct conn_io, full_link) {
         if (io->conn->in.len < io->conn->read_max) {
             list_remove(&io->full_link);
             turn_soon(t, &io->task);

@@ -28,7 +28,8 @@ struct conn_handler {
      * NULL. */
     void (*on_open)(struct conn *c);
     /* New bytes in `in`, or the peer has ended its side (conn_is_in_ended), or both. An end that a
-     * layer could not authenticate (TLS without close_notify) comes with c->err = -ERR_TRUNCATED. */
+     * layer could not authenticate (TLS without close_notify) comes with c->err = -ERR_TRUNCATED.
+     */
     void (*on_input)(struct conn *c);
     /* `out` fell below low water after it had been above. May be NULL. */
     void (*on_drain)(struct conn *c);
@@ -42,8 +43,8 @@ struct conn_handler {
 struct conn_layer_ops {
     /* Consumes from wire_in, appends plain bytes and wire answers. *ret_is_open: handshake done.
      * *ret_is_ended: the peer ended its side in an authenticated way (TLS close_notify). */
-    int (*input)(void *layer, struct chain *wire_in, struct chain *plain_in,
-                 struct chain *wire_out, bool *ret_is_open, bool *ret_is_ended);
+    int (*input)(void *layer, struct chain *wire_in, struct chain *plain_in, struct chain *wire_out,
+                 bool *ret_is_open, bool *ret_is_ended);
     /* Moves all of plain_out, transformed, to wire_out. */
     int (*output)(void *layer, struct chain *plain_out, struct chain *wire_out);
     /* Appends the farewell (close_notify). */
@@ -66,7 +67,7 @@ struct conn {
     size_t read_max;          /* stop reading at this many bytes in `in` */
     size_t low_water;
     uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
-    int err;                  /* why it closed */
+    int err;                                 /* why it closed */
     /* The rest belongs to io/. */
     const struct conn_layer_ops *layer_ops;
     void *layer;
@@ -74,13 +75,14 @@ struct conn {
 };
 
 struct conn_options {
-    uint32_t mark;            /* SO_MARK; 0: none */
-    const struct addr *bind;  /* source address, or NULL */
+    uint32_t mark;           /* SO_MARK; 0: none */
+    const struct addr *bind; /* source address, or NULL */
     uint64_t connect_timeout_us;
     uint32_t keepalive_idle_s; /* 0: off */
 };
 
-/* Connects; the outcome comes by on_open or on_close. A layer, when given, is owned from here on. */
+/* Connects; the outcome comes by on_open or on_close. A layer, when given, is owned from here on.
+ */
 struct conn *conn_connect(struct turn *t, const struct addr *to, const struct conn_options *options,
                           const struct conn_handler *handler, void *ctx,
                           const struct conn_layer_ops *layer_ops, void *layer);
@@ -91,7 +93,8 @@ struct conn *conn_adopt_fd(struct turn *t, int fd, const struct conn_handler *ha
  * comes when its handshake is done. Only once, before anything was written. */
 void conn_set_layer(struct conn *c, const struct conn_layer_ops *layer_ops, void *layer);
 void conn_set_handler(struct conn *c, const struct conn_handler *handler, void *ctx);
-/* Why the layer failed, for logs; empty when there is nothing to say. Valid until on_close returns. */
+/* Why the layer failed, for logs; empty when there is nothing to say. Valid until on_close returns.
+ */
 struct str conn_error_text(const struct conn *c);
 
 /* There is something in `out`: it is sent when the turn ends. */
@@ -99,7 +102,7 @@ void conn_mark_dirty(struct conn *c);
 /* Bytes not yet taken by the kernel. */
 size_t conn_out_len(const struct conn *c);
 
-void conn_pause(struct conn *c);   /* no reading (and no on_input) until conn_resume */
+void conn_pause(struct conn *c); /* no reading (and no on_input) until conn_resume */
 void conn_resume(struct conn *c);
 /* Calls on_input again in the run list (for a handler that left bytes in `in`). */
 void conn_wake(struct conn *c);
@@ -118,10 +121,10 @@ struct listen_socket;
 typedef void listen_fn(void *ctx, struct conn *c);
 
 struct listen_options {
-    bool is_transparent_dst;  /* read SO_ORIGINAL_DST of each connection */
+    bool is_transparent_dst; /* read SO_ORIGINAL_DST of each connection */
     int backlog;
-    int inherited_fd;         /* -1: bind anew */
-    uint32_t mark;            /* SO_MARK of accepted sockets; 0: none */
+    int inherited_fd; /* -1: bind anew */
+    uint32_t mark;    /* SO_MARK of accepted sockets; 0: none */
     bool is_v6_only;
 };
 

@@ -23,8 +23,8 @@ static bool feed_layer(struct conn_io *io)
     struct conn *c = io->conn;
     bool is_open = false, is_ended = false;
     size_t before = c->in.len;
-    int err = c->layer_ops->input(c->layer, &io->wire_in, &c->in, &io->wire_out, &is_open,
-                                  &is_ended);
+    int err =
+        c->layer_ops->input(c->layer, &io->wire_in, &c->in, &io->wire_out, &is_open, &is_ended);
     if (err < 0) {
         fail_layer(io, err);
         return false;
@@ -127,7 +127,7 @@ static void call_open(struct conn_io *io)
 static void call_input(struct conn_io *io)
 {
     struct conn *c = io->conn;
-    if (io->state != CONN_OPEN || !io->wants_input || io->is_paused)
+    if (io->state != CONN_OPEN || io->wants_open || !io->wants_input || io->is_paused)
         return;
     io->wants_input = false;
     if (c->handler != NULL && c->handler->on_input != NULL)
@@ -137,7 +137,7 @@ static void call_input(struct conn_io *io)
 static void call_drain(struct conn_io *io)
 {
     struct conn *c = io->conn;
-    if (io->state != CONN_OPEN || !io->wants_drain)
+    if (io->state != CONN_OPEN || io->wants_open || !io->wants_drain)
         return;
     io->wants_drain = false;
     if (c->handler != NULL && c->handler->on_drain != NULL)

@@ -1,14 +1,15 @@
 /* Connections on Linux: loopback TCP, unix sockets and socket pairs. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -480,6 +481,61 @@ static void swap_handler(struct conn *c)
     conn_set_handler(c, &handler, c->ctx);
 }
 
+static void check_opened(struct conn *c)
+{
+    struct peer *p = c->ctx;
+    assert_int_equal(p->opens, 1); /* on_open comes first, whenever the handler was changed */
+    on_input(c);
+}
+
+static void swap_at_open(struct conn *c)
+{
+    static const struct conn_handler second = {on_open, check_opened, on_drain, on_close};
+    conn_set_handler(c, &second, c->ctx);
+}
+
+static void test_swap_at_open(void **state)
+{
+    (void)state;
+    static const struct conn_handler first = {swap_at_open, on_input, NULL, on_close};
+    struct fixture f;
+    fixture_init(&f);
+    fixture_connect(&f);
+    RUN_UNTIL(&f, f.a.opens && f.b.opens);
+    f.b.opens = 0;
+    chain_add(&f.a.conn->out, STR("x"));
+    conn_mark_dirty(f.a.conn);
+    turn_once(f.t, 0);
+    conn_set_handler(f.b.conn, &first, &f.b);
+    RUN_UNTIL(&f, f.b.got == 1);
+    fixture_deinit(&f);
+}
+
+/* Out of descriptors: the listener rests instead of spinning, and comes back. */
+static void test_starved(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_storage sa;
+    unsigned len = addr_to_sockaddr(&f.at, &sa);
+    assert_int_equal(connect(fd, (void *)&sa, len), 0);
+    struct rlimit old, none;
+    getrlimit(RLIMIT_NOFILE, &old);
+    none = (struct rlimit){(rlim_t)fd, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    turn_once(f.t, 100);
+    uint64_t begin = turn_now_us(f.t);
+    turn_once(f.t, 50);
+    assert_true(turn_now_us(f.t) - begin >= 40000);
+    assert_int_equal(f.b.opens, 0);
+    setrlimit(RLIMIT_NOFILE, &old);
+    RUN_UNTIL(&f, f.b.opens == 1);
+    close(fd);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +554,8 @@ int main(void)
         cmocka_unit_test(test_adopt),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_swap_handler),
+        cmocka_unit_test(test_swap_at_open),
+        cmocka_unit_test(test_starved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

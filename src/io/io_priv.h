@@ -18,12 +18,12 @@ struct turn {
     uint64_t now_us, wall_us;
     atomic_bool is_stopping;
 
-    struct list run;    /* tasks of this turn */
-    struct list later;  /* tasks of the next turn */
-    struct list dirty;  /* conn_io.dirty_link */
-    struct list full;   /* conn_io.full_link: readable, but `in` had reached read_max */
+    struct list run;   /* tasks of this turn */
+    struct list later; /* tasks of the next turn */
+    struct list dirty; /* conn_io.dirty_link */
+    struct list full;  /* conn_io.full_link: readable, but `in` had reached read_max */
     struct list graves;
-    struct list conns;  /* conn_io.link: all of them */
+    struct list conns; /* conn_io.link: all of them */
     struct list listens;
     struct timers timers;
     _Atomic(struct mail *) mailbox; /* newest first */
@@ -45,9 +45,9 @@ enum conn_state {
     CONN_CONNECTING, /* the transport is being connected */
     CONN_HANDSHAKE,  /* the layer is at work */
     CONN_OPEN,
-    CONN_CLOSING,    /* closed by its handler; what is left is sent, what comes is dropped */
-    CONN_DEAD,       /* on_close is due */
-    CONN_LINGER,     /* on_close was called; our FIN is sent, the peer's is awaited */
+    CONN_CLOSING, /* closed by its handler; what is left is sent, what comes is dropped */
+    CONN_DEAD,    /* on_close is due */
+    CONN_LINGER,  /* on_close was called; our FIN is sent, the peer's is awaited */
 };
 
 struct conn_io {
@@ -59,20 +59,20 @@ struct conn_io {
     struct grave grave;
     struct chain wire_in, wire_out; /* used with a layer only */
 
-    bool is_readable, is_writable;  /* as far as is known */
-    bool is_hup;                    /* a short read may hide an end: read until it shows */
+    bool is_readable, is_writable; /* as far as is known */
+    bool is_hup;                   /* a short read may hide an end: read until it shows */
     bool is_paused, is_wire_ended, is_in_ended;
     bool is_layer_open;
     bool wants_open, wants_input, wants_drain; /* callbacks that are due */
-    bool wants_feed;                /* the layer is to begin */
-    bool was_above;                 /* of low_water */
+    bool wants_feed;                           /* the layer is to begin */
+    bool was_above;                            /* of low_water */
     bool is_end_wanted, is_end_added, is_end_done;
     bool is_aborted;
-    bool is_farewell;               /* closing after a failure: only wire_out goes out */
-    int read_err, write_err;        /* told once the handler has seen what came before */
+    bool is_farewell;        /* closing after a failure: only wire_out goes out */
+    int read_err, write_err; /* told once the handler has seen what came before */
 
     /* The backend's. */
-    int fd;                         /* linux */
+    int fd; /* linux */
     struct sim_end *sim;
 };
 
@@ -145,6 +145,6 @@ struct listen_socket {
     struct turn_task task;
     struct timer timer; /* ends a pause for want of descriptors */
     struct grave grave;
-    int fd;             /* linux */
+    int fd; /* linux */
     struct sim_listen *sim;
 };

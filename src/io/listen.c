@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 enum {
-    ACCEPT_BUDGET = 64,     /* of one socket in one turn */
-    STARVED_US = 100000,    /* out of descriptors: rest before the next try */
+    ACCEPT_BUDGET = 64,  /* of one socket in one turn */
+    STARVED_US = 100000, /* out of descriptors: rest before the next try */
 };
 
 /* The callee adopts the connection by giving it a handler; else it is closed. */

@@ -20,7 +20,8 @@ struct sim_world *sim_world_new(const struct sim_options *options);
 struct sim_world *sim_world_free(struct sim_world *w);
 struct turn *turn_new_sim(struct sim_world *w);
 uint64_t sim_world_now_us(const struct sim_world *w);
-/* Runs all turns until nothing is left to do or the time is reached; returns whether it went quiet. */
+/* Runs all turns until nothing is left to do or the time is reached; returns whether it went quiet.
+ */
 bool sim_world_run(struct sim_world *w, uint64_t until_us);
 /* Makes connects to the address fail: -ERR_REFUSED at once, or silence until the time-out. */
 void sim_world_refuse(struct sim_world *w, const struct addr *a, bool is_silent);

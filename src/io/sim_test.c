@@ -1,9 +1,9 @@
 /* Connections on the simulated backend, a layer included: same rules as on Linux, under seeds. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +53,8 @@ static void on_close(struct conn *c, int err)
 
 static const struct conn_handler handler = {on_open, on_input, NULL, on_close};
 
-/* ---- A layer to test with: a greeting each way, then every byte xor'ed; '\xff' says farewell ---- */
+/* ---- A layer to test with: a greeting each way, then every byte xor'ed; '\xff' says farewell ----
+ */
 
 struct toy {
     bool is_client, has_greeted, is_open, refuses;
@@ -325,8 +326,10 @@ static void test_repeatable(void **state)
     uint64_t ends[2];
     for (int i = 0; i < 2; i++) {
         struct fixture f;
-        fixture_init(&f, (struct sim_options){.seed = 42, .latency_us_min = 5,
-                                              .latency_us_max = 9000, .piece_bytes_max = 10});
+        fixture_init(&f, (struct sim_options){.seed = 42,
+                                              .latency_us_min = 5,
+                                              .latency_us_max = 9000,
+                                              .piece_bytes_max = 10});
         f.b.is_echo = f.b.ends_at_end = true;
         connect_a(&f, 0);
         chain_add(&f.a.conn->out, STR("some bytes that travel in small pieces"));
@@ -361,9 +364,12 @@ static void test_close_lingers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_cut),         cmocka_unit_test(test_layer_fails),
-        cmocka_unit_test(test_layer_after_peek), cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_layer_fails),
+        cmocka_unit_test(test_layer_after_peek),
+        cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_close_lingers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

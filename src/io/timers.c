@@ -90,8 +90,8 @@ static uint64_t next_low_tick(struct timers *ts)
 static uint64_t next_high_tick(struct timers *ts, unsigned level)
 {
     uint64_t first = (ts->tick >> level_shift(level)) + 1;
-    int offset = next_slot(&ts->high_map[level], ts->high[level],
-                           (unsigned)(first % TIMERS_HIGH_SLOTS));
+    int offset =
+        next_slot(&ts->high_map[level], ts->high[level], (unsigned)(first % TIMERS_HIGH_SLOTS));
     return offset < 0 ? UINT64_MAX : (first + (unsigned)offset) << level_shift(level);
 }
 

@@ -1,8 +1,8 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <stdlib.h>
 
@@ -36,8 +36,8 @@ static void test_exact(void **state)
 {
     (void)state;
     static const uint64_t delays_ms[] = {
-        0,     1,     2,       254,     255,     256,       257,        511,        512,
-        16383, 16384, 16385,   20000,   1048575, 1048576,   1048577,    67108863,   67108864,
+        0,     1,     2,       254,     255,      256,       257,        511,        512,
+        16383, 16384, 16385,   20000,   1048575,  1048576,   1048577,    67108863,   67108864,
         99999, 65536, 1000000, 3600000, 86400000, 432000000, 4294967295, 4294967296, 6000000000};
     for (size_t i = 0; i < ARRAY_LEN(delays_ms); i++) {
         for (uint64_t base = 0; base < 3; base++) {

@@ -13,8 +13,8 @@ struct turn *turn_new(const struct io_ops *ops, void *backend)
     t->backend = backend;
     atomic_init(&t->is_stopping, false);
     atomic_init(&t->mailbox, NULL);
-    struct list *lists[] = {&t->run,   &t->later,   &t->dirty,    &t->full, &t->graves,
-                            &t->conns, &t->listens, &t->conn_pool};
+    struct list *lists[] = {&t->run,    &t->later, &t->dirty,   &t->full,
+                            &t->graves, &t->conns, &t->listens, &t->conn_pool};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     ops->clock(t, &t->now_us, &t->wall_us);

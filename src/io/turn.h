@@ -37,7 +37,8 @@ static inline void turn_task_init(struct turn_task *t, turn_task_fn *run)
     t->run = run;
 }
 
-/* A timer; embedded. Resolution 1 ms, kept in a hierarchical wheel: starting and stopping are O(1). */
+/* A timer; embedded. Resolution 1 ms, kept in a hierarchical wheel: starting and stopping are O(1).
+ */
 struct timer;
 typedef void timer_fn(struct timer *timer);
 struct timer {
@@ -80,12 +81,13 @@ struct turn *turn_free(struct turn *t); /* all connections must be closed; retur
 
 /* Runs until turn_stop. */
 void turn_run(struct turn *t);
-/* One turn; waits at most timeout_ms (-1: until something happens). For the simulation and tests. */
+/* One turn; waits at most timeout_ms (-1: until something happens). For the simulation and tests.
+ */
 void turn_once(struct turn *t, int timeout_ms);
 void turn_stop(struct turn *t);
 
-uint64_t turn_now_us(const struct turn *t);   /* monotonic, read once a turn */
-uint64_t turn_wall_us(const struct turn *t);  /* UTC since 1970, same instant */
+uint64_t turn_now_us(const struct turn *t);  /* monotonic, read once a turn */
+uint64_t turn_wall_us(const struct turn *t); /* UTC since 1970, same instant */
 struct random *turn_random(struct turn *t);
 struct chunk_pool *turn_chunks(struct turn *t);
 struct chain_account *turn_account(struct turn *t); /* bytes of all chains of this thread */

@@ -112,8 +112,8 @@ static void read_original_dst(int fd, struct conn *c)
     socklen_t len = sizeof sa;
     int level = c->local.family == ADDR_IP4 ? SOL_IP : SOL_IPV6;
     struct addr dst;
-    if (getsockopt(fd, level, ORIGINAL_DST, &sa, &len) == 0 &&
-        addr_from_sockaddr(&sa, len, &dst) && !addr_eq(&dst, &c->local))
+    if (getsockopt(fd, level, ORIGINAL_DST, &sa, &len) == 0 && addr_from_sockaddr(&sa, len, &dst) &&
+        !addr_eq(&dst, &c->local))
         c->original_dst = dst;
 }
 

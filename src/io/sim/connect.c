@@ -13,7 +13,7 @@ static const struct sim_refusal *find_refusal(const struct sim_world *w, const s
 
 static struct sim_listen *find_listen(struct sim_world *w, const struct addr *to)
 {
-    LIST_FOREACH(&w->listens, s, struct sim_listen, link) {
+    LIST_FOREACH (&w->listens, s, struct sim_listen, link) {
         const struct addr *at = &s->socket->addr;
         if (addr_eq(at, to) || (addr_is_any(at) && at->port == to->port))
             return s;
@@ -86,8 +86,7 @@ void sim_link_free(struct sim_link *l)
     free(l);
 }
 
-int sim_listen(struct listen_socket *s, const struct addr *at,
-               const struct listen_options *options)
+int sim_listen(struct listen_socket *s, const struct addr *at, const struct listen_options *options)
 {
     struct sim_world *w = sim_world_of(s->turn);
     if (options->inherited_fd >= 0)
@@ -128,7 +127,7 @@ void sim_listen_pause(struct listen_socket *s, bool is_paused)
 /* Who waits to be accepted is reset. */
 void sim_listen_close(struct listen_socket *s)
 {
-    LIST_FOREACH(&s->sim->pending, l, struct sim_link, pending) {
+    LIST_FOREACH (&s->sim->pending, l, struct sim_link, pending) {
         list_remove(&l->pending);
         l->ends[1].is_closed = true;
         sim_pipe_put(l->world, &l->ends[0].in, SIM_RESET, STR_NULL);

@@ -24,7 +24,7 @@ struct sim_pipe {
 
 struct sim_end {
     struct sim_link *link;
-    struct conn_io *io;   /* NULL: not accepted yet, or closed */
+    struct conn_io *io; /* NULL: not accepted yet, or closed */
     struct sim_pipe in;
     bool is_closed, is_ended;
     bool is_connected, is_connect_told;

@@ -24,7 +24,7 @@ struct sim_world *sim_world_free(struct sim_world *w)
     if (w == NULL)
         return NULL;
     ASSERT(list_is_empty(&w->turns));
-    LIST_FOREACH(&w->links, l, struct sim_link, link)
+    LIST_FOREACH (&w->links, l, struct sim_link, link)
         sim_link_free(l);
     VEC_DEINIT(&w->refusals);
     free(w);
@@ -48,7 +48,7 @@ uint64_t sim_latency_us(struct sim_world *w)
 static uint64_t arrive(struct sim_world *w)
 {
     uint64_t next = UINT64_MAX;
-    LIST_FOREACH(&w->links, l, struct sim_link, link) {
+    LIST_FOREACH (&w->links, l, struct sim_link, link) {
         if (l->ends[0].is_connected || l->is_silent)
             continue;
         if (l->connect_at_us <= w->now_us)
@@ -64,14 +64,14 @@ static uint64_t turn_events(struct turn *t, bool is_marking)
 {
     struct sim_world *w = sim_world_of(t);
     uint64_t next = UINT64_MAX;
-    LIST_FOREACH(&w->links, l, struct sim_link, link) {
+    LIST_FOREACH (&w->links, l, struct sim_link, link) {
         for (size_t i = 0; i < ARRAY_LEN(l->ends); i++) {
             struct sim_end *e = &l->ends[i];
             if (e->io != NULL && e->io->conn->turn == t)
                 next = MIN(next, sim_end_mark(e, w->now_us, is_marking));
         }
     }
-    LIST_FOREACH(&w->listens, s, struct sim_listen, link) {
+    LIST_FOREACH (&w->listens, s, struct sim_listen, link) {
         if (s->socket->turn != t || s->is_paused || list_is_empty(&s->pending))
             continue;
         next = w->now_us;
@@ -92,7 +92,7 @@ static uint64_t next_of_turn(struct turn *t)
 static bool run_due(struct sim_world *w)
 {
     VEC(struct turn *) due = {0};
-    LIST_FOREACH(&w->turns, st, struct sim_turn, link) {
+    LIST_FOREACH (&w->turns, st, struct sim_turn, link) {
         if (next_of_turn(st->turn) <= w->now_us)
             VEC_PUSH(&due, st->turn);
     }
@@ -112,7 +112,7 @@ bool sim_world_run(struct sim_world *w, uint64_t until_us)
         uint64_t next = arrive(w);
         if (run_due(w))
             continue;
-        LIST_FOREACH(&w->turns, st, struct sim_turn, link)
+        LIST_FOREACH (&w->turns, st, struct sim_turn, link)
             next = MIN(next, next_of_turn(st->turn));
         if (next == UINT64_MAX)
             return true;
@@ -131,7 +131,7 @@ void sim_world_refuse(struct sim_world *w, const struct addr *a, bool is_silent)
 
 void sim_world_cut(struct sim_world *w, const struct addr *a)
 {
-    LIST_FOREACH(&w->links, l, struct sim_link, link) {
+    LIST_FOREACH (&w->links, l, struct sim_link, link) {
         if (!addr_eq(&l->to, a))
             continue;
         for (size_t i = 0; i < ARRAY_LEN(l->ends); i++)
