@@ -19,7 +19,7 @@
 #define GOOD "apiVersion: v1\nkind: Namespace\nmetadata: { name: a }\n"
 #define BAD "apiVersion: v1\nkind: Namespace\nmetadata: { nam: b }\n"
 
-static char *const files[][2] = {
+static const char *const files[][2] = {
     {"b.yml", BAD},        {"a.yaml", GOOD},    {"c.txt", BAD},
     {".hidden.yaml", BAD}, {"sub/d.yaml", BAD}, {".git/e.yaml", BAD},
 };
@@ -64,14 +64,14 @@ struct run {
     int code;
 };
 
-static struct run lint(char *const *args)
+static struct run lint(const char *const *args)
 {
     struct run r = {0};
     size_t out_len, err_len;
     char *argv[8];
     struct cli cli = {.verb = "lint", .argv = argv, .self = "tulle"};
     while (args[cli.argc] != NULL) {
-        argv[cli.argc] = args[cli.argc];
+        argv[cli.argc] = (char *)args[cli.argc];
         cli.argc++;
     }
     cli.out = open_memstream(&r.out, &out_len);
@@ -90,7 +90,7 @@ static void run_free(struct run *r)
 
 static void test_folder(void **state)
 {
-    struct run r = lint((char *[]){".", NULL});
+    struct run r = lint((const char *[]){".", NULL});
     assert_string_equal(r.out, "./b.yml:3:11: error: \"metadata.name\" is missing\n"
                                "./b.yml:3:13: error: unknown field \"metadata.nam\" "
                                "(did you mean name?)\n"
@@ -104,11 +104,11 @@ static void test_folder(void **state)
 
 static void test_file(void **state)
 {
-    struct run r = lint((char *[]){"a.yaml", NULL});
+    struct run r = lint((const char *[]){"a.yaml", NULL});
     assert_string_equal(r.out, "");
     assert_int_equal(r.code, CLI_OK);
     run_free(&r);
-    r = lint((char *[]){"c.txt", "-o", "json", NULL});
+    r = lint((const char *[]){"c.txt", "-o", "json", NULL});
     assert_non_null(strstr(r.out, "\"line\":3,\"column\":13"));
     assert_int_equal(r.code, CLI_ERROR);
     run_free(&r);
@@ -116,7 +116,7 @@ static void test_file(void **state)
 
 static void test_unreadable(void **state)
 {
-    struct run r = lint((char *[]){"nope.yaml", "a.yaml", NULL});
+    struct run r = lint((const char *[]){"nope.yaml", "a.yaml", NULL});
     assert_non_null(strstr(r.out, "nope.yaml:1:1: error: "));
     assert_int_equal(r.code, CLI_ERROR);
     run_free(&r);
@@ -124,10 +124,10 @@ static void test_unreadable(void **state)
 
 static void test_usage(void **state)
 {
-    struct run r = lint((char *[]){NULL});
+    struct run r = lint((const char *[]){NULL});
     assert_int_equal(r.code, CLI_USAGE);
     run_free(&r);
-    r = lint((char *[]){"a.yaml", "-o", "xml", NULL});
+    r = lint((const char *[]){"a.yaml", "-o", "xml", NULL});
     assert_int_equal(r.code, CLI_USAGE);
     run_free(&r);
 }
