@@ -492,7 +492,6 @@ static nghttp2_option *option_new(void)
 
     ASSERT(nghttp2_option_new(&option) == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_stream_reset_rate_limit(option, annoyances_max[ANNOY_RESET],
                                                annoyances_max[ANNOY_RESET] / 10);
     return option;
