@@ -1,0 +1,45 @@
+#include "mesh/xds/any.h"
+
+#include "mesh/xds/pb.h"
+
+static const ProtobufCMessageDescriptor *const known[] = {
+    &pb__access_log_file__file_access_log__descriptor,
+    &pb__access_log_stream__stderr_access_log__descriptor,
+    &pb__access_log_stream__stdout_access_log__descriptor,
+    &pb__cluster__cluster__descriptor,
+    &pb__directory__directory__descriptor,
+    &pb__endpoint__cluster_load_assignment__descriptor,
+    &pb__hcm__http_connection_manager__descriptor,
+    &pb__http_inspector__http_inspector__descriptor,
+    &pb__http_rbac__rbac__descriptor,
+    &pb__listener__listener__descriptor,
+    &pb__network_rbac__rbac__descriptor,
+    &pb__original_dst__original_dst__descriptor,
+    &pb__previous_hosts__previous_hosts_predicate__descriptor,
+    &pb__raw_buffer__raw_buffer__descriptor,
+    &pb__route__route_configuration__descriptor,
+    &pb__router__router__descriptor,
+    &pb__tcp_proxy__tcp_proxy__descriptor,
+    &pb__tls__downstream_tls_context__descriptor,
+    &pb__tls__secret__descriptor,
+    &pb__tls__upstream_tls_context__descriptor,
+    &pb__tls_inspector__tls_inspector__descriptor,
+    &pb__upstream_http__http_protocol_options__descriptor,
+};
+
+const ProtobufCMessageDescriptor *any_find(struct str type_url)
+{
+    if (!str_starts_with(type_url, STR(ANY_URL_PREFIX)))
+        return NULL;
+    struct str name = str_skip(type_url, strlen(ANY_URL_PREFIX));
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (str_eq(name, str_from_c(known[i]->name)))
+            return known[i];
+    }
+    return NULL;
+}
+
+struct str any_type_url(struct arena *a, const ProtobufCMessageDescriptor *descriptor)
+{
+    return arena_printf(a, ANY_URL_PREFIX "%s", descriptor->name);
+}

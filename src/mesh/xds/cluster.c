@@ -1,0 +1,348 @@
+#include "base/err.h"
+#include "mesh/xds/codec_priv.h"
+
+enum { CONNECT_TIMEOUT_US = 5000000, PANIC_PERCENT = 50, CHOICES = 2 };
+
+/* --- decoding: where the endpoints come from --- */
+
+static int decode_static(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                         struct cluster *cluster)
+{
+    const struct pb_path *here = PB_AT(at, "load_assignment");
+    struct str name;
+    const void *body;
+    if (m->load_assignment == NULL)
+        return decode_fail(d, here, "endpoints are needed");
+    if (decode_endpoints(d, here, m->load_assignment, &name, &body) != 0)
+        return -ERR_INVALID;
+    cluster->inline_endpoints = body;
+    for (size_t i = 0; i < cluster->inline_endpoints->count; i++) {
+        const struct endpoint *ep = &cluster->inline_endpoints->items[i];
+        bool has_address = ep->address.ip.family != IP_NONE || ep->address.path.len > 0;
+        if (!has_address && cluster->kind == CLUSTER_STATIC)
+            return decode_fail(d, here, "\"%.*s\" is not an IP address (STRICT_DNS looks up names)",
+                               STR_FMT(ep->hostname));
+    }
+    return 0;
+}
+
+static int decode_eds(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                      struct cluster *cluster)
+{
+    const struct pb_path *here = PB_AT(at, "eds_cluster_config");
+    if (m->eds_cluster_config == NULL)
+        return decode_fail(d, here, "needed by type EDS");
+    if (decode_config_source(d, PB_AT(here, "eds_config"), m->eds_cluster_config->eds_config,
+                             false) != 0)
+        return -ERR_INVALID;
+    cluster->eds_service_name = decode_str(d, m->eds_cluster_config->service_name);
+    decode_add_ref(d, RESOURCE_ENDPOINTS,
+                   cluster->eds_service_name.len > 0 ? cluster->eds_service_name : cluster->name);
+    return 0;
+}
+
+static int decode_original_dst(struct decode *d, const struct pb_path *at,
+                               const Pb__Cluster__Cluster *m, struct cluster *cluster)
+{
+    if (m->lb_config_case != PB__CLUSTER__CLUSTER__LB_CONFIG_ORIGINAL_DST_LB_CONFIG)
+        return 0;
+    uint32_t port = decode_u32(m->original_dst_lb_config->upstream_port_override, 0);
+    if (port > UINT16_MAX)
+        return decode_fail(d, PB_AT(at, "original_dst_lb_config.upstream_port_override"),
+                           "%u is not a port", port);
+    cluster->original_dst_port = (uint16_t)port;
+    return 0;
+}
+
+static int decode_discovery(struct decode *d, const struct pb_path *at,
+                            const Pb__Cluster__Cluster *m, struct cluster *cluster)
+{
+    switch ((int)m->type) {
+    case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STATIC:
+        cluster->kind = CLUSTER_STATIC;
+        return decode_static(d, at, m, cluster);
+    case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STRICT_DNS:
+        cluster->kind = CLUSTER_STRICT_DNS;
+        return decode_static(d, at, m, cluster);
+    case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__EDS:
+        cluster->kind = CLUSTER_EDS;
+        return decode_eds(d, at, m, cluster);
+    case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST:
+        cluster->kind = CLUSTER_ORIGINAL_DST;
+        return decode_original_dst(d, at, m, cluster);
+    default:
+        return decode_fail(d, PB_AT(at, "type"),
+                           "STATIC, STRICT_DNS, EDS and ORIGINAL_DST are supported");
+    }
+}
+
+/* --- decoding: load balancing --- */
+
+static int decode_lb(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                     struct cluster *cluster)
+{
+    switch ((int)m->lb_policy) {
+    case PB__CLUSTER__CLUSTER__LB_POLICY__ROUND_ROBIN:
+        cluster->lb = LB_ROUND_ROBIN;
+        break;
+    case PB__CLUSTER__CLUSTER__LB_POLICY__LEAST_REQUEST:
+        cluster->lb = LB_LEAST_REQUEST;
+        break;
+    case PB__CLUSTER__CLUSTER__LB_POLICY__RANDOM:
+        cluster->lb = LB_RANDOM;
+        break;
+    case PB__CLUSTER__CLUSTER__LB_POLICY__CLUSTER_PROVIDED:
+        cluster->lb = LB_CLUSTER_PROVIDED;
+        break;
+    default:
+        return decode_fail(d, PB_AT(at, "lb_policy"),
+                           "ROUND_ROBIN, LEAST_REQUEST, RANDOM, CLUSTER_PROVIDED are supported");
+    }
+    bool is_provided = cluster->lb == LB_CLUSTER_PROVIDED;
+    if (is_provided != (cluster->kind == CLUSTER_ORIGINAL_DST))
+        return decode_fail(d, PB_AT(at, "lb_policy"),
+                           "CLUSTER_PROVIDED and type ORIGINAL_DST go together");
+    cluster->least_request_choices = CHOICES;
+    if (m->lb_config_case == PB__CLUSTER__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG)
+        cluster->least_request_choices = decode_u32(m->least_request_lb_config->choice_count, CHOICES);
+    if (cluster->least_request_choices < 2)
+        return decode_fail(d, PB_AT(at, "least_request_lb_config.choice_count"), "at least 2");
+    const Pb__Type__Percent *panic =
+        m->common_lb_config != NULL ? m->common_lb_config->healthy_panic_threshold : NULL;
+    return decode_percent(d, PB_AT(at, "common_lb_config.healthy_panic_threshold"), panic,
+                          PANIC_PERCENT, &cluster->panic_threshold_percent);
+}
+
+/* --- decoding: transport sockets --- */
+
+static int decode_socket_match(struct decode *d, const struct pb_path *at,
+                               const Pb__Cluster__Cluster__TransportSocketMatch *m,
+                               struct transport_socket_match *match)
+{
+    if (!decode_is_set(m->name))
+        return decode_fail(d, PB_AT(at, "name"), "a name is needed");
+    match->name = decode_str(d, m->name);
+    if (m->match != NULL && m->match->n_fields > 1)
+        return decode_fail(d, PB_AT(at, "match"), "only one pair is supported");
+    if (m->match != NULL && m->match->n_fields == 1) {
+        match->metadata_key = decode_str(d, m->match->fields[0]->key);
+        match->metadata_value =
+            decode_str(d, decode_struct_str(m->match, m->match->fields[0]->key));
+        if (match->metadata_key.len == 0 || match->metadata_value.len == 0)
+            return decode_fail(d, PB_AT(at, "match"), "a key and a string are needed");
+    }
+    return decode_upstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket, &match->tls);
+}
+
+static int decode_sockets(struct decode *d, const struct pb_path *at,
+                          const Pb__Cluster__Cluster *m, struct cluster *cluster)
+{
+    size_t count = m->n_transport_socket_matches;
+    struct transport_socket_match *matches =
+        ARENA_ARRAY(d->arena, struct transport_socket_match, count);
+    for (size_t i = 0; i < count; i++) {
+        if (decode_socket_match(d, PB_AT_I(at, "transport_socket_matches", i),
+                                m->transport_socket_matches[i], &matches[i]) != 0)
+            return -ERR_INVALID;
+    }
+    cluster->tls_matches = count > 0 ? matches : NULL;
+    cluster->tls_match_count = count;
+    return decode_upstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket,
+                               &cluster->tls);
+}
+
+/* --- decoding: the whole --- */
+
+/* filter_metadata["istio"]{services: [{host, name, namespace}]} and ["tulle"]. */
+static void decode_facts(struct decode *d, const Pb__Cluster__Cluster *m, struct cluster *cluster)
+{
+    cluster->origin = decode_origin(d, m->metadata);
+    cluster->is_inbound = decode_struct_bool(decode_metadata(m->metadata, "tulle"), "is_inbound");
+    const Pb__Value *list = decode_struct_get(decode_metadata(m->metadata, "istio"), "services");
+    if (list == NULL || list->kind_case != PB__VALUE__KIND_LIST_VALUE ||
+        list->list_value->n_values == 0)
+        return;
+    const Pb__Value *first = list->list_value->values[0];
+    if (first->kind_case != PB__VALUE__KIND_STRUCT_VALUE)
+        return;
+    cluster->service.host = decode_str(d, decode_struct_str(first->struct_value, "host"));
+    cluster->service.name = decode_str(d, decode_struct_str(first->struct_value, "name"));
+    cluster->service.namespace_ = decode_str(d, decode_struct_str(first->struct_value, "namespace"));
+}
+
+static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                       struct cluster *cluster)
+{
+    if (m->upstream_bind_config == NULL || m->upstream_bind_config->source_address == NULL)
+        return 0;
+    return decode_socket_address(d, PB_AT(at, "upstream_bind_config.source_address"),
+                                 m->upstream_bind_config->source_address, &cluster->bind);
+}
+
+int decode_cluster(struct decode *d, const struct pb_path *at, const void *message,
+                   struct str *ret_name, const void **ret_body)
+{
+    const Pb__Cluster__Cluster *m = message;
+    if (!decode_is_set(m->name))
+        return decode_fail(d, PB_AT(at, "name"), "a name is needed");
+    struct cluster *cluster = ARENA_NEW(d->arena, struct cluster);
+    cluster->name = decode_str(d, m->name);
+    cluster->alt_stat_name = decode_str(d, m->alt_stat_name);
+    decode_facts(d, m, cluster);
+    if (decode_discovery(d, at, m, cluster) != 0 || decode_lb(d, at, m, cluster) != 0 ||
+        decode_duration(d, PB_AT(at, "connect_timeout"), m->connect_timeout, CONNECT_TIMEOUT_US,
+                        &cluster->connect_timeout_us) != 0)
+        return -ERR_INVALID;
+    if (cluster->connect_timeout_us == 0)
+        return decode_fail(d, PB_AT(at, "connect_timeout"), "must be longer than 0");
+    if (decode_cluster_protocol(d, at, m, cluster) != 0 ||
+        decode_breaker(d, PB_AT(at, "circuit_breakers"), m->circuit_breakers,
+                       &cluster->breaker) != 0 ||
+        decode_outlier(d, PB_AT(at, "outlier_detection"), m->outlier_detection,
+                       &cluster->outlier) != 0 ||
+        decode_sockets(d, at, m, cluster) != 0 || decode_bind(d, at, m, cluster) != 0)
+        return -ERR_INVALID;
+    *ret_name = cluster->name;
+    *ret_body = cluster;
+    return 0;
+}
+
+/* --- encoding --- */
+
+static void encode_discovery(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m)
+{
+    m->has_type = true;
+    switch (in->kind) {
+    case CLUSTER_STATIC:
+        m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STATIC;
+        break;
+    case CLUSTER_STRICT_DNS:
+        m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STRICT_DNS;
+        break;
+    case CLUSTER_EDS:
+        m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__EDS;
+        m->eds_cluster_config = PB_NEW(e, Pb__Cluster__Cluster__EdsClusterConfig,
+                                       pb__cluster__cluster__eds_cluster_config);
+        m->eds_cluster_config->eds_config = encode_ads(e);
+        m->eds_cluster_config->service_name = encode_str(e, in->eds_service_name);
+        break;
+    case CLUSTER_ORIGINAL_DST:
+        m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
+        if (in->original_dst_port == 0)
+            break;
+        m->lb_config_case = PB__CLUSTER__CLUSTER__LB_CONFIG_ORIGINAL_DST_LB_CONFIG;
+        m->original_dst_lb_config = PB_NEW(e, Pb__Cluster__Cluster__OriginalDstLbConfig,
+                                           pb__cluster__cluster__original_dst_lb_config);
+        m->original_dst_lb_config->upstream_port_override = encode_u32(e, in->original_dst_port);
+        break;
+    }
+    if (in->inline_endpoints != NULL) {
+        ProtobufCMessage *endpoints =
+            encode_endpoints(e, in->inline_endpoints->cluster_name.len > 0
+                                    ? in->inline_endpoints->cluster_name : in->name,
+                             in->inline_endpoints);
+        m->load_assignment = (Pb__Endpoint__ClusterLoadAssignment *)endpoints;
+    }
+}
+
+static void encode_lb(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m)
+{
+    static const Pb__Cluster__Cluster__LbPolicy policies[] = {
+        [LB_ROUND_ROBIN] = PB__CLUSTER__CLUSTER__LB_POLICY__ROUND_ROBIN,
+        [LB_LEAST_REQUEST] = PB__CLUSTER__CLUSTER__LB_POLICY__LEAST_REQUEST,
+        [LB_RANDOM] = PB__CLUSTER__CLUSTER__LB_POLICY__RANDOM,
+        [LB_CLUSTER_PROVIDED] = PB__CLUSTER__CLUSTER__LB_POLICY__CLUSTER_PROVIDED,
+    };
+    m->has_lb_policy = in->lb != LB_ROUND_ROBIN;
+    m->lb_policy = policies[in->lb];
+    bool has_choices = in->least_request_choices > 2 && in->kind != CLUSTER_ORIGINAL_DST;
+    if (has_choices) {
+        m->lb_config_case = PB__CLUSTER__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG;
+        m->least_request_lb_config = PB_NEW(e, Pb__Cluster__Cluster__LeastRequestLbConfig,
+                                            pb__cluster__cluster__least_request_lb_config);
+        m->least_request_lb_config->choice_count = encode_u32(e, in->least_request_choices);
+    }
+    if (in->panic_threshold_percent == PANIC_PERCENT)
+        return;
+    m->common_lb_config =
+        PB_NEW(e, Pb__Cluster__Cluster__CommonLbConfig, pb__cluster__cluster__common_lb_config);
+    m->common_lb_config->healthy_panic_threshold = encode_percent(e, in->panic_threshold_percent);
+}
+
+static void encode_sockets(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m)
+{
+    m->transport_socket = in->tls != NULL ? encode_upstream_tls(e, in->tls) : NULL;
+    m->n_transport_socket_matches = in->tls_match_count;
+    m->transport_socket_matches =
+        PB_PTRS(e, Pb__Cluster__Cluster__TransportSocketMatch, in->tls_match_count);
+    for (size_t i = 0; i < in->tls_match_count; i++) {
+        const struct transport_socket_match *t = &in->tls_matches[i];
+        Pb__Cluster__Cluster__TransportSocketMatch *match =
+            PB_NEW(e, Pb__Cluster__Cluster__TransportSocketMatch,
+                   pb__cluster__cluster__transport_socket_match);
+        match->name = encode_str(e, t->name);
+        if (t->metadata_key.len > 0)
+            encode_struct_add_str(e, &match->match, encode_str(e, t->metadata_key),
+                                  t->metadata_value);
+        else
+            match->match = PB_NEW(e, Pb__Struct, pb__struct); /* matches all */
+        match->transport_socket = encode_upstream_tls(e, t->tls);
+        m->transport_socket_matches[i] = match;
+    }
+}
+
+static Pb__Value *encode_services(struct encode *e, const struct service_info *in)
+{
+    Pb__Struct *fields = NULL;
+    encode_struct_add_str(e, &fields, "host", in->host);
+    encode_struct_add_str(e, &fields, "name", in->name);
+    encode_struct_add_str(e, &fields, "namespace", in->namespace_);
+    if (fields == NULL)
+        return NULL;
+    Pb__Value *item = PB_NEW(e, Pb__Value, pb__value);
+    item->kind_case = PB__VALUE__KIND_STRUCT_VALUE;
+    item->struct_value = fields;
+    Pb__Value *list = PB_NEW(e, Pb__Value, pb__value);
+    list->kind_case = PB__VALUE__KIND_LIST_VALUE;
+    list->list_value = PB_NEW(e, Pb__ListValue, pb__list_value);
+    list->list_value->n_values = 1;
+    list->list_value->values = PB_PTRS(e, Pb__Value, 1);
+    list->list_value->values[0] = item;
+    return list;
+}
+
+static Pb__Core__Metadata *encode_facts(struct encode *e, const struct cluster *in)
+{
+    Pb__Core__Metadata *metadata = NULL;
+    Pb__Struct *istio = NULL, *own = NULL;
+    Pb__Value *services = encode_services(e, &in->service);
+    if (services != NULL)
+        encode_struct_add(e, &istio, "services", services);
+    encode_struct_add_true(e, &own, "is_inbound", in->is_inbound);
+    encode_struct_add_str(e, &own, "origin", in->origin.text);
+    encode_metadata_add(e, &metadata, "istio", istio);
+    encode_metadata_add(e, &metadata, "tulle", own);
+    return metadata;
+}
+
+ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *body)
+{
+    const struct cluster *in = body;
+    Pb__Cluster__Cluster *m = PB_NEW(e, Pb__Cluster__Cluster, pb__cluster__cluster);
+    m->name = encode_str(e, name);
+    m->alt_stat_name = encode_str(e, in->alt_stat_name);
+    m->connect_timeout = encode_duration(e, in->connect_timeout_us);
+    m->circuit_breakers = encode_breaker(e, &in->breaker);
+    m->outlier_detection = in->outlier.is_on ? encode_outlier(e, &in->outlier) : NULL;
+    m->metadata = encode_facts(e, in);
+    encode_discovery(e, in, m);
+    encode_lb(e, in, m);
+    encode_sockets(e, in, m);
+    encode_cluster_protocol(e, in, m);
+    Pb__Core__Address *bind = encode_address(e, &in->bind);
+    if (bind != NULL && bind->address_case == PB__CORE__ADDRESS__ADDRESS_SOCKET_ADDRESS) {
+        m->upstream_bind_config = PB_NEW(e, Pb__Core__BindConfig, pb__core__bind_config);
+        m->upstream_bind_config->source_address = bind->socket_address;
+    }
+    return &m->base;
+}

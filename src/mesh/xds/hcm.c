@@ -1,0 +1,324 @@
+/* The HTTP connection manager. */
+#include "base/err.h"
+#include "mesh/xds/codec_priv.h"
+
+static const uint64_t idle_timeout_us = 3600000000, stream_idle_timeout_us = 300000000,
+                      drain_timeout_us = 5000000;
+
+/* --- decoding --- */
+
+static int decode_routes(struct decode *d, const struct pb_path *at,
+                         const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    struct str name;
+    const void *body;
+    switch ((int)m->route_specifier_case) {
+    case PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_ROUTE_CONFIG:
+        if (decode_route_config(d, PB_AT(at, "route_config"), m->route_config, &name, &body) != 0)
+            return -ERR_INVALID;
+        hcm->route_config = body;
+        return 0;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS:
+        if (!decode_is_set(m->rds->route_config_name))
+            return decode_fail(d, PB_AT(at, "rds.route_config_name"), "a name is needed");
+        if (decode_config_source(d, PB_AT(at, "rds.config_source"), m->rds->config_source,
+                                 false) != 0)
+            return -ERR_INVALID;
+        hcm->route_config_name = decode_str(d, m->rds->route_config_name);
+        decode_add_ref(d, RESOURCE_ROUTE, hcm->route_config_name);
+        return 0;
+    default:
+        return decode_fail(d, at, "rds or route_config is needed");
+    }
+}
+
+static int decode_http_filter(struct decode *d, const struct pb_path *parent,
+                              const Pb__Hcm__HttpFilter *m, struct http_filter *filter)
+{
+    const struct pb_path *at = PB_AT(parent, "typed_config");
+    const ProtobufCMessageDescriptor *desc;
+    const void *config = decode_any(d, at, m->typed_config, &desc);
+    if (config == NULL)
+        return -ERR_INVALID;
+    filter->name = decode_str(d, m->name);
+    if (desc == &pb__router__router__descriptor) {
+        filter->kind = HTTP_FILTER_ROUTER;
+        return 0;
+    }
+    if (desc == &pb__http_rbac__rbac__descriptor) {
+        filter->kind = HTTP_FILTER_RBAC;
+        return decode_rbac(d, PB_AT(at, "rules"), ((const Pb__HttpRbac__RBAC *)config)->rules,
+                           &filter->rbac);
+    }
+    return decode_fail(d, at, "%s is not an HTTP filter", desc->name);
+}
+
+static int decode_http_filters(struct decode *d, const struct pb_path *at,
+                               const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    struct http_filter *filters = ARENA_ARRAY(d->arena, struct http_filter, m->n_http_filters);
+    for (size_t i = 0; i < m->n_http_filters; i++) {
+        const struct pb_path *here = PB_AT_I(at, "http_filters", i);
+        if (decode_http_filter(d, here, m->http_filters[i], &filters[i]) != 0)
+            return -ERR_INVALID;
+        if ((filters[i].kind == HTTP_FILTER_ROUTER) != (i + 1 == m->n_http_filters))
+            return decode_fail(d, here, "the router is the last filter");
+    }
+    if (m->n_http_filters == 0)
+        return decode_fail(d, PB_AT(at, "http_filters"), "the router is needed");
+    hcm->filters = filters;
+    hcm->filter_count = m->n_http_filters;
+    return 0;
+}
+
+static int decode_timeouts(struct decode *d, const struct pb_path *at,
+                           const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    const Pb__Core__HttpProtocolOptions *common = m->common_http_protocol_options;
+    const struct {
+        const char *name;
+        const Pb__Duration *value;
+        uint64_t fallback_us;
+        uint64_t *to;
+    } rows[] = {
+        {"common_http_protocol_options.idle_timeout", common != NULL ? common->idle_timeout : NULL,
+         idle_timeout_us, &hcm->idle_timeout_us},
+        {"request_headers_timeout", m->request_headers_timeout, 0, &hcm->request_headers_timeout_us},
+        {"stream_idle_timeout", m->stream_idle_timeout, stream_idle_timeout_us,
+         &hcm->stream_idle_timeout_us},
+        {"request_timeout", m->request_timeout, 0, &hcm->request_timeout_us},
+        {"drain_timeout", m->drain_timeout, drain_timeout_us, &hcm->drain_timeout_us},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (decode_duration(d, PB_AT(at, rows[i].name), rows[i].value, rows[i].fallback_us,
+                            rows[i].to) != 0)
+            return -ERR_INVALID;
+    }
+    hcm->max_requests_per_connection =
+        common != NULL ? decode_u32(common->max_requests_per_connection, 0) : 0;
+    return 0;
+}
+
+static void decode_client_cert(const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    switch ((int)m->forward_client_cert_details) {
+    case PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__FORWARD_ONLY:
+        hcm->xfcc = XFCC_FORWARD_ONLY;
+        break;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD:
+        hcm->xfcc = XFCC_APPEND_FORWARD;
+        break;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET:
+        hcm->xfcc = XFCC_SANITIZE_SET;
+        break;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__ALWAYS_FORWARD_ONLY:
+        hcm->xfcc = XFCC_ALWAYS_FORWARD_ONLY;
+        break;
+    default:
+        hcm->xfcc = XFCC_SANITIZE;
+    }
+    const Pb__Hcm__HttpConnectionManager__SetCurrentClientCertDetails *details =
+        m->set_current_client_cert_details;
+    if (details == NULL)
+        return;
+    hcm->xfcc_subject = decode_bool(details->subject, false);
+    hcm->xfcc_cert = details->cert != 0;
+    hcm->xfcc_dns = details->dns != 0;
+    hcm->xfcc_uri = details->uri != 0;
+}
+
+static void decode_path_options(const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    hcm->normalize_path = decode_bool(m->normalize_path, false);
+    hcm->merge_slashes = m->merge_slashes != 0;
+    switch ((int)m->path_with_escaped_slashes_action) {
+    case PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__REJECT_REQUEST:
+        hcm->escaped_slashes = SLASHES_REJECT;
+        break;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_REDIRECT:
+        hcm->escaped_slashes = SLASHES_UNESCAPE_REDIRECT;
+        break;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD:
+        hcm->escaped_slashes = SLASHES_UNESCAPE_FORWARD;
+        break;
+    default:
+        hcm->escaped_slashes = SLASHES_KEEP;
+    }
+}
+
+static int decode_codec(struct decode *d, const struct pb_path *at,
+                        const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    switch ((int)m->codec_type) {
+    case PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__AUTO:
+        hcm->codec = HCM_CODEC_AUTO;
+        return 0;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__HTTP1:
+        hcm->codec = HCM_CODEC_HTTP1;
+        return 0;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__HTTP2:
+        hcm->codec = HCM_CODEC_HTTP2;
+        return 0;
+    default:
+        return decode_fail(d, PB_AT(at, "codec_type"), "AUTO, HTTP1 and HTTP2 are supported");
+    }
+}
+
+int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
+               const struct hcm **ret_hcm)
+{
+    struct hcm *hcm = ARENA_NEW(d->arena, struct hcm);
+    if (!decode_is_set(m->stat_prefix))
+        return decode_fail(d, PB_AT(at, "stat_prefix"), "a name is needed");
+    hcm->stat_prefix = decode_str(d, m->stat_prefix);
+    hcm->server_name = decode_str(d, m->server_name);
+    hcm->use_remote_address = decode_bool(m->use_remote_address, false);
+    hcm->generate_request_id = decode_bool(m->generate_request_id, true);
+    if (m->http2_protocol_options != NULL)
+        hcm->max_concurrent_streams =
+            decode_u32(m->http2_protocol_options->max_concurrent_streams, 0);
+    decode_client_cert(m, hcm);
+    decode_path_options(m, hcm);
+    hcm->access_log_count = m->n_access_log;
+    if (decode_codec(d, at, m, hcm) != 0 || decode_timeouts(d, at, m, hcm) != 0 ||
+        decode_routes(d, at, m, hcm) != 0 || decode_http_filters(d, at, m, hcm) != 0 ||
+        decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
+        return -ERR_INVALID;
+    *ret_hcm = hcm;
+    return 0;
+}
+
+/* --- encoding --- */
+
+static void encode_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m)
+{
+    if (in->route_config != NULL) {
+        m->route_specifier_case = PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_ROUTE_CONFIG;
+        m->route_config = (Pb__Route__RouteConfiguration *)encode_route_config(
+            e, in->route_config->name, in->route_config);
+        return;
+    }
+    m->route_specifier_case = PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS;
+    m->rds = PB_NEW(e, Pb__Hcm__Rds, pb__hcm__rds);
+    m->rds->route_config_name = encode_str(e, in->route_config_name);
+    m->rds->config_source = encode_ads(e);
+}
+
+static Pb__Hcm__HttpFilter *encode_http_filter(struct encode *e, const struct http_filter *in)
+{
+    Pb__Hcm__HttpFilter *m = PB_NEW(e, Pb__Hcm__HttpFilter, pb__hcm__http_filter);
+    switch (in->kind) {
+    case HTTP_FILTER_RBAC: {
+        Pb__HttpRbac__RBAC *rbac = PB_NEW(e, Pb__HttpRbac__RBAC, pb__http_rbac__rbac);
+        rbac->rules = encode_rbac(e, in->rbac);
+        m->name = "envoy.filters.http.rbac";
+        m->typed_config = encode_any(e, &rbac->base);
+        break;
+    }
+    case HTTP_FILTER_ROUTER:
+        m->name = "envoy.filters.http.router";
+        m->typed_config = encode_any(e, &PB_NEW(e, Pb__Router__Router, pb__router__router)->base);
+        break;
+    }
+    if (in->name.len > 0)
+        m->name = encode_str(e, in->name);
+    return m;
+}
+
+static void encode_timeouts(struct encode *e, const struct hcm *in,
+                            Pb__Hcm__HttpConnectionManager *m)
+{
+    m->common_http_protocol_options =
+        PB_NEW(e, Pb__Core__HttpProtocolOptions, pb__core__http_protocol_options);
+    m->common_http_protocol_options->idle_timeout = encode_duration(e, in->idle_timeout_us);
+    if (in->max_requests_per_connection > 0)
+        m->common_http_protocol_options->max_requests_per_connection =
+            encode_u32(e, in->max_requests_per_connection);
+    m->stream_idle_timeout = encode_duration(e, in->stream_idle_timeout_us);
+    m->drain_timeout = encode_duration(e, in->drain_timeout_us);
+    if (in->request_headers_timeout_us > 0)
+        m->request_headers_timeout = encode_duration(e, in->request_headers_timeout_us);
+    if (in->request_timeout_us > 0)
+        m->request_timeout = encode_duration(e, in->request_timeout_us);
+}
+
+static void encode_client_cert(struct encode *e, const struct hcm *in,
+                               Pb__Hcm__HttpConnectionManager *m)
+{
+    static const Pb__Hcm__HttpConnectionManager__ForwardClientCertDetails modes[] = {
+        [XFCC_SANITIZE] = PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE,
+        [XFCC_FORWARD_ONLY] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__FORWARD_ONLY,
+        [XFCC_APPEND_FORWARD] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD,
+        [XFCC_SANITIZE_SET] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET,
+        [XFCC_ALWAYS_FORWARD_ONLY] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__ALWAYS_FORWARD_ONLY,
+    };
+    m->has_forward_client_cert_details = in->xfcc != XFCC_SANITIZE;
+    m->forward_client_cert_details = modes[in->xfcc];
+    if (!in->xfcc_subject && !in->xfcc_cert && !in->xfcc_dns && !in->xfcc_uri)
+        return;
+    Pb__Hcm__HttpConnectionManager__SetCurrentClientCertDetails *details =
+        PB_NEW(e, Pb__Hcm__HttpConnectionManager__SetCurrentClientCertDetails,
+               pb__hcm__http_connection_manager__set_current_client_cert_details);
+    details->subject = in->xfcc_subject ? encode_bool(e, true) : NULL;
+    details->has_cert = details->cert = in->xfcc_cert;
+    details->has_dns = details->dns = in->xfcc_dns;
+    details->has_uri = details->uri = in->xfcc_uri;
+    m->set_current_client_cert_details = details;
+}
+
+static void encode_path_options(struct encode *e, const struct hcm *in,
+                                Pb__Hcm__HttpConnectionManager *m)
+{
+    static const Pb__Hcm__HttpConnectionManager__PathWithEscapedSlashesAction actions[] = {
+        [SLASHES_KEEP] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__KEEP_UNCHANGED,
+        [SLASHES_REJECT] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__REJECT_REQUEST,
+        [SLASHES_UNESCAPE_REDIRECT] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_REDIRECT,
+        [SLASHES_UNESCAPE_FORWARD] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD,
+    };
+    m->normalize_path = encode_bool(e, in->normalize_path);
+    m->has_merge_slashes = m->merge_slashes = in->merge_slashes;
+    m->has_path_with_escaped_slashes_action = true;
+    m->path_with_escaped_slashes_action = actions[in->escaped_slashes];
+}
+
+ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
+{
+    static const Pb__Hcm__HttpConnectionManager__CodecType codecs[] = {
+        [HCM_CODEC_AUTO] = PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__AUTO,
+        [HCM_CODEC_HTTP1] = PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__HTTP1,
+        [HCM_CODEC_HTTP2] = PB__HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__HTTP2,
+    };
+    Pb__Hcm__HttpConnectionManager *m =
+        PB_NEW(e, Pb__Hcm__HttpConnectionManager, pb__hcm__http_connection_manager);
+    m->has_codec_type = in->codec != HCM_CODEC_AUTO;
+    m->codec_type = codecs[in->codec];
+    m->stat_prefix = in->stat_prefix.len > 0 ? encode_str(e, in->stat_prefix) : "http";
+    m->server_name = encode_str(e, in->server_name);
+    m->use_remote_address = encode_bool(e, in->use_remote_address);
+    m->generate_request_id = encode_bool(e, in->generate_request_id);
+    if (in->max_concurrent_streams > 0) {
+        m->http2_protocol_options =
+            PB_NEW(e, Pb__Core__Http2ProtocolOptions, pb__core__http2_protocol_options);
+        m->http2_protocol_options->max_concurrent_streams =
+            encode_u32(e, in->max_concurrent_streams);
+    }
+    encode_routes(e, in, m);
+    m->n_http_filters = in->filter_count;
+    m->http_filters = PB_PTRS(e, Pb__Hcm__HttpFilter, in->filter_count);
+    for (size_t i = 0; i < in->filter_count; i++)
+        m->http_filters[i] = encode_http_filter(e, &in->filters[i]);
+    encode_timeouts(e, in, m);
+    encode_client_cert(e, in, m);
+    encode_path_options(e, in, m);
+    m->n_access_log = in->access_log_count;
+    m->access_log = encode_access_logs(e, in->access_logs, in->access_log_count);
+    return &m->base;
+}
