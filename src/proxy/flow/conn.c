@@ -1,0 +1,371 @@
+/* A downstream connection: accepted -> (looked up) -> inspected -> (TLS) -> served -> gone.
+ *
+ * Until it is served its handler is one of the two here (waiting for bytes, for the handshake);
+ * then it belongs to the HTTP server or to the TCP pair, which tell of its end. */
+#include <stdlib.h>
+
+#include "crypto/tls.h"
+#include "proxy/flow/flow_priv.h"
+
+static void start_tls(struct flow_conn *fc);
+
+struct ip_addr flow_ip(const struct addr *a)
+{
+    if (a->family == ADDR_IP4)
+        return ip_from_bytes(a->ip, 4);
+    if (a->family == ADDR_IP6)
+        return ip_from_bytes(a->ip, 16);
+    return (struct ip_addr){.family = IP_NONE};
+}
+
+/* --- life --- */
+
+static void free_grave(struct grave *g)
+{
+    struct flow_conn *fc = CONTAINER_OF(g, struct flow_conn, grave);
+    flow_config_unref(fc->config);
+    arena_deinit(&fc->arena);
+    free(fc);
+}
+
+void conn_gone(struct flow_conn *fc)
+{
+    struct flows *f = fc->flow;
+    timer_stop(&fc->timer);
+    list_remove(&fc->link);
+    if (list_is_linked(&fc->parked_link)) {
+        list_remove(&fc->parked_link);
+        f->parked_count--;
+    }
+    f->conn_count--;
+    metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
+    if (f->is_paused && f->conn_count < f->env.limits->connections_max)
+        listeners_pause(f, false);
+    turn_bury(f->env.turn, &fc->grave, free_grave);
+}
+
+static void on_early_close(struct conn *c, int err)
+{
+    struct flow_conn *fc = c->ctx;
+    if (err != 0 && c->layer != NULL)
+        metrics_add(fc->flow->env.metrics, COUNTER_DOWNSTREAM_TLS_FAILURES, 1);
+    conn_gone(fc);
+}
+
+void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struct str origin)
+{
+    struct record_tcp t = {.flags = flags, .details = details, .origin = origin};
+    record_tcp_log(fc, fc->chain, &t);
+    conn_abort(fc->conn, -ERR_DENIED);
+}
+
+static void fill_info(struct flow_conn *fc)
+{
+    struct conn *c = fc->conn;
+    fc->info.local = c->local;
+    fc->info.remote = c->remote;
+    fc->info.original_dst = c->original_dst;
+    fc->info.connection_id = ++fc->flow->connection_ids;
+    const struct addr *to = c->original_dst.family != ADDR_NONE ? &c->original_dst : &c->local;
+    fc->input.destination = flow_ip(to);
+    fc->input.destination_port = to->port;
+    fc->input.source = flow_ip(&c->remote);
+}
+
+static void on_timer(struct timer *t);
+
+void conn_accepted(void *ctx, struct conn *c)
+{
+    struct flow_listener *l = ctx;
+    struct flows *f = l->flow;
+    struct flow_conn *fc = NEW(struct flow_conn);
+    fc->flow = f;
+    fc->conn = c;
+    arena_init(&fc->arena, 512);
+    list_init(&fc->parked_link);
+    list_init(&fc->exchanges);
+    timer_init(&fc->timer, on_timer);
+    list_push_back(&f->conns, &fc->link);
+    f->conn_count++;
+    fc->opened_wall_us = turn_wall_us(f->env.turn);
+    fill_info(fc);
+    metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACCEPTED, 1);
+    metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, 1);
+    if (f->conn_count >= f->env.limits->connections_max && !f->is_paused)
+        listeners_pause(f, true);
+    if (l->config == NULL) {
+        static const struct conn_handler closing = {.on_close = on_early_close};
+        conn_set_handler(c, &closing, fc);
+        conn_abort(c, -ERR_UNAVAILABLE);
+        return;
+    }
+    fc->is_outbound = l->config->model->direction == LISTENER_OUTBOUND;
+    fc->listener = l;
+    if (l->config->model->use_original_dst)
+        outbound_dispatch(fc);
+    else
+        conn_dispatch(fc, l);
+}
+
+/* --- inspection --- */
+
+static bool must_inspect(const struct listener *model)
+{
+    return model->inspectors.tls_inspector || model->inspectors.http_inspector;
+}
+
+static void choose_chain(struct flow_conn *fc)
+{
+    timer_stop(&fc->timer);
+    fc->config = flow_config_ref(fc->listener->config);
+    fc->chain = chain_find(fc->config, &fc->input);
+    if (fc->chain == NULL) {
+        conn_refuse(fc, FLAG_BIT(NO_ROUTE), STR("filter_chain_not_found"), STR_NULL);
+        return;
+    }
+    /* Listeners without inspector (ordinary TLS ports) have TLS on all their connections. */
+    if (fc->chain->model->tls != NULL)
+        start_tls(fc);
+    else
+        conn_serve(fc);
+}
+
+static void inspect(struct flow_conn *fc, bool is_final)
+{
+    const struct flow_config *config = fc->listener->config;
+    if (config == NULL) {
+        conn_abort(fc->conn, -ERR_UNAVAILABLE);
+        return;
+    }
+    is_final |= conn_is_in_ended(fc->conn);
+    if (detect_peek(fc, config->model, is_final) == DETECT_DONE)
+        choose_chain(fc);
+}
+
+static void on_inspect_input(struct conn *c)
+{
+    inspect(c->ctx, false);
+}
+
+static const struct conn_handler inspect_handler = {
+    .on_input = on_inspect_input,
+    .on_close = on_early_close,
+};
+
+/* No client byte in time: TCP, so that server-first protocols do not hang. In a handshake: away. */
+static void on_timer(struct timer *t)
+{
+    struct flow_conn *fc = CONTAINER_OF(t, struct flow_conn, timer);
+    const struct flow_config *config = fc->listener->config;
+    if (fc->config != NULL || config == NULL ||
+        !config->model->continue_on_listener_filters_timeout) {
+        conn_abort(fc->conn, -ERR_TIMEOUT);
+        return;
+    }
+    metrics_add(fc->flow->env.metrics, COUNTER_DETECT_TIMEOUTS, 1);
+    inspect(fc, true);
+}
+
+void conn_dispatch(struct flow_conn *fc, struct flow_listener *l)
+{
+    fc->listener = l;
+    conn_set_handler(fc->conn, &inspect_handler, fc);
+    if (!must_inspect(l->config->model)) {
+        const struct filter_chain *first =
+            l->config->model->chain_count > 0 ? &l->config->model->chains[0] : NULL;
+        fc->input.is_tls = first != NULL && first->tls != NULL;
+        choose_chain(fc);
+        return;
+    }
+    uint64_t timeout = l->config->model->listener_filters_timeout_us;
+    if (timeout > 0)
+        timer_start(fc->flow->env.turn, &fc->timer, timeout);
+    /* Bytes may have come already while it was parked. */
+    if (fc->conn->in.len > 0 || conn_is_in_ended(fc->conn))
+        conn_wake(fc->conn);
+}
+
+/* --- TLS --- */
+
+static void on_tls_open(struct conn *c)
+{
+    struct flow_conn *fc = c->ctx;
+    const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
+    timer_stop(&fc->timer);
+    fc->info.peer_principal = peer->is_verified ? peer->uri_san : STR_NULL;
+    fc->info.peer_subject = peer->subject;
+    fc->info.peer_cert_sha256 = peer->sha256_hex;
+    fc->info.peer_dns_san = peer->dns_san;
+    fc->info.sni = peer->sni;
+    fc->info.alpn = peer->alpn;
+    fc->info.tls_version = str_from_c(peer->version);
+    fc->info.is_mtls = peer->is_verified;
+    conn_serve(fc);
+}
+
+static void on_tls_input(struct conn *c)
+{
+    (void)c; /* plain bytes come after on_open only and stay for the server */
+}
+
+static const struct conn_handler tls_handler = {
+    .on_open = on_tls_open,
+    .on_input = on_tls_input,
+    .on_close = on_early_close,
+};
+
+static size_t peer_sans(const struct common_tls *tls, struct tls_san_match *sans, size_t max)
+{
+    static const enum tls_match_kind kinds[] = {
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,     [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,  [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
+    };
+    static const enum tls_san_kind types[] = {
+        [TLS_SAN_TYPE_ANY] = TLS_SAN_ANY,
+        [TLS_SAN_TYPE_DNS] = TLS_SAN_DNS,
+        [TLS_SAN_TYPE_URI] = TLS_SAN_URI,
+        [TLS_SAN_TYPE_IP] = TLS_SAN_IP,
+    };
+    for (size_t i = 0; i < tls->san_count && i < max; i++)
+        sans[i] = (struct tls_san_match){types[tls->sans[i].type], kinds[tls->sans[i].match.kind],
+                                         tls->sans[i].match.value};
+    return tls->san_count;
+}
+
+static void start_tls(struct flow_conn *fc)
+{
+    struct flows *f = fc->flow;
+    struct tls_san_match sans[16];
+    struct str_buf why = STR_BUF_INIT(512);
+    struct tls_context *context;
+    size_t san_count = peer_sans(&fc->chain->model->tls->common, sans, ARRAY_LEN(sans));
+    int err = tls_store_server(f->env.tls, fc->chain->model->tls, &why, &context);
+    str_buf_deinit(&why);
+    /* Without a certificate, or with names that cannot be checked, nobody comes in. */
+    if (err != 0 || san_count > ARRAY_LEN(sans)) {
+        metrics_add(f->env.metrics, COUNTER_DOWNSTREAM_TLS_FAILURES, 1);
+        conn_refuse(fc, FLAG_BIT(NO_CLUSTER), STR("tls_context_not_ready"), STR_NULL);
+        return;
+    }
+    struct tls_endpoint_args args = {.context = context, .sans = sans, .san_count = san_count};
+    timer_start(f->env.turn, &fc->timer, f->env.limits->tls_handshake_timeout_ms * 1000);
+    conn_set_handler(fc->conn, &tls_handler, fc);
+    conn_set_layer(fc->conn, &tls_layer_ops, tls_endpoint_new(&args));
+}
+
+/* --- serving --- */
+
+bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
+                     struct str *ret_origin)
+{
+    struct rbac_input in = {
+        .principal = fc->info.peer_principal,
+        .source = fc->input.source,
+        .remote = fc->input.source,
+        .destination = fc->input.destination,
+        .destination_port = fc->input.destination_port,
+        .sni = fc->info.sni,
+    };
+    for (size_t i = 0; i < chain->rbac_count; i++) {
+        struct rbac_decision d;
+        match_rbac(chain->rbacs[i], &in, &d);
+        if (!d.is_allowed) {
+            *ret_origin = d.origin;
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum http_codec server_codec(const struct flow_conn *fc)
+{
+    struct str alpn = fc->info.alpn;
+    if (str_eq(alpn, STR("tulle-h2")) || str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("h2")))
+        return HTTP_CODEC_2;
+    return fc->chain->server.codec;
+}
+
+static void serve_http(struct flow_conn *fc)
+{
+    enum http_codec codec = server_codec(fc);
+    const struct http_server_config *config = &fc->chain->server;
+    if (codec != config->codec) {
+        struct http_server_config *own = ARENA_NEW(&fc->arena, struct http_server_config);
+        *own = *config;
+        own->codec = codec;
+        config = own;
+    }
+    fc->server = http_server_open(fc->conn, config, &fc->info, &flow_http_ops, fc);
+    if (fc->flow->is_draining)
+        http_server_drain(fc->server);
+}
+
+void conn_serve(struct flow_conn *fc)
+{
+    struct str origin;
+    if (!conn_is_allowed(fc, fc->chain, &origin)) {
+        metrics_add(fc->flow->env.metrics, COUNTER_RBAC_DENIED, 1);
+        conn_refuse(fc, 0, STR("rbac_access_denied_matched_policy"), origin);
+        return;
+    }
+    if (fc->chain->hcm != NULL) {
+        serve_http(fc);
+        return;
+    }
+    if (fc->chain->rbac_count > 0)
+        metrics_add(fc->flow->env.metrics, COUNTER_RBAC_ALLOWED, 1);
+    tcp_serve(fc);
+}
+
+/* --- judged again --- */
+
+const struct flow_chain *conn_current_chain(const struct flow_conn *fc)
+{
+    const struct flow_config *now = fc->listener->config;
+    if (now == NULL)
+        return NULL;
+    if (now == fc->config)
+        return fc->chain;
+    const struct flow_chain *chain = chain_find(now, &fc->input);
+    bool is_same_kind = chain != NULL && (chain->hcm != NULL) == (fc->chain->hcm != NULL) &&
+                        (chain->model->tls != NULL) == (fc->chain->model->tls != NULL);
+    return is_same_kind ? chain : NULL;
+}
+
+static void judge_exchanges(struct flow_conn *fc, const struct flow_chain *chain)
+{
+    static const struct outcome denied = {
+        .err = -ERR_DENIED,
+        .fault = FAULT_POLICY,
+        .status = 403,
+        .details = {"rbac_access_denied_after_change", 31},
+    };
+    LIST_FOREACH(&fc->exchanges, x, struct exchange, link)
+    {
+        if (!filters_still_allowed(chain->filters, chain->filter_count, x))
+            exchange_fail(x, &denied);
+    }
+}
+
+void conn_judge(struct flow_conn *fc)
+{
+    struct str origin;
+    if (fc->server == NULL && fc->tcp == NULL)
+        return; /* not served yet: it will be judged by what holds then */
+    const struct flow_chain *chain = conn_current_chain(fc);
+    if (chain == NULL) {
+        /* Outbound names that go away end with their requests; inbound, the port is closed. */
+        if (fc->server != NULL && fc->is_outbound)
+            http_server_drain(fc->server);
+        else if (fc->server != NULL)
+            http_server_abort(fc->server, -ERR_DENIED);
+        else if (!fc->is_outbound)
+            tcp_abort(fc->tcp, STR_NULL);
+        return;
+    }
+    if (fc->server != NULL)
+        judge_exchanges(fc, chain);
+    else if (!conn_is_allowed(fc, chain, &origin))
+        tcp_abort(fc->tcp, origin);
+}

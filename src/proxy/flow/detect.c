@@ -1,0 +1,82 @@
+/* One look at the first bytes of a connection: TLS, HTTP, or neither (listener filters
+ * tls_inspector and http_inspector). Nothing is consumed. */
+#include "crypto/tls.h"
+#include "proxy/flow/flow_priv.h"
+
+enum { PEEK_BYTES_MAX = 16 * 1024 + 5 };
+
+enum http_guess { GUESS_MORE, GUESS_NO, GUESS_HTTP1, GUESS_HTTP2 };
+
+/* RFC 9110 9, RFC 5789, and what WebDAV services use. */
+static const char *const methods[] = {
+    "GET ",     "HEAD ",  "POST ",     "PUT ",  "DELETE ", "CONNECT ", "OPTIONS ",
+    "TRACE ",   "PATCH ", "PROPFIND ", "MKCOL ", "COPY ",   "MOVE ",    "LOCK ",
+    "UNLOCK ",  "REPORT ", "PROPPATCH ", "SEARCH ", "PURGE ",
+};
+
+static enum http_guess guess_by_prefix(struct str bytes, struct str prefix, enum http_guess yes)
+{
+    size_t len = MIN(bytes.len, prefix.len);
+    if (memcmp(bytes.ptr, prefix.ptr, len) != 0)
+        return GUESS_NO;
+    return bytes.len >= prefix.len ? yes : GUESS_MORE;
+}
+
+static enum http_guess guess_http(struct str bytes)
+{
+    enum http_guess best = guess_by_prefix(bytes, STR("PRI * HTTP/2.0\r\n"), GUESS_HTTP2);
+    for (size_t i = 0; i < ARRAY_LEN(methods) && best != GUESS_HTTP2; i++) {
+        enum http_guess g = guess_by_prefix(bytes, str_from_c(methods[i]), GUESS_HTTP1);
+        if (g == GUESS_HTTP1)
+            return g;
+        if (g == GUESS_MORE)
+            best = GUESS_MORE;
+    }
+    return best;
+}
+
+static void take_hello(struct flow_conn *fc, const struct tls_hello *hello)
+{
+    fc->input.is_tls = true;
+    fc->input.server_name = hello->sni;
+    fc->input.application_protocol_count = MIN(hello->alpn_count, (size_t)ALPN_MAX);
+    for (size_t i = 0; i < fc->input.application_protocol_count; i++)
+        fc->protocols[i] = hello->alpn[i];
+    fc->input.application_protocols = fc->protocols;
+}
+
+static void take_http(struct flow_conn *fc, enum http_guess guess)
+{
+    if (guess != GUESS_HTTP1 && guess != GUESS_HTTP2)
+        return;
+    fc->protocols[0] = guess == GUESS_HTTP2 ? STR("h2c") : STR("http/1.1");
+    fc->input.application_protocols = fc->protocols;
+    fc->input.application_protocol_count = 1;
+}
+
+enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final)
+{
+    struct str bytes =
+        chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)PEEK_BYTES_MAX));
+    if (bytes.len == 0)
+        return is_final ? DETECT_DONE : DETECT_MORE;
+    if (model->inspectors.tls_inspector) {
+        struct tls_hello hello;
+        switch (tls_peek_hello(bytes, &fc->arena, &hello)) {
+        case TLS_PEEK_YES:
+            take_hello(fc, &hello);
+            return DETECT_DONE;
+        case TLS_PEEK_MORE:
+            return is_final || bytes.len >= PEEK_BYTES_MAX ? DETECT_DONE : DETECT_MORE;
+        case TLS_PEEK_NO:
+            break;
+        }
+    }
+    if (!model->inspectors.http_inspector)
+        return DETECT_DONE;
+    enum http_guess guess = guess_http(bytes);
+    if (guess == GUESS_MORE && !is_final)
+        return DETECT_MORE;
+    take_http(fc, guess);
+    return DETECT_DONE;
+}

@@ -1,0 +1,110 @@
+#include <stdlib.h>
+
+#include "proxy/flow/flow_priv.h"
+
+struct flows *flow_new(const struct flow_env *env)
+{
+    struct flows *f = NEW(struct flows);
+    f->env = *env;
+    map_init(&f->listeners);
+    map_init(&f->routes);
+    map_init(&f->directories);
+    map_init(&f->wanted);
+    map_init(&f->sinks);
+    list_init(&f->conns);
+    list_init(&f->parked);
+    f->own_peer = metrics_intern_peer(env->metrics, &(struct metrics_peer){
+                                                        .workload = env->own_workload,
+                                                        .namespace_ = env->own_namespace,
+                                                        .principal = env->own_principal,
+                                                        .app = env->own_app,
+                                                        .version = env->own_version,
+                                                        .cluster = env->own_cluster,
+                                                    });
+    directory_rebuild(f);
+    return f;
+}
+
+static void unref_all(struct map *m)
+{
+    size_t iter = 0;
+    void *value;
+    while (map_next(m, &iter, NULL, &value))
+        resource_unref(value);
+    map_deinit(m);
+}
+
+struct flows *flow_free(struct flows *f)
+{
+    if (f == NULL)
+        return NULL;
+    listeners_free(f);
+    directory_index_free(f->index);
+    unref_all(&f->routes);
+    unref_all(&f->directories);
+    size_t iter = 0;
+    void *value;
+    while (map_next(&f->sinks, &iter, NULL, &value))
+        access_log_sink_free(value);
+    map_deinit(&f->sinks);
+    map_deinit(&f->wanted);
+    free(f);
+    return NULL;
+}
+
+static void set_resource(struct map *m, struct str name, struct resource *r)
+{
+    struct resource *old =
+        r != NULL ? map_put(m, name, resource_hold(r)) : map_remove(m, name);
+    resource_unref(old);
+}
+
+void flow_set_route(struct flows *f, struct str name, struct resource *r)
+{
+    set_resource(&f->routes, name, r);
+}
+
+void flow_set_directory(struct flows *f, struct str name, struct resource *r)
+{
+    set_resource(&f->directories, name, r);
+    directory_rebuild(f);
+}
+
+void flow_detail_failed(struct flows *f, struct str name, struct str why)
+{
+    outbound_unpark(f, name, why);
+}
+
+unsigned flow_active(const struct flows *f)
+{
+    return f->conn_count;
+}
+
+struct access_log_sink *flow_sink(struct flows *f, struct str path)
+{
+    struct access_log_sink *sink = map_get(&f->sinks, path);
+    if (sink == NULL) {
+        sink = access_log_sink_new(f->env.turn, path, f->env.limits->access_log_queue_bytes_max);
+        map_put(&f->sinks, path, sink);
+    }
+    return sink;
+}
+
+/* What is refused now was refused by the port before: by a listener that is gone. */
+void flow_drain(struct flows *f, bool inbound_only)
+{
+    size_t iter = 0;
+    void *value;
+    f->is_draining = true;
+    while (map_next(&f->listeners, &iter, NULL, &value)) {
+        struct flow_listener *l = value;
+        bool is_inbound = l->config == NULL || l->config->model->direction != LISTENER_OUTBOUND;
+        if (is_inbound || !inbound_only)
+            listener_stop(l);
+    }
+    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
+    {
+        if (fc->server != NULL && !(inbound_only && fc->is_outbound))
+            http_server_drain(fc->server);
+    }
+}

@@ -1,0 +1,181 @@
+/* Inside proxy/flow/ only.
+ *
+ *   flow -> flow_listener (by name, stable) -> flow_config (one version, counted) -> flow_chain
+ *   flow_conn (a downstream connection) -> its listener; the config it was opened with, pinned
+ */
+#pragma once
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "http/server.h"
+#include "mesh/match/match.h"
+#include "mesh/model/directory.h"
+#include "proxy/filter/request.h"
+#include "proxy/flow/flow.h"
+#include "proxy/telemetry/access_log.h"
+
+struct directory_index;
+
+struct flows {
+    struct flow_env env;
+    struct map listeners;   /* name -> struct flow_listener */
+    struct map routes;      /* name -> struct resource */
+    struct map directories; /* name -> struct resource */
+    struct directory_index *index;
+    struct list conns;      /* flow_conn.link */
+    unsigned conn_count;
+    struct list parked;     /* flow_conn.parked_link */
+    unsigned parked_count;
+    struct map wanted;      /* detail names that were asked for */
+    struct map sinks;       /* path -> struct access_log_sink */
+    bool is_draining, is_paused;
+    metrics_id own_peer;
+    uint64_t connection_ids;
+};
+
+/* --- listener.c --- */
+
+enum { RBACS_MAX = 8, ACCESS_LOGS_MAX = 4 };
+
+struct flow_log {
+    struct access_log_format *format;
+    struct access_log_sink *sink; /* the flow's */
+};
+
+struct flow_chain {
+    const struct filter_chain *model;
+    const struct rbac *rbacs[RBACS_MAX]; /* network filters, in order */
+    size_t rbac_count;
+    const struct hcm *hcm;       /* NULL: TCP */
+    const struct tcp_proxy *tcp; /* NULL: HTTP */
+    uint64_t tcp_weight_total;
+    struct filter filters[FILTERS_MAX + 1]; /* [0] records */
+    uint32_t filter_count;
+    struct http_server_config server;
+    struct flow_log logs[ACCESS_LOGS_MAX];
+    size_t log_count;
+};
+
+/* One version of a listener. */
+struct flow_config {
+    uint32_t ref_count;
+    struct resource *resource;
+    const struct listener *model;
+    struct flow_chain *chains; /* as the model's; the last is the default chain's */
+    size_t chain_count;
+};
+
+struct flow_listener {
+    struct flows *flow;
+    struct str name; /* own memory */
+    struct flow_config *config; /* NULL: removed */
+    struct listen_socket *sockets[2];
+    struct addr bound;
+};
+
+struct flow_config *flow_config_ref(struct flow_config *c);
+struct flow_config *flow_config_unref(struct flow_config *c);
+struct flow_listener *listener_find(struct flows *f, struct str name);
+/* A listener without a socket of its own for this address (use_original_dst); NULL: none. */
+struct flow_listener *listener_find_addr(struct flows *f, const struct addr *a);
+const struct flow_chain *chain_find(const struct flow_config *c, const struct chain_input *in);
+void listener_stop(struct flow_listener *l);
+void listeners_pause(struct flows *f, bool is_paused);
+void listeners_free(struct flows *f);
+struct access_log_sink *flow_sink(struct flows *f, struct str path);
+
+/* --- conn.c: a downstream connection from accept to close --- */
+
+enum { ALPN_MAX = 16 };
+
+struct flow_conn {
+    struct flows *flow;
+    struct list link, parked_link;
+    struct conn *conn;
+    struct flow_listener *listener;
+    struct flow_config *config;      /* of the moment of opening, pinned */
+    const struct flow_chain *chain;  /* of config */
+    struct chain_input input;        /* what the chain was chosen by; strings in arena */
+    struct arena arena;
+    struct str protocols[ALPN_MAX];
+    struct downstream_info info;
+    struct timer timer;              /* detection, handshake */
+    struct str wanted;               /* parked: the detail it waits for */
+    struct str direct_identity;      /* a replica's own address was called */
+    struct http_server *server;      /* HTTP */
+    struct flow_tcp *tcp;            /* TCP */
+    struct list exchanges;           /* of this connection (exchange.link) */
+    metrics_id peer;                 /* inbound: the caller */
+    bool is_peer_known;
+    bool is_outbound;
+    uint64_t opened_wall_us;
+    struct grave grave;
+};
+
+void conn_accepted(void *ctx, struct conn *c); /* listen_fn; ctx: flow_listener */
+/* The listener is known: inspects, matches the chain, goes on. */
+void conn_dispatch(struct flow_conn *fc, struct flow_listener *l);
+/* The connection is served by its chain (after TLS). */
+void conn_serve(struct flow_conn *fc);
+void conn_gone(struct flow_conn *fc); /* from whoever holds the conn's handler at its end */
+/* Refused before it was served: counted, logged, aborted. */
+void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struct str origin);
+/* Its listener changed: judged again by what holds now; reset when forbidden. */
+void conn_judge(struct flow_conn *fc);
+/* The chain that holds now for this connection; NULL: none any more. */
+const struct flow_chain *conn_current_chain(const struct flow_conn *fc);
+struct ip_addr flow_ip(const struct addr *a);
+bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
+                     struct str *ret_origin);
+
+/* --- detect.c --- */
+
+enum detect_result { DETECT_MORE, DETECT_DONE };
+/* Fills fc->input from the first bytes. */
+enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final);
+
+/* --- outbound.c --- */
+
+void outbound_dispatch(struct flow_conn *fc);
+void outbound_unpark(struct flows *f, struct str name, struct str why_not);
+
+/* --- directory.c --- */
+
+struct directory_hit {
+    const struct directory_service *service;
+    const struct directory_workload *workload;
+    bool is_in_range; /* of the mesh, but nobody's */
+    bool is_registry_only;
+};
+struct directory_index *directory_index_free(struct directory_index *index);
+void directory_rebuild(struct flows *f);
+struct directory_hit directory_find(const struct flows *f, const struct ip_addr *ip);
+const struct directory_service *directory_find_host(const struct flows *f, struct str host);
+
+/* --- http.c --- */
+
+extern const struct http_server_ops flow_http_ops; /* ctx: flow_conn */
+extern const struct filter_ops record_filter_ops;  /* config: flow_chain */
+
+/* --- headers.c --- */
+
+void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head);
+
+/* --- record.c --- */
+
+void record_request(struct exchange *x);
+struct record_tcp {
+    uint64_t flags, bytes_received, bytes_sent;
+    struct str details, upstream_failure, upstream_cluster, origin;
+    const struct upstream_host *host;
+    const struct cluster *cluster;
+    const struct addr *upstream_local;
+};
+struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp *t);
+void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
+                    const struct record_tcp *t);
+
+/* --- tcp.c --- */
+
+void tcp_serve(struct flow_conn *fc);
+void tcp_abort(struct flow_tcp *t, struct str origin);

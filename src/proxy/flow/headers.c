@@ -1,0 +1,126 @@
+/* Headers at the entrance: what is ours at a trust boundary, request id, trace context, XFCC. */
+#include "proxy/flow/flow_priv.h"
+
+static const enum http_name stripped_from_strangers[] = {
+    HTTP_NAME_X_TULLE_VERSION,
+    HTTP_NAME_X_TULLE_PEER,
+    HTTP_NAME_X_TULLE_ORIGIN,
+    HTTP_NAME_X_ENVOY_ATTEMPT_COUNT,
+    HTTP_NAME_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+    HTTP_NAME_X_ENVOY_ORIGINAL_PATH,
+};
+
+static void strip(struct http_head *head)
+{
+    for (size_t i = 0; i < ARRAY_LEN(stripped_from_strangers); i++)
+        http_head_remove(head, stripped_from_strangers[i]);
+}
+
+/* The peer's proxy notes which version its caller spoke; it is restored towards the app. */
+static enum http_version caller_version(const struct http_head *head)
+{
+    struct str note = http_head_get(head, HTTP_NAME_X_TULLE_VERSION);
+    if (str_eq(note, STR("1.1")))
+        return HTTP_11;
+    if (str_eq(note, STR("1.0")))
+        return HTTP_10;
+    return head->version;
+}
+
+/* RFC 9562 5.4 from the worker's generator: ids, not secrets. */
+static struct str make_request_id(struct exchange *x)
+{
+    struct random *random = turn_random(x->turn);
+    uint64_t a = random_u64(random), b = random_u64(random);
+    a = (a & ~0xf000ull) | 0x4000ull;
+    b = (b & 0x3fffffffffffffffull) | 0x8000000000000000ull;
+    return arena_printf(&x->arena, "%08x-%04x-%04x-%04x-%012llx", (uint32_t)(a >> 32),
+                        (uint32_t)(a >> 16) & 0xffff, (uint32_t)a & 0xffff, (uint32_t)(b >> 48),
+                        (unsigned long long)(b & 0xffffffffffffull));
+}
+
+/* W3C Trace Context: a new root, not sampled, when the caller has neither this nor B3. */
+static struct str make_traceparent(struct exchange *x)
+{
+    struct random *random = turn_random(x->turn);
+    return arena_printf(&x->arena, "00-%016llx%016llx-%016llx-00",
+                        (unsigned long long)random_u64(random) | 1,
+                        (unsigned long long)random_u64(random),
+                        (unsigned long long)random_u64(random) | 1);
+}
+
+static bool has_b3(const struct http_head *head)
+{
+    return http_head_get_named(head, STR("x-b3-traceid")).ptr != NULL ||
+           http_head_get_named(head, STR("b3")).ptr != NULL;
+}
+
+static void add_ids(struct exchange *x, const struct hcm *hcm, struct http_head *head)
+{
+    if (hcm->generate_request_id && http_head_get(head, HTTP_NAME_X_REQUEST_ID).ptr == NULL)
+        http_head_add(head, HTTP_NAME_X_REQUEST_ID, make_request_id(x));
+    if (hcm->generate_request_id && http_head_get(head, HTTP_NAME_TRACEPARENT).ptr == NULL &&
+        !has_b3(head))
+        http_head_add(head, HTTP_NAME_TRACEPARENT, make_traceparent(x));
+}
+
+/* One element of x-forwarded-client-cert, as Envoy writes it. */
+static struct str xfcc_element(struct flow_conn *fc, const struct hcm *hcm, struct arena *a)
+{
+    const struct downstream_info *info = &fc->info;
+    struct str_buf b = STR_BUF_INIT(4096);
+    str_buf_printf(&b, "By=%.*s;Hash=%.*s", STR_FMT(fc->flow->env.own_principal),
+                   STR_FMT(info->peer_cert_sha256));
+    if (hcm->xfcc_subject)
+        str_buf_printf(&b, ";Subject=\"%.*s\"", STR_FMT(info->peer_subject));
+    if (hcm->xfcc_uri)
+        str_buf_printf(&b, ";URI=%.*s", STR_FMT(info->peer_principal));
+    if (hcm->xfcc_dns && info->peer_dns_san.len > 0)
+        str_buf_printf(&b, ";DNS=%.*s", STR_FMT(info->peer_dns_san));
+    struct str element = arena_str(a, str_buf_str(&b));
+    str_buf_deinit(&b);
+    return element;
+}
+
+/* Only a verified peer may hand a certificate on; from others the header is always removed. */
+static void set_xfcc(struct flow_conn *fc, const struct hcm *hcm, struct http_head *head)
+{
+    struct str given = http_head_get_joined(head, STR("x-forwarded-client-cert"));
+    bool is_mtls = fc->info.is_mtls;
+    if (hcm->xfcc == XFCC_ALWAYS_FORWARD_ONLY || (hcm->xfcc == XFCC_FORWARD_ONLY && is_mtls))
+        return;
+    http_head_remove(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
+    if (!is_mtls || (hcm->xfcc != XFCC_APPEND_FORWARD && hcm->xfcc != XFCC_SANITIZE_SET))
+        return;
+    struct str element = xfcc_element(fc, hcm, head->arena);
+    if (hcm->xfcc == XFCC_APPEND_FORWARD && given.len > 0)
+        element = arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(element));
+    http_head_add(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, element);
+}
+
+static void add_forwarded_for(struct flow_conn *fc, struct http_head *head)
+{
+    char text[ADDR_TEXT_LEN];
+    struct str ip = addr_format_ip(&fc->info.remote, text);
+    struct str given = http_head_get_joined(head, STR("x-forwarded-for"));
+    http_head_set(head, HTTP_NAME_X_FORWARDED_FOR,
+                  given.len > 0 ? arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(ip))
+                                : arena_str(head->arena, ip));
+}
+
+void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head)
+{
+    r->version = fc->info.is_mtls ? caller_version(head) : head->version;
+    if (fc->info.is_mtls)
+        http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
+    else
+        strip(head);
+    set_xfcc(fc, r->hcm, head);
+    add_ids(r->x, r->hcm, head);
+    if (r->hcm->use_remote_address)
+        add_forwarded_for(fc, head);
+    if (http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO).ptr == NULL)
+        http_head_add(head, HTTP_NAME_X_FORWARDED_PROTO,
+                      fc->info.tls_version.len > 0 && !fc->info.is_mtls ? STR("https")
+                                                                        : STR("http"));
+}

@@ -1,0 +1,130 @@
+/* An HTTP request on a downstream connection: its route is decided once, here; then the filters of
+ * the chain that holds now take it. */
+#include "proxy/flow/flow_priv.h"
+
+static const struct route_config *find_routes(struct flow_conn *fc, const struct hcm *hcm,
+                                              struct resource **ret_pin)
+{
+    if (hcm->route_config_name.len == 0)
+        return hcm->route_config;
+    struct resource *r = map_get(&fc->flow->routes, hcm->route_config_name);
+    if (r == NULL)
+        return NULL;
+    *ret_pin = resource_hold(r);
+    return r->route;
+}
+
+static void choose_cluster(struct request *r)
+{
+    const struct route *route = r->route;
+    if (route == NULL || route->kind != ROUTE_FORWARD)
+        return;
+    uint32_t random = (uint32_t)random_u64(turn_random(r->x->turn));
+    r->weighted = match_weighted(route->clusters, route->cluster_count, route->weight_total, random);
+    if (r->weighted != NULL)
+        r->cluster_name = r->weighted->name;
+}
+
+static void choose_route(struct flow_conn *fc, struct request *r, struct resource **ret_pin)
+{
+    const struct http_head *head = r->x->flows[SIDE_REQUEST].head;
+    r->routes = find_routes(fc, r->hcm, ret_pin);
+    if (r->routes == NULL)
+        return;
+    r->vhost = match_virtual_host(r->routes, head->authority);
+    if (r->vhost != NULL)
+        r->route = match_route(r->vhost, head);
+    choose_cluster(r);
+}
+
+/* What a request pins beside its own arena. */
+struct pins {
+    struct request request; /* first: x->ctx */
+    struct flow_conn *fc;
+    struct flow_config *config;
+    struct resource *routes;
+};
+
+static void release(struct exchange *x)
+{
+    struct pins *p = CONTAINER_OF(request_of(x), struct pins, request);
+    upstream_host_drop(p->request.last_host);
+    resource_unref(p->routes);
+    flow_config_unref(p->config);
+}
+
+/* Connections of a listener that is gone get no further: the filters of their own last version
+ * would answer by a policy of yesterday. */
+static enum verdict refuse_head(struct exchange *x, void *state, enum side side)
+{
+    (void)state;
+    if (side == SIDE_RESPONSE)
+        return VERDICT_NEXT;
+    x->outcome.flags |= FLAG_BIT(NO_ROUTE);
+    exchange_reply(x, 503, STR("listener_removed"), STR_NULL);
+    return VERDICT_REPLY;
+}
+
+static const struct filter_ops refuse_filter_ops = {.name = "refuse", .on_head = refuse_head};
+static const struct filter refuse_chain[] = {{.ops = &refuse_filter_ops}};
+
+static void on_exchange(void *ctx, struct exchange *x)
+{
+    struct flow_conn *fc = ctx;
+    const struct flow_chain *chain = conn_current_chain(fc);
+    if (chain == NULL) {
+        x->filters = refuse_chain;
+        x->filter_count = 1;
+        http_server_drain(fc->server);
+        return;
+    }
+    struct pins *p = ARENA_NEW(&x->arena, struct pins);
+    struct request *r = &p->request;
+    p->fc = fc;
+    p->config = flow_config_ref(fc->listener->config);
+    r->x = x;
+    r->upstream = fc->flow->env.upstream;
+    r->metrics = fc->flow->env.metrics;
+    r->hcm = chain->hcm;
+    r->is_inbound = !fc->is_outbound;
+    r->direct_identity = fc->direct_identity;
+    r->owner = fc;
+    headers_request(fc, r, x->flows[SIDE_REQUEST].head);
+    choose_route(fc, r, &p->routes);
+    x->ctx = r;
+    x->filters = chain->filters;
+    x->filter_count = chain->filter_count;
+    x->release = release;
+    list_push_back(&fc->exchanges, &x->link);
+}
+
+static void on_bad_request(void *ctx, const struct outcome *why)
+{
+    struct flow_conn *fc = ctx;
+    (void)why;
+    metrics_add(fc->flow->env.metrics, COUNTER_BAD_REQUESTS, 1);
+}
+
+static void on_close(void *ctx, int err)
+{
+    struct flow_conn *fc = ctx;
+    (void)err;
+    fc->server = NULL;
+    conn_gone(fc);
+}
+
+const struct http_server_ops flow_http_ops = {
+    .on_exchange = on_exchange,
+    .on_bad_request = on_bad_request,
+    .on_close = on_close,
+};
+
+/* --- the first filter: at the end of all it records --- */
+
+static void record_on_end(struct exchange *x, void *state)
+{
+    (void)state;
+    record_request(x);
+}
+
+const struct filter_ops record_filter_ops = {.name = "record", .on_end = record_on_end};

@@ -1,0 +1,393 @@
+/* Listeners: a resource becomes chains that can be run, and sockets that listen. */
+#include <stdlib.h>
+
+#include "codec/json_writer.h"
+#include "proxy/flow/flow_priv.h"
+
+enum { BACKLOG = 1024 };
+
+/* --- chains --- */
+
+static struct url_path_options path_options(const struct hcm *hcm)
+{
+    static const enum url_escaped_slashes slashes[] = {
+        [SLASHES_KEEP] = URL_SLASHES_KEEP,
+        [SLASHES_REJECT] = URL_SLASHES_REJECT,
+        [SLASHES_UNESCAPE_REDIRECT] = URL_SLASHES_UNESCAPE,
+        [SLASHES_UNESCAPE_FORWARD] = URL_SLASHES_UNESCAPE,
+    };
+    return (struct url_path_options){
+        .is_normalized = hcm->normalize_path,
+        .is_slash_merged = hcm->merge_slashes,
+        .escaped_slashes = slashes[hcm->escaped_slashes],
+        .backslash = URL_BACKSLASH_TO_SLASH,
+    };
+}
+
+static enum http_codec codec_of(enum hcm_codec codec)
+{
+    static const enum http_codec codecs[] = {
+        [HCM_CODEC_AUTO] = HTTP_CODEC_AUTO,
+        [HCM_CODEC_HTTP1] = HTTP_CODEC_1,
+        [HCM_CODEC_HTTP2] = HTTP_CODEC_2,
+    };
+    return codecs[codec];
+}
+
+static int add_logs(struct flows *f, struct flow_chain *chain, const struct access_log_config *logs,
+                    size_t count, struct str_buf *why)
+{
+    if (count > ACCESS_LOGS_MAX) {
+        str_buf_printf(why, "access_log: at most %d", ACCESS_LOGS_MAX);
+        return -ERR_LIMIT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct flow_log *log = &chain->logs[chain->log_count];
+        int err = access_log_format_new(&logs[i], why, &log->format);
+        if (err != 0)
+            return err;
+        log->sink = flow_sink(f, logs[i].path);
+        chain->log_count++;
+    }
+    return 0;
+}
+
+static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm *hcm,
+                    struct str_buf *why)
+{
+    chain->hcm = hcm;
+    chain->filters[0] = (struct filter){.ops = &record_filter_ops, .config = chain};
+    int err = filters_build(hcm->filters, hcm->filter_count, why, chain->filters + 1,
+                            &chain->filter_count);
+    chain->filter_count++;
+    chain->server = (struct http_server_config){
+        .codec = codec_of(hcm->codec),
+        .limits = f->env.limits,
+        .path = path_options(hcm),
+        .server_name = hcm->server_name,
+        .idle_timeout_us = hcm->idle_timeout_us,
+        .headers_timeout_us = hcm->request_headers_timeout_us > 0
+                                  ? hcm->request_headers_timeout_us
+                                  : f->env.limits->request_headers_timeout_ms * 1000,
+        .stream_idle_timeout_us = hcm->stream_idle_timeout_us,
+        .requests_max = hcm->max_requests_per_connection,
+        .accept_http_10 = true,
+    };
+    return err != 0 ? err : add_logs(f, chain, hcm->access_logs, hcm->access_log_count, why);
+}
+
+static int set_tcp(struct flows *f, struct flow_chain *chain, const struct tcp_proxy *tcp,
+                   struct str_buf *why)
+{
+    chain->tcp = tcp;
+    for (size_t i = 0; i < tcp->cluster_count; i++)
+        chain->tcp_weight_total += tcp->clusters[i].weight;
+    return add_logs(f, chain, tcp->access_logs, tcp->access_log_count, why);
+}
+
+static int set_filter(struct flows *f, struct flow_chain *chain, const struct network_filter *n,
+                      bool is_last, struct str_buf *why)
+{
+    if ((n->kind != NETWORK_FILTER_RBAC) != is_last) {
+        str_buf_add_c(why, "filters: the last, and only the last, must be the HTTP connection "
+                           "manager or the TCP proxy");
+        return -ERR_INVALID;
+    }
+    switch (n->kind) {
+    case NETWORK_FILTER_RBAC:
+        if (chain->rbac_count == RBACS_MAX) {
+            str_buf_printf(why, "filters: at most %d RBAC filters", RBACS_MAX);
+            return -ERR_LIMIT;
+        }
+        chain->rbacs[chain->rbac_count++] = n->rbac;
+        return 0;
+    case NETWORK_FILTER_HCM:
+        return set_http(f, chain, n->hcm, why);
+    case NETWORK_FILTER_TCP_PROXY:
+        return set_tcp(f, chain, n->tcp_proxy, why);
+    }
+    return -ERR_UNSUPPORTED;
+}
+
+static int set_chain(struct flows *f, struct flow_chain *chain, const struct filter_chain *model,
+                     struct str_buf *why)
+{
+    chain->model = model;
+    for (size_t i = 0; i < model->filter_count; i++) {
+        int err = set_filter(f, chain, &model->filters[i], i + 1 == model->filter_count, why);
+        if (err != 0)
+            return err;
+    }
+    if (chain->hcm == NULL && chain->tcp == NULL) {
+        str_buf_add_c(why, "a filter chain has no filter that serves it");
+        return -ERR_INVALID;
+    }
+    return 0;
+}
+
+/* --- versions --- */
+
+struct flow_config *flow_config_ref(struct flow_config *c)
+{
+    c->ref_count++;
+    return c;
+}
+
+struct flow_config *flow_config_unref(struct flow_config *c)
+{
+    if (c == NULL || --c->ref_count > 0)
+        return NULL;
+    for (size_t i = 0; i < c->chain_count; i++) {
+        for (size_t n = 0; n < c->chains[i].log_count; n++)
+            access_log_format_free(c->chains[i].logs[n].format);
+    }
+    free(c->chains);
+    resource_unref(c->resource);
+    free(c);
+    return NULL;
+}
+
+static int config_new(struct flows *f, struct resource *r, struct str_buf *why,
+                      struct flow_config **ret_config)
+{
+    const struct listener *model = r->listener;
+    struct flow_config *c = NEW(struct flow_config);
+    c->ref_count = 1;
+    c->resource = resource_hold(r);
+    c->model = model;
+    size_t count = model->chain_count + (model->default_chain != NULL);
+    c->chains = mem_zalloc(sizeof(struct flow_chain) * (count + 1));
+    for (size_t i = 0; i < count; i++) {
+        const struct filter_chain *chain =
+            i < model->chain_count ? &model->chains[i] : model->default_chain;
+        c->chain_count = i + 1;
+        int err = set_chain(f, &c->chains[i], chain, why);
+        if (err != 0) {
+            flow_config_unref(c);
+            return err;
+        }
+    }
+    *ret_config = c;
+    return 0;
+}
+
+const struct flow_chain *chain_find(const struct flow_config *c, const struct chain_input *in)
+{
+    const struct filter_chain *model = match_filter_chain(c->model, in);
+    for (size_t i = 0; model != NULL && i < c->chain_count; i++) {
+        if (c->chains[i].model == model)
+            return &c->chains[i];
+    }
+    return NULL;
+}
+
+/* --- sockets --- */
+
+static struct addr to_addr(const struct model_addr *m)
+{
+    struct addr a = {.family = ADDR_NONE, .port = m->port};
+    if (m->path.len > 0) {
+        a.family = ADDR_UNIX;
+        memcpy(a.path, m->path.ptr, MIN(m->path.len, sizeof a.path - 1));
+    } else if (m->ip.family != IP_NONE) {
+        a.family = m->ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
+        memcpy(a.ip, m->ip.bytes, sizeof a.ip);
+    }
+    return a;
+}
+
+static int open_socket(struct flow_listener *l, const struct addr *at, int slot,
+                       const struct listener *model, struct str_buf *why)
+{
+    struct listen_options options = {
+        .is_transparent_dst = model->inspectors.original_dst || model->use_original_dst,
+        .backlog = BACKLOG,
+        .inherited_fd = -1,
+        .mark = l->flow->env.mark_inbound,
+        .is_v6_only = true,
+    };
+    int err =
+        listen_open(l->flow->env.turn, at, &options, conn_accepted, l, &l->sockets[slot]);
+    if (err != 0) {
+        char text[ADDR_TEXT_LEN];
+        str_buf_printf(why, "cannot listen at %.*s: %s", STR_FMT(addr_format(at, text)),
+                       err_text(err));
+    }
+    return err;
+}
+
+/* Both families: a capture listener at 0.0.0.0 listens at [::] too. */
+static int open_sockets(struct flow_listener *l, const struct listener *model, struct str_buf *why)
+{
+    struct addr at = to_addr(&model->address);
+    if (l->sockets[0] != NULL && addr_eq(&at, &l->bound))
+        return 0;
+    struct listen_socket *old[2] = {l->sockets[0], l->sockets[1]};
+    l->sockets[0] = l->sockets[1] = NULL;
+    int err = open_socket(l, &at, 0, model, why);
+    if (err != 0) {
+        l->sockets[0] = old[0];
+        l->sockets[1] = old[1];
+        return err;
+    }
+    bool is_captured = model->inspectors.original_dst || model->use_original_dst;
+    if (is_captured && at.family == ADDR_IP4 && addr_is_any(&at)) {
+        struct addr v6 = {.family = ADDR_IP6, .port = at.port};
+        struct str_buf ignored = STR_BUF_INIT(256);
+        /* Machines without IPv6 exist. */
+        (void)open_socket(l, &v6, 1, model, &ignored);
+        str_buf_deinit(&ignored);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (old[i] != NULL)
+            listen_close(old[i]);
+    }
+    l->bound = at;
+    return 0;
+}
+
+void listener_stop(struct flow_listener *l)
+{
+    for (int i = 0; i < 2; i++) {
+        if (l->sockets[i] != NULL)
+            listen_close(l->sockets[i]);
+        l->sockets[i] = NULL;
+    }
+}
+
+void listeners_pause(struct flows *f, bool is_paused)
+{
+    size_t iter = 0;
+    void *value;
+    f->is_paused = is_paused;
+    while (map_next(&f->listeners, &iter, NULL, &value)) {
+        struct flow_listener *l = value;
+        for (int i = 0; i < 2; i++) {
+            if (l->sockets[i] == NULL)
+                continue;
+            if (is_paused)
+                listen_pause(l->sockets[i]);
+            else
+                listen_resume(l->sockets[i]);
+        }
+    }
+}
+
+/* --- the table --- */
+
+struct flow_listener *listener_find(struct flows *f, struct str name)
+{
+    struct flow_listener *l = map_get(&f->listeners, name);
+    return l != NULL && l->config != NULL ? l : NULL;
+}
+
+struct flow_listener *listener_find_addr(struct flows *f, const struct addr *a)
+{
+    struct flow_listener *any = NULL;
+    size_t iter = 0;
+    void *value;
+    while (map_next(&f->listeners, &iter, NULL, &value)) {
+        struct flow_listener *l = value;
+        if (l->config == NULL || l->config->model->bind_to_port)
+            continue;
+        struct addr at = to_addr(&l->config->model->address);
+        if (at.port != a->port)
+            continue;
+        if (addr_eq(&at, a))
+            return l;
+        if (addr_is_any(&at))
+            any = l;
+    }
+    return any;
+}
+
+static struct flow_listener *listener_new(struct flows *f, struct str name)
+{
+    struct flow_listener *l = NEW(struct flow_listener);
+    l->flow = f;
+    l->name = str_from(str_dup_c(name), name.len);
+    map_put(&f->listeners, l->name, l);
+    return l;
+}
+
+static void judge_all(struct flows *f, const struct flow_listener *l)
+{
+    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
+    {
+        if (fc->listener == l)
+            conn_judge(fc);
+    }
+}
+
+/* The struct stays while connections point to it; a removed listener has no config. */
+static void remove_listener(struct flows *f, struct flow_listener *l)
+{
+    listener_stop(l);
+    l->config = flow_config_unref(l->config);
+    judge_all(f, l);
+}
+
+int flow_set_listener(struct flows *f, struct str name, struct resource *r, struct str_buf *why)
+{
+    struct flow_listener *l = map_get(&f->listeners, name);
+    if (r == NULL) {
+        if (l != NULL)
+            remove_listener(f, l);
+        return 0;
+    }
+    struct flow_config *config;
+    int err = config_new(f, r, why, &config);
+    if (err != 0)
+        return err;
+    if (l == NULL)
+        l = listener_new(f, name);
+    if (r->listener->bind_to_port && !f->is_draining) {
+        err = open_sockets(l, r->listener, why);
+        if (err != 0) {
+            flow_config_unref(config);
+            return err;
+        }
+    }
+    flow_config_unref(l->config);
+    l->config = config;
+    judge_all(f, l);
+    outbound_unpark(f, name, STR_NULL);
+    return 0;
+}
+
+void listeners_free(struct flows *f)
+{
+    size_t iter = 0;
+    void *value;
+    while (map_next(&f->listeners, &iter, NULL, &value)) {
+        struct flow_listener *l = value;
+        listener_stop(l);
+        flow_config_unref(l->config);
+        free((void *)(uintptr_t)l->name.ptr);
+        free(l);
+    }
+    map_deinit(&f->listeners);
+}
+
+void flow_render_listeners(const struct flows *f, struct str_buf *to)
+{
+    struct json_writer w;
+    json_writer_init(&w, to, 0);
+    json_writer_array(&w, NULL);
+    size_t iter = 0;
+    void *value;
+    while (map_next(&f->listeners, &iter, NULL, &value)) {
+        const struct flow_listener *l = value;
+        char text[ADDR_TEXT_LEN];
+        if (l->config == NULL)
+            continue;
+        json_writer_object(&w, NULL);
+        json_writer_str(&w, "name", l->name);
+        struct addr at = l->sockets[0] != NULL ? *listen_addr(l->sockets[0])
+                                               : to_addr(&l->config->model->address);
+        json_writer_str(&w, "address", addr_format(&at, text));
+        json_writer_bool(&w, "listening", l->sockets[0] != NULL);
+        json_writer_end(&w);
+    }
+    json_writer_end(&w);
+}

@@ -1,0 +1,128 @@
+/* Captured outgoing connections: the original destination decides, by the directory.
+ *
+ *   service address, port known  -> the listener "HOST:PORT"; parked until its detail is here
+ *   a replica's own address      -> "direct": mTLS with its identity
+ *   of the mesh, nobody's        -> refused
+ *   anything else                -> "passthrough", unless only the registry is allowed
+ */
+#include "proxy/flow/flow_priv.h"
+
+static void on_parked_input(struct conn *c)
+{
+    (void)c; /* stays in `in`, bounded by read_max */
+}
+
+static void on_parked_close(struct conn *c, int err)
+{
+    (void)err;
+    conn_gone(c->ctx);
+}
+
+static const struct conn_handler parked_handler = {
+    .on_input = on_parked_input,
+    .on_close = on_parked_close,
+};
+
+static void refuse(struct flow_conn *fc, struct str details)
+{
+    metrics_add(fc->flow->env.metrics, COUNTER_UNKNOWN_REFUSED, 1);
+    conn_set_handler(fc->conn, &parked_handler, fc);
+    conn_refuse(fc, FLAG_BIT(NO_ROUTE), details, STR_NULL);
+}
+
+static void park(struct flow_conn *fc, struct str name)
+{
+    struct flows *f = fc->flow;
+    if (f->parked_count >= f->env.limits->parked_connections_max) {
+        refuse(fc, STR("too_many_parked_connections"));
+        return;
+    }
+    conn_set_handler(fc->conn, &parked_handler, fc);
+    fc->wanted = name;
+    list_push_back(&f->parked, &fc->parked_link);
+    f->parked_count++;
+    if (map_put(&f->wanted, name, f) == NULL)
+        f->env.on_detail_wanted(f->env.ctx, name);
+}
+
+static void to_listener(struct flow_conn *fc, struct str name, struct str otherwise)
+{
+    struct flow_listener *l = listener_find(fc->flow, name);
+    if (l != NULL)
+        conn_dispatch(fc, l);
+    else
+        refuse(fc, otherwise);
+}
+
+static bool has_port(const struct directory_service *s, uint16_t port)
+{
+    for (size_t i = 0; i < s->port_count; i++) {
+        if (s->ports[i].port == port)
+            return true;
+    }
+    return false;
+}
+
+static void to_service(struct flow_conn *fc, const struct directory_service *s, uint16_t port)
+{
+    if (!has_port(s, port)) {
+        refuse(fc, STR("service_has_no_such_port"));
+        return;
+    }
+    struct str name = directory_detail_name(&fc->arena, s->host, port);
+    struct flow_listener *l = listener_find(fc->flow, name);
+    if (l != NULL)
+        conn_dispatch(fc, l);
+    else
+        park(fc, name);
+}
+
+void outbound_dispatch(struct flow_conn *fc)
+{
+    struct flows *f = fc->flow;
+    const struct addr *to = &fc->conn->original_dst;
+    /* Somebody talks to the capture port itself: going on would be a loop. */
+    if (to->family == ADDR_NONE || (addr_eq_ip(to, &fc->conn->local) &&
+                                    to->port == fc->conn->local.port)) {
+        refuse(fc, STR("not_captured"));
+        return;
+    }
+    struct ip_addr ip = flow_ip(to);
+    struct directory_hit hit = directory_find(f, &ip);
+    if (hit.service != NULL) {
+        to_service(fc, hit.service, to->port);
+    } else if (hit.workload != NULL && hit.workload->is_mtls) {
+        fc->direct_identity = arena_str(&fc->arena, hit.workload->identity);
+        to_listener(fc, STR(FLOW_LISTENER_DIRECT), STR("no_direct_listener"));
+    } else if (hit.workload != NULL) {
+        to_listener(fc, STR(FLOW_LISTENER_PASSTHROUGH), STR("no_passthrough_listener"));
+    } else if (hit.is_in_range) {
+        refuse(fc, STR("unassigned_mesh_address"));
+    } else {
+        struct flow_listener *l = listener_find_addr(f, to);
+        if (l != NULL)
+            conn_dispatch(fc, l);
+        else if (hit.is_registry_only)
+            refuse(fc, STR("outbound_policy_registry_only"));
+        else
+            to_listener(fc, STR(FLOW_LISTENER_PASSTHROUGH), STR("no_passthrough_listener"));
+    }
+}
+
+void outbound_unpark(struct flows *f, struct str name, struct str why_not)
+{
+    if (map_remove(&f->wanted, name) == NULL)
+        return;
+    LIST_FOREACH(&f->parked, fc, struct flow_conn, parked_link)
+    {
+        if (!str_eq(fc->wanted, name))
+            continue;
+        list_remove(&fc->parked_link);
+        f->parked_count--;
+        struct flow_listener *l = listener_find(f, name);
+        if (l != NULL && why_not.len == 0)
+            conn_dispatch(fc, l);
+        else
+            conn_refuse(fc, FLAG_BIT(NO_CLUSTER), arena_str(&fc->arena, why_not), STR_NULL);
+    }
+}

@@ -1,0 +1,216 @@
+/* What happened, to metrics and access logs: once per request or TCP connection. */
+#include "http/grpc.h"
+#include "proxy/flow/flow_priv.h"
+
+/* --- who: peers and services as Istio labels them --- */
+
+/* The caller of an inbound connection: its replica by address, when the directory knows it and the
+ * certificate agrees; else the certificate alone. */
+static metrics_id caller_of(struct flow_conn *fc)
+{
+    if (fc->is_peer_known)
+        return fc->peer;
+    struct directory_hit hit = directory_find(fc->flow, &fc->input.source);
+    struct metrics_peer peer = {.principal = fc->info.peer_principal};
+    const struct directory_workload *w = hit.workload;
+    bool is_same = w != NULL && (fc->info.peer_principal.len == 0 ||
+                                 str_eq(w->identity, fc->info.peer_principal));
+    if (is_same) {
+        peer.workload = w->name;
+        peer.namespace_ = w->namespace_;
+        peer.app = w->app;
+        peer.version = w->version;
+    }
+    fc->peer = metrics_intern_peer(fc->flow->env.metrics, &peer);
+    fc->is_peer_known = true;
+    return fc->peer;
+}
+
+static metrics_id endpoint_peer(struct metrics *m, const struct upstream_host *host)
+{
+    const struct endpoint *e = host != NULL ? upstream_host_info(host)->endpoint : NULL;
+    if (e == NULL)
+        return 0;
+    const struct workload_info *w = &e->workload;
+    return metrics_intern_peer(m, &(struct metrics_peer){
+                                      .workload = w->name,
+                                      .namespace_ = w->namespace_,
+                                      .principal = e->identity,
+                                      .app = w->app,
+                                      .version = w->version,
+                                      .cluster = w->cluster_id,
+                                  });
+}
+
+/* "outbound_.8080_.v1_.catalog.shop.svc.cluster.local" names the service; else the authority. */
+static struct str service_host(const struct flow_conn *fc, struct str authority)
+{
+    struct str sni = fc->info.sni;
+    if (str_starts_with(sni, STR("outbound_."))) {
+        struct str rest = str_skip(sni, strlen("outbound_."));
+        ptrdiff_t at;
+        while ((at = str_find(rest, '_')) >= 0 && (size_t)at + 1 < rest.len &&
+               rest.ptr[at + 1] == '.')
+            rest = str_skip(rest, (size_t)at + 2);
+        return rest;
+    }
+    ptrdiff_t colon = str_rfind(authority, ':');
+    return colon > 0 ? str_sub(authority, 0, (size_t)colon) : authority;
+}
+
+static metrics_id service_by_host(struct flow_conn *fc, struct str host)
+{
+    const struct directory_service *s = directory_find_host(fc->flow, host);
+    struct str rest = host;
+    struct metrics_destination d = {.service = host, .service_name = host};
+    if (s != NULL) {
+        d.service = s->host;
+        d.service_name = str_split(&rest, '.');
+        d.service_namespace = str_split(&rest, '.');
+    }
+    return metrics_intern_destination(fc->flow->env.metrics, &d);
+}
+
+static metrics_id service_of(struct metrics *m, const struct cluster *c)
+{
+    struct metrics_destination d = {.service_name = c != NULL ? c->name : STR_NULL};
+    if (c != NULL && c->service.host.len > 0) {
+        d.service = c->service.host;
+        d.service_name = c->service.name;
+        d.service_namespace = c->service.namespace_;
+    }
+    return metrics_intern_destination(m, &d);
+}
+
+static struct metrics_hop hop_of(struct flow_conn *fc, const struct upstream_host *host,
+                                 const struct cluster *cluster, struct str authority)
+{
+    struct flows *f = fc->flow;
+    struct metrics_hop hop = {.reporter = REPORTER_SOURCE, .source = f->own_peer};
+    if (fc->is_outbound) {
+        hop.destination = endpoint_peer(f->env.metrics, host);
+        hop.service = service_of(f->env.metrics, cluster);
+        hop.security = SECURITY_UNKNOWN;
+        return hop;
+    }
+    hop.reporter = REPORTER_DESTINATION;
+    hop.source = caller_of(fc);
+    hop.destination = f->own_peer;
+    hop.service = service_by_host(fc, service_host(fc, authority));
+    hop.security = fc->info.is_mtls ? SECURITY_MUTUAL_TLS : SECURITY_NONE;
+    return hop;
+}
+
+/* --- HTTP --- */
+
+static void count_request(struct flow_conn *fc, const struct request *r, const struct record *rec)
+{
+    const struct exchange *x = r->x;
+    const struct http_head *head = x->flows[SIDE_REQUEST].head;
+    const struct cluster *cluster =
+        r->cluster != NULL && r->last_host != NULL ? upstream_cluster_config(r->cluster) : NULL;
+    struct metrics_hop hop = hop_of(fc, r->last_host, cluster, head->authority);
+    hop.protocol = head->is_grpc ? METRICS_GRPC : METRICS_HTTP;
+    struct metrics_request m = {
+        .response_code = rec->status,
+        .grpc_status = head->is_grpc ? MAX(rec->grpc_status, 0) : -1,
+        .flags = rec->flags,
+        .duration_us = rec->duration_us,
+        .request_bytes = rec->bytes_received,
+        .response_bytes = rec->bytes_sent,
+    };
+    metrics_count_request(fc->flow->env.metrics, &hop, &m);
+}
+
+static struct record record_of(struct flow_conn *fc, const struct request *r,
+                               char host[ADDR_TEXT_LEN], char local[ADDR_TEXT_LEN])
+{
+    const struct exchange *x = r->x;
+    const struct flow *response = &x->flows[SIDE_RESPONSE];
+    struct record rec = {
+        .x = x,
+        .info = &fc->info,
+        .start_wall_us = turn_wall_us(x->turn) - (x->ended_us - x->started_us),
+        .duration_us = x->ended_us - x->started_us,
+        .bytes_received = x->flows[SIDE_REQUEST].bytes,
+        .bytes_sent = response->bytes,
+        .flags = x->outcome.flags | r->flags,
+        .status = response->head != NULL ? response->head->status : 0,
+        .grpc_status = response->head != NULL
+                           ? grpc_status_of(response->head, response->trailers)
+                           : -1,
+        .details = x->outcome.details.len > 0 ? x->outcome.details : STR("via_upstream"),
+        .upstream_failure = r->upstream_failure,
+        .upstream_cluster = r->cluster_name,
+        .route_name = r->route != NULL ? r->route->name : STR_NULL,
+        .origin = r->origin.len > 0 ? r->origin : r->route != NULL ? r->route->origin.text
+                                                                   : STR_NULL,
+        .upstream_service_time_ms = -1,
+        .attempts = r->attempts,
+    };
+    if (r->last_host != NULL)
+        rec.upstream_host = addr_format(&upstream_host_info(r->last_host)->address, host);
+    if (r->upstream_local.family != ADDR_NONE)
+        rec.upstream_local = addr_format(&r->upstream_local, local);
+    if (r->upstream_first_byte_us > 0)
+        rec.upstream_service_time_ms =
+            (int64_t)(r->upstream_first_byte_us - r->upstream_started_us) / 1000;
+    return rec;
+}
+
+void record_request(struct exchange *x)
+{
+    struct request *r = request_of(x);
+    struct flow_conn *fc = r->owner;
+    const struct flow_chain *chain = x->filters[0].config;
+    char host[ADDR_TEXT_LEN], local[ADDR_TEXT_LEN];
+    struct record rec = record_of(fc, r, host, local);
+    count_request(fc, r, &rec);
+    for (size_t i = 0; i < chain->log_count; i++) {
+        struct str_buf line = STR_BUF_INIT(64 * 1024);
+        access_log_format_line(chain->logs[i].format, &rec, &line);
+        access_log_sink_add(chain->logs[i].sink, str_buf_str(&line));
+        str_buf_deinit(&line);
+    }
+}
+
+/* --- TCP --- */
+
+struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp *t)
+{
+    struct metrics_hop hop = hop_of(fc, t->host, t->cluster, STR_NULL);
+    hop.protocol = METRICS_TCP;
+    return hop;
+}
+
+void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
+                    const struct record_tcp *t)
+{
+    char host[ADDR_TEXT_LEN], local[ADDR_TEXT_LEN];
+    struct turn *turn = fc->flow->env.turn;
+    uint64_t now = turn_wall_us(turn);
+    struct record rec = {
+        .info = &fc->info,
+        .start_wall_us = fc->opened_wall_us,
+        .duration_us = now - fc->opened_wall_us,
+        .bytes_received = t->bytes_received,
+        .bytes_sent = t->bytes_sent,
+        .flags = t->flags,
+        .grpc_status = -1,
+        .connection_details = t->details,
+        .upstream_failure = t->upstream_failure,
+        .upstream_cluster = t->upstream_cluster,
+        .origin = t->origin,
+        .upstream_service_time_ms = -1,
+    };
+    if (t->host != NULL)
+        rec.upstream_host = addr_format(&upstream_host_info(t->host)->address, host);
+    if (t->upstream_local != NULL && t->upstream_local->family != ADDR_NONE)
+        rec.upstream_local = addr_format(t->upstream_local, local);
+    for (size_t i = 0; chain != NULL && i < chain->log_count; i++) {
+        struct str_buf line = STR_BUF_INIT(64 * 1024);
+        access_log_format_line(chain->logs[i].format, &rec, &line);
+        access_log_sink_add(chain->logs[i].sink, str_buf_str(&line));
+        str_buf_deinit(&line);
+    }
+}
