@@ -68,15 +68,11 @@ def test_a_sidecar_restarts_from_its_cache(frozen_tulled):
 
 
 def find_sidecar(mesh, replica):
-    """Its process id, found without the control plane."""
-    out = mesh.exec(replica, "pgrep", "-x", "tulle-proxy").out.split()
-    inside = int(out[0]) if out else 0
-    if not inside:
-        return 0
-    init = os.stat(f"/proc/{mesh_init(mesh, replica)}/ns/pid").st_ino
+    """Its process id, found without the control plane: our program in the replica's namespace."""
+    inside = pid_namespace(f"{replica}-0")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if os.stat(f"/proc/{pid}/ns/pid").st_ino == init and \
+            if os.stat(f"/proc/{pid}/ns/pid").st_ino == inside and \
                     os.readlink(f"/proc/{pid}/exe").endswith("/tulle-proxy"):
                 return int(pid)
         except OSError:
@@ -84,21 +80,16 @@ def find_sidecar(mesh, replica):
     return 0
 
 
-_inits = {}
-
-
-def mesh_init(mesh, replica):
-    """Any process of the replica that outlives its sidecar: its app."""
-    name = replica.partition("/")[0]
+def pid_namespace(hostname):
+    """That of the replica, by any process that was started in it as an app."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/environ", "rb") as f:
-                environment = f.read().split(b"\0")
+                if f"HOSTNAME={hostname}".encode() in f.read().split(b"\0"):
+                    return os.stat(f"/proc/{pid}/ns/pid").st_ino
         except OSError:
             continue
-        if f"HOSTNAME={name}-0".encode() in environment:
-            return int(pid)
-    raise AssertionError(f"no process of {replica}")
+    raise AssertionError(f"no process of {hostname}")
 
 
 def test_an_app_cannot_be_reached_around_its_sidecar(own_shop):
