@@ -461,6 +461,18 @@ static void test_head_timeout(void **state)
     assert_int_equal(w.bad_requests, 1);
 }
 
+/* An empty line is no request: a client that sends one behind its last body may rest. */
+static void test_blank_line_is_no_request(void **state)
+{
+    say(C, "\r\n");
+    run_us(5000000);
+    expect(C, "");
+    assert_non_null(w.server);
+    say(C, "\r\n");
+    expect(C, "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 30\r\n"
+              "connection: close\r\n\r\nBad Request: start_line_empty\n");
+}
+
 static void test_largest_head(void **state)
 {
     char *text = malloc(70000), *at = text;
@@ -734,7 +746,7 @@ int main(void)
         T(test_pipelining), T(test_http_10), T(test_close_delimited), T(test_large_bodies),
         T(test_continue), T(test_continue_refused), T(test_upstream_informational),
         T(test_too_many_informational), T(test_bad_request), T(test_not_http),
-        T(test_head_timeout), T(test_largest_head), T(test_bad_chunk), T(test_reply_before_body),
+        T(test_head_timeout), T(test_blank_line_is_no_request), T(test_largest_head), T(test_bad_chunk), T(test_reply_before_body),
         T(test_reply_keeps_connection), T(test_early_response), T(test_discard_is_bounded),
         T(test_client_leaves), T(test_client_resets), T(test_client_ends_inside_body),
         T(test_idle_client_ends), T(test_origin_refuses), T(test_origin_dies_unanswered),

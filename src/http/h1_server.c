@@ -209,6 +209,7 @@ static bool read_head(struct h1_server *s)
         refuse_head(s, NULL, &empty);
     } else {
         chain_skip(&c->in, len);
+        http_server_headers_end(s->server);
         expect_head(s);
         s->is_blank_seen = true;
     }

@@ -1,8 +1,8 @@
 #include "http/server.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "http/date.h"
 #include "http/http_priv.h"
 
 /* RFC 9113 3.4: what an HTTP/2 client sends first. No HTTP/1 method is PRI. */
@@ -274,39 +274,14 @@ void http_server_bad_request(struct http_server *s, const struct outcome *why)
         s->ops->on_bad_request(s->ctx, why);
 }
 
-static void put_2_digits(char *at, int value)
-{
-    at[0] = (char)('0' + value / 10 % 10);
-    at[1] = (char)('0' + value % 10);
-}
-
-/* RFC 9110 5.6.7: "Sun, 06 Nov 1994 08:49:37 GMT". */
-static struct str format_date(uint64_t wall_us, struct arena *a)
-{
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm tm;
-    char text[] = "Xxx, 00 Xxx 0000 00:00:00 GMT";
-
-    gmtime_r(&seconds, &tm);
-    memcpy(text, days + 3 * tm.tm_wday, 3);
-    put_2_digits(text + 5, tm.tm_mday);
-    memcpy(text + 8, months + 3 * tm.tm_mon, 3);
-    put_2_digits(text + 12, (tm.tm_year + 1900) / 100);
-    put_2_digits(text + 14, tm.tm_year % 100);
-    put_2_digits(text + 17, tm.tm_hour);
-    put_2_digits(text + 20, tm.tm_min);
-    put_2_digits(text + 23, tm.tm_sec);
-    return arena_str(a, str_from(text, sizeof(text) - 1));
-}
-
 void http_server_decorate(struct http_server *s, struct exchange *x, struct http_head *response)
 {
     struct str name = s->config->server_name;
 
     if (!str_is_empty(name) && http_head_get(response, HTTP_NAME_SERVER).ptr == NULL)
         http_head_add(response, HTTP_NAME_SERVER, name);
-    if (http_head_get(response, HTTP_NAME_DATE).ptr == NULL)
-        http_head_add(response, HTTP_NAME_DATE, format_date(turn_wall_us(s->turn), &x->arena));
+    if (http_head_get(response, HTTP_NAME_DATE).ptr == NULL) {
+        char *text = arena_bytes(&x->arena, HTTP_DATE_LEN);
+        http_head_add(response, HTTP_NAME_DATE, http_date_format(turn_wall_us(s->turn), text));
+    }
 }

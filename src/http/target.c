@@ -90,23 +90,26 @@ static struct str lowered(struct arena *a, struct str s)
     return str_from(copy, s.len);
 }
 
-/* A name in lower case or an IPv4 address, perhaps with a port of up to four digits: what most
- * authorities are, in one look at each byte. */
+/* A name in lower case or an IPv4 address, perhaps with a port: what most authorities are, in one
+ * look at each byte. */
 static bool is_canonical_authority(struct str s)
 {
-    size_t i = 0, digits = 0;
+    size_t i = 0;
+    unsigned port = 0;
 
     while (i < s.len && ((s.ptr[i] >= 'a' && s.ptr[i] <= 'z') ||
                          (s.ptr[i] >= '-' && s.ptr[i] <= '9' && s.ptr[i] != '/')))
         i++;
     if (i == s.len || i == 0)
         return i > 0;
-    if (s.ptr[i] != ':' || i + 1 == s.len || s.ptr[i + 1] == '0')
+    if (s.ptr[i] != ':' || s.len - i > 6)
         return false;
-    for (i++; i < s.len; i++, digits++)
+    for (i++; i < s.len; i++) {
         if (s.ptr[i] < '0' || s.ptr[i] > '9')
             return false;
-    return digits <= 4;
+        port = port * 10 + (unsigned)(s.ptr[i] - '0');
+    }
+    return port >= 1 && port <= 65535;
 }
 
 bool http_authority_set(struct http_head *h, struct str authority)
