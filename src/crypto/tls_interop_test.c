@@ -1,10 +1,11 @@
 /* Against openssl(1), over loopback: our server with s_client, our client with s_server,
  * resumption, TLS 1.2. Skipped where there is no openssl program. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,9 +1,10 @@
 /* TLS over the simulated loop: pairs that agree and pairs that must not, in pieces of any size. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>

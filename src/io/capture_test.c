@@ -1,11 +1,12 @@
 /* Captured connections: what netfilter redirects tells where it wanted to go, and the mark keeps
  * our own traffic out. Needs root and nft, in a network namespace of its own; else it is skipped.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <sched.h>
 #include <stdio.h>

@@ -100,10 +100,9 @@ void conn_io_discard(struct conn_io *io)
 
 void conn_io_free_all(struct turn *t)
 {
-    while (!list_is_empty(&t->conns))
-        conn_io_discard(LIST_FIRST(&t->conns, struct conn_io, link));
-    while (!list_is_empty(&t->conn_pool)) {
-        struct conn_io *io = LIST_FIRST(&t->conn_pool, struct conn_io, link);
+    LIST_FOREACH (&t->conns, io, struct conn_io, link)
+        conn_io_discard(io);
+    LIST_FOREACH (&t->conn_pool, io, struct conn_io, link) {
         list_remove(&io->link);
         free(CONTAINER_OF(io, struct conn_box, io));
     }
@@ -129,10 +128,10 @@ void conn_io_die(struct conn_io *io, int err)
         c->err = err;
     /* After our own orderly end the peer's is awaited: closing while its bytes come in makes TCP
      * send a reset, which may overtake what we sent. */
-    bool is_lingering = io->is_end_done && !io->is_wire_ended && err == 0;
+    io->is_lingering = io->is_end_done && !io->is_wire_ended && !io->is_aborted && err == 0;
     io->state = CONN_DEAD;
     unlink_conn(io);
-    if (!is_lingering)
+    if (!io->is_lingering)
         c->turn->ops->close(io, io->is_aborted);
     turn_soon(c->turn, &io->task);
 }
@@ -148,7 +147,7 @@ void conn_io_report_close(struct conn_io *io)
     chain_clear(&c->out);
     chain_clear(&io->wire_in);
     chain_clear(&io->wire_out);
-    if (!io->is_end_done || io->is_wire_ended || c->err != 0 || io->is_aborted) {
+    if (!io->is_lingering) {
         conn_io_bury(io);
         return;
     }

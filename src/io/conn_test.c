@@ -1,9 +1,10 @@
 /* Connections on Linux: loopback TCP, unix sockets and socket pairs. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -68,6 +68,7 @@ struct conn_io {
     bool was_above;                            /* of low_water */
     bool is_end_wanted, is_end_added, is_end_done;
     bool is_aborted;
+    bool is_lingering;       /* LINGER follows DEAD */
     bool is_farewell;        /* closing after a failure: only wire_out goes out */
     int read_err, write_err; /* told once the handler has seen what came before */
 

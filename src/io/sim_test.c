@@ -1,9 +1,10 @@
 /* Connections on the simulated backend, a layer included: same rules as on Linux, under seeds. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
