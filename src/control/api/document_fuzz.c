@@ -7,7 +7,7 @@
 
 static void parse(struct str text, struct api_document_list *list, struct api_findings *findings)
 {
-    struct api_source source = {.file = STR("fuzz.yaml"), .text = text};
+    struct api_source source = {.file = STR("fuzz.yaml"), .text = text, .is_locatable = true};
     api_document_parse(&source, list, findings);
     api_check_documents(list, findings);
     api_findings_sort(findings);
@@ -26,6 +26,16 @@ static void check_json(const struct api_document *d)
     api_document_list_deinit(&list);
 }
 
+/* As the command line does: the line, and the place of the path in whichever document has it. */
+static void show_finding(const struct api_document_list *list, struct api_findings *findings,
+                         const struct api_finding *finding)
+{
+    struct api_place place;
+    api_finding_line(findings, finding);
+    for (size_t i = 0; i < list->docs.len; i++)
+        ASSERT(api_document_locate(list->docs.ptr[i], finding->path, &place));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct api_document_list list;
@@ -35,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     api_findings_init(&findings);
     parse(str_from((const char *)data, size), &list, &findings);
     for (size_t i = 0; i < findings.list.len; i++)
-        api_finding_line(&findings, &findings.list.ptr[i]);
+        show_finding(&list, &findings, &findings.list.ptr[i]);
     api_findings_add_json(&findings, &json);
     for (size_t i = 0; i < list.docs.len; i++)
         check_json(list.docs.ptr[i]);
