@@ -189,6 +189,42 @@ static void test_round_trip(void **state)
     test_id_free(&ca);
 }
 
+/* What a turn produced leaves as one record, however many pieces it was made of; an idle connection
+ * holds no chunk. */
+static void test_one_record(void **state)
+{
+    (void)state;
+    enum { PIECES = 4, PIECE_LEN = 3000, RECORD_OVERHEAD = 22 };
+    static char bytes[PIECE_LEN];
+    struct test_id ca = test_ca("mesh.local");
+    struct test_id web = test_leaf(&ca, WEB), orders = test_leaf(&ca, ORDERS);
+    struct tls_context *cc = context(TLS_CLIENT, &web, ca.cert, NULL);
+    struct tls_context *sc = context(TLS_SERVER, &orders, ca.cert, NULL);
+    struct tls_endpoint_args client = {.context = cc}, server = {.context = sc};
+    struct pair p;
+    pair_start(&p, 1, 0, &client, &server);
+    sim_world_run(p.w, UINT64_MAX);
+    uint64_t before = p.client.conn->bytes_out;
+    for (int i = 0; i < PIECES; i++) {
+        struct chain piece; /* each in a chunk of its own */
+        chain_init(&piece, turn_chunks(p.turn), NULL);
+        chain_add(&piece, str_from(bytes, sizeof bytes));
+        chain_move(&p.client.conn->out, &piece, piece.len);
+        chain_deinit(&piece);
+    }
+    conn_mark_dirty(p.client.conn);
+    sim_world_run(p.w, UINT64_MAX);
+    assert_int_equal(p.client.conn->bytes_out - before, PIECES * PIECE_LEN + RECORD_OVERHEAD);
+    assert_int_equal(p.server.text.len, PIECES * PIECE_LEN);
+    assert_int_equal(turn_chunks(p.turn)->live_count, 0);
+    pair_free(&p);
+    tls_context_unref(cc);
+    tls_context_unref(sc);
+    test_id_free(&web);
+    test_id_free(&orders);
+    test_id_free(&ca);
+}
+
 enum who { CLIENT_FAILS, SERVER_FAILS };
 
 struct bad_case {
@@ -528,13 +564,10 @@ static void test_san_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_asked),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_alpn),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_context_refusals),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_one_record),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_garbage),    cmocka_unit_test(test_context_refusals),
         cmocka_unit_test(test_san_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

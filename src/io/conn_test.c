@@ -537,6 +537,47 @@ static void test_starved(void **state)
     fixture_deinit(&f);
 }
 
+/* A descriptor that came from outside serves like one of our own; others are refused. */
+static void test_inherited(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    listen_close(f.ls);
+    struct addr at = loopback();
+    struct sockaddr_storage sa;
+    unsigned len = addr_to_sockaddr(&at, &sa);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct listen_options options = {.inherited_fd = fd};
+    assert_int_equal(bind(fd, (void *)&sa, len), 0);
+    assert_int_equal(listen_open(f.t, &at, &options, on_accept, &f, &f.ls), -ERR_INVALID);
+    assert_int_equal(listen(fd, 10), 0);
+    assert_int_equal(listen_open(f.t, &at, &options, on_accept, &f, &f.ls), 0);
+    f.at = *listen_addr(f.ls);
+    assert_true(f.at.port > 0);
+    fixture_connect(&f);
+    RUN_UNTIL(&f, f.a.opens && f.b.opens);
+    fixture_deinit(&f);
+}
+
+/* While it is paused connections wait in the backlog. */
+static void test_listen_pause(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    listen_pause(f.ls);
+    listen_pause(f.ls);
+    fixture_connect(&f);
+    RUN_UNTIL(&f, f.a.opens);
+    for (int i = 0; i < 5; i++)
+        turn_once(f.t, 5);
+    assert_int_equal(f.b.opens, 0);
+    listen_resume(f.ls);
+    RUN_UNTIL(&f, f.b.opens == 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +598,8 @@ int main(void)
         cmocka_unit_test(test_swap_handler),
         cmocka_unit_test(test_swap_at_open),
         cmocka_unit_test(test_starved),
+        cmocka_unit_test(test_inherited),
+        cmocka_unit_test(test_listen_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

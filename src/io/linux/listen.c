@@ -100,7 +100,7 @@ int linux_listen(struct listen_socket *s, const struct addr *at,
         addr_from_sockaddr(&sa, len, &s->addr);
     s->fd = fd;
     err = watch_listen(s);
-    if (err < 0)
+    if (err < 0 && options->inherited_fd < 0)
         close(fd);
     return err;
 }
