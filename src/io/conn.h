@@ -79,6 +79,9 @@ struct conn_options {
     const struct addr *bind; /* source address, or NULL */
     uint64_t connect_timeout_us;
     uint32_t keepalive_idle_s; /* 0: off */
+    /* A non-blocking socket whose connect was begun elsewhere and which becomes ours, instead of a
+     * new one; 0: none. Linux only. */
+    int connecting_fd;
 };
 
 /* Connects; the outcome comes by on_open or on_close. A layer, when given, is owned from here on.
@@ -123,7 +126,7 @@ typedef void listen_fn(void *ctx, struct conn *c);
 struct listen_options {
     bool is_transparent_dst; /* read SO_ORIGINAL_DST of each connection */
     int backlog;
-    int inherited_fd; /* -1: bind anew */
+    int inherited_fd; /* -1: bind anew; else the socket's once it is open */
     uint32_t mark;    /* SO_MARK of accepted sockets; 0: none */
     bool is_v6_only;
 };
