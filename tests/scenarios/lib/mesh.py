@@ -98,10 +98,10 @@ spec:
 
 
 class Mesh:
-    def __init__(self, folder, logs, name=None):
-        self.folder, self.logs = Path(folder), Path(logs)
+    def __init__(self, folder, logs, name=None, run_root=RUN_ROOT):
+        self.folder, self.logs, self.run_root = Path(folder), Path(logs), Path(run_root)
         self.name = name or f"t{os.getpid()}x{next(_numbers)}"
-        self.env = {"TULLE_RUN": str(RUN_ROOT), "TULLE_MESH": self.name}
+        self.env = {"TULLE_RUN": str(run_root), "TULLE_MESH": self.name}
         self.up_seconds = None
         self.background = []
 
@@ -135,7 +135,7 @@ class Mesh:
 
     def keep_logs(self):
         """Copies what the mesh wrote, for whoever looks for the cause of a failure."""
-        source = RUN_ROOT / self.name
+        source = self.run_root / self.name
         if source.exists():
             for path in source.rglob("*.log"):
                 to = self.logs / path.relative_to(source)
