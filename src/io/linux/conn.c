@@ -111,8 +111,23 @@ static int start_connect(int fd, const struct addr *to)
     return errno == EAGAIN ? -ERR_REFUSED : err_from_errno(errno);
 }
 
+static int adopt_connecting(struct conn_io *io, int fd)
+{
+    int err = linux_prepare_fd(fd);
+    if (err == 0)
+        err = linux_register(io->conn->turn, fd, conn_events, io, TAG_CONN);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    io->fd = fd;
+    return 0;
+}
+
 int linux_connect(struct conn_io *io, const struct addr *to, const struct conn_options *options)
 {
+    if (options->connecting_fd > 0)
+        return adopt_connecting(io, options->connecting_fd);
     struct sockaddr_storage sa;
     if (addr_to_sockaddr(to, &sa) == 0)
         return -ERR_INVALID;

@@ -52,6 +52,20 @@ struct flows *flow_free(struct flows *f)
     return NULL;
 }
 
+void flow_abort(struct flows *f)
+{
+    flow_drain(f, false);
+    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
+    {
+        if (fc->server != NULL)
+            http_server_abort(fc->server, -ERR_CANCELED);
+        else if (fc->tcp != NULL)
+            tcp_abort(fc->tcp, STR_NULL);
+        else
+            conn_abort(fc->conn, -ERR_CANCELED);
+    }
+}
+
 static void set_resource(struct map *m, struct str name, struct resource *r)
 {
     struct resource *old =

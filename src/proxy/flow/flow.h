@@ -34,7 +34,9 @@ struct flow_env {
 };
 
 struct flows *flow_new(const struct flow_env *env);
-struct flows *flow_free(struct flows *f); /* aborts all connections */
+struct flows *flow_free(struct flows *f); /* all connections are gone */
+/* Ends every connection at once; their ends are told in the next turns. */
+void flow_abort(struct flows *f);
 
 /* Configuration; NULL removes. References are taken. A listener that cannot be opened is an error
  * with why, and what ran before stays. */

@@ -46,6 +46,7 @@ struct change_set {
     struct arena arena;
     struct change *changes;
     size_t count;
+    struct worker *worker;     /* whom it was posted to */
     /* Main thread, after the worker applied it. refused: listeners that could not be opened etc. */
     void (*on_applied)(struct change_set *set, struct worker *w);
     void *ctx;

@@ -1,0 +1,290 @@
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "proxy/worker/worker_priv.h"
+
+enum { END_TURNS_MAX = 100, DRAIN_LOOK_US = 100 * 1000 };
+
+/* --- mails with a payload --- */
+
+struct wanted_mail {
+    struct mail mail;
+    struct worker *worker;
+    char *name;
+};
+
+static void on_wanted_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct wanted_mail *m = CONTAINER_OF(mail, struct wanted_mail, mail);
+    m->worker->args.on_detail_wanted(m->worker->args.ctx, str_from_c(m->name));
+    free(m->name);
+    free(m);
+}
+
+static void on_detail_wanted(void *ctx, struct str name)
+{
+    struct worker *w = ctx;
+    struct wanted_mail *m = NEW(struct wanted_mail);
+    m->mail.handle = on_wanted_mail;
+    m->worker = w;
+    m->name = str_dup_c(name);
+    mailbox_post(w->args.main, &m->mail);
+}
+
+struct failed_mail {
+    struct mail mail;
+    struct worker *worker;
+    char *name, *why;
+};
+
+static void on_failed_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct failed_mail *m = CONTAINER_OF(mail, struct failed_mail, mail);
+    flow_detail_failed(m->worker->flow, str_from_c(m->name), str_from_c(m->why));
+    free(m->name);
+    free(m->why);
+    free(m);
+}
+
+void worker_post_detail_failed(struct worker *w, struct str detail_name, struct str why)
+{
+    struct failed_mail *m = NEW(struct failed_mail);
+    m->mail.handle = on_failed_mail;
+    m->worker = w;
+    m->name = str_dup_c(detail_name);
+    m->why = str_dup_c(why);
+    mailbox_post(w->turn, &m->mail);
+}
+
+struct call_mail {
+    struct mail mail;
+    struct worker *worker;
+    void (*fn)(struct worker *w, void *arg);
+    void (*done)(void *arg);
+    void *arg;
+};
+
+static void on_call_done_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct call_mail *m = CONTAINER_OF(mail, struct call_mail, mail);
+    m->done(m->arg);
+    free(m);
+}
+
+static void on_call_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct call_mail *m = CONTAINER_OF(mail, struct call_mail, mail);
+    m->fn(m->worker, m->arg);
+    m->mail.handle = on_call_done_mail;
+    mailbox_post(m->worker->args.main, &m->mail);
+}
+
+void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg), void *arg,
+                      void (*done)(void *arg))
+{
+    struct call_mail *m = NEW(struct call_mail);
+    *m = (struct call_mail){.mail = {.handle = on_call_mail},
+                            .worker = w,
+                            .fn = fn,
+                            .done = done,
+                            .arg = arg};
+    mailbox_post(w->turn, &m->mail);
+}
+
+/* --- drain --- */
+
+struct drain {
+    struct mail mail;
+    struct worker *worker;
+    bool inbound_only, is_exit;
+    uint64_t until_us, time_us;
+    void (*on_drained)(void *ctx);
+    void *ctx;
+    struct timer timer;
+};
+
+static void on_drained_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct drain *d = CONTAINER_OF(mail, struct drain, mail);
+    if (d->on_drained != NULL)
+        d->on_drained(d->ctx);
+    free(d);
+}
+
+static void look_at_drain(struct timer *t)
+{
+    struct drain *d = CONTAINER_OF(t, struct drain, timer);
+    struct worker *w = d->worker;
+    if (flow_active(w->flow) > 0 && turn_now_us(w->turn) < d->until_us) {
+        timer_start(w->turn, t, DRAIN_LOOK_US);
+        return;
+    }
+    w->drain = NULL;
+    d->mail.handle = on_drained_mail;
+    mailbox_post(w->args.main, &d->mail);
+}
+
+static void on_drain_mail(struct turn *turn, struct mail *mail)
+{
+    struct drain *d = CONTAINER_OF(mail, struct drain, mail);
+    struct worker *w = d->worker;
+    flow_drain(w->flow, d->inbound_only);
+    if (w->drain != NULL) {
+        timer_stop(&w->drain->timer);
+        free(w->drain);
+    }
+    w->drain = d;
+    d->until_us = turn_now_us(turn) + d->time_us;
+    timer_init(&d->timer, look_at_drain);
+    timer_start(turn, &d->timer, 0);
+}
+
+void worker_post_drain(struct worker *w, bool inbound_only, bool is_exit, uint64_t time_us,
+                       void (*on_drained)(void *ctx), void *ctx)
+{
+    struct drain *d = NEW(struct drain);
+    *d = (struct drain){.mail = {.handle = on_drain_mail},
+                        .worker = w,
+                        .inbound_only = inbound_only,
+                        .is_exit = is_exit,
+                        .time_us = time_us,
+                        .on_drained = on_drained,
+                        .ctx = ctx};
+    mailbox_post(w->turn, &d->mail);
+}
+
+/* --- life --- */
+
+/* Connections out of the box go through the supervisor; those of the mesh never leave it. */
+static struct conn *connect_outside(void *ctx, const struct addr *to,
+                                    const struct conn_options *options,
+                                    const struct conn_handler *handler, void *handler_ctx,
+                                    const struct conn_layer_ops *layer_ops, void *layer)
+{
+    struct worker *w = ctx;
+    struct conn_options own = *options;
+    if (!flow_is_mesh_addr(w->flow, to)) {
+        int fd = egress_client_connect(w->egress, to);
+        if (fd > 0)
+            own.connecting_fd = fd;
+        else
+            log_event(LOG_WARN, "egress_failed", LFC("error", err_text(fd)));
+    }
+    return conn_connect(w->turn, to, &own, handler, handler_ctx, layer_ops, layer);
+}
+
+static void make_parts(struct worker *w)
+{
+    const struct worker_args *a = &w->args;
+    w->metrics = metrics_new(a->limits);
+    w->tls = tls_store_new(a->ticket_key);
+    if (a->egress_socket.len > 0)
+        w->egress = egress_client_new(a->egress_socket);
+    w->upstream = upstream_new(&(struct upstream_env){
+        .turn = w->turn,
+        .limits = a->limits,
+        .tls = w->tls,
+        .metrics = w->metrics,
+        .mark_outbound = a->mark_outbound,
+        .mark_inbound = a->mark_inbound,
+        .connect = w->egress != NULL ? connect_outside : NULL,
+        .connect_ctx = w,
+    });
+    w->flow = flow_new(&(struct flow_env){
+        .turn = w->turn,
+        .limits = a->limits,
+        .tls = w->tls,
+        .upstream = w->upstream,
+        .metrics = w->metrics,
+        .mark_inbound = a->mark_inbound,
+        .own_workload = a->workload,
+        .own_namespace = a->namespace_,
+        .own_app = a->app,
+        .own_version = a->version,
+        .own_principal = a->principal,
+        .own_cluster = a->cluster_id,
+        .on_detail_wanted = on_detail_wanted,
+        .ctx = w,
+    });
+}
+
+static void free_parts(struct worker *w)
+{
+    /* Connections tell of their end from the run list: give them the turns to do so. */
+    flow_abort(w->flow);
+    w->upstream = upstream_free(w->upstream);
+    for (int i = 0; i < END_TURNS_MAX; i++)
+        turn_once(w->turn, 0);
+    w->flow = flow_free(w->flow);
+    turn_once(w->turn, 0);
+    if (w->drain != NULL) {
+        timer_stop(&w->drain->timer);
+        free(w->drain);
+    }
+    w->egress = egress_client_free(w->egress);
+    w->tls = tls_store_free(w->tls);
+    w->metrics = metrics_free(w->metrics);
+}
+
+static void *run_thread(void *arg)
+{
+    struct worker *w = arg;
+    /* Signals are the main thread's. */
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    turn_run(w->turn);
+    free_parts(w);
+    return NULL;
+}
+
+struct worker *worker_new(const struct worker_args *args)
+{
+    struct worker *w = NEW(struct worker);
+    w->args = *args;
+    w->turn = turn_new_linux();
+    make_parts(w);
+    int error = pthread_create(&w->thread, NULL, run_thread, w);
+    ASSERT(error == 0);
+    char name[16];
+    snprintf(name, sizeof name, "worker-%u", args->index % 1000);
+    pthread_setname_np(w->thread, name);
+    return w;
+}
+
+void worker_stop(struct worker *w)
+{
+    turn_stop(w->turn);
+}
+
+struct worker *worker_join(struct worker *w)
+{
+    pthread_join(w->thread, NULL);
+    turn_free(w->turn);
+    free(w);
+    return NULL;
+}
+
+struct metrics *worker_metrics(struct worker *w)
+{
+    metrics_set(w->metrics, COUNTER_BYTES_HELD, turn_account(w->turn)->bytes);
+    return w->metrics;
+}
+
+struct upstream *worker_upstream(struct worker *w)
+{
+    return w->upstream;
+}
+
+void worker_render_listeners(struct worker *w, struct str_buf *to)
+{
+    flow_render_listeners(w->flow, to);
+}

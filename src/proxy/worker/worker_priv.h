@@ -1,0 +1,30 @@
+/* Inside proxy/worker/ only. */
+#pragma once
+
+#include <pthread.h>
+
+#include "proxy/flow/flow.h"
+#include "proxy/worker/worker.h"
+
+struct egress_client;
+
+struct worker {
+    struct worker_args args; /* strings are the caller's and outlive the worker */
+    pthread_t thread;
+    struct turn *turn;
+    struct metrics *metrics;
+    struct tls_store *tls;
+    struct upstream *upstream;
+    struct flows *flow;
+    struct egress_client *egress; /* NULL: connections go out by the kernel */
+    struct drain *drain;          /* under way; NULL: none */
+};
+
+/* apply.c: the mail of a change set, on the worker's thread. */
+void apply_mail(struct turn *turn, struct mail *mail);
+
+/* egress.c: the box's way out: the supervisor opens the socket and passes it in. */
+struct egress_client *egress_client_new(struct str path);
+struct egress_client *egress_client_free(struct egress_client *e);
+/* A socket whose connect has begun, or -ERR_X. Waits for the supervisor, at most 1 s. */
+int egress_client_connect(struct egress_client *e, const struct addr *to);
