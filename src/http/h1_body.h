@@ -21,7 +21,7 @@ enum h1_next {
 };
 
 enum h1_body_state {
-    H1_BODY_AT_SIZE,    /* first digit of a chunk's size */
+    H1_BODY_AT_SIZE, /* first digit of a chunk's size */
     H1_BODY_IN_SIZE,
     H1_BODY_IN_EXT,
     H1_BODY_AT_SIZE_LF,
@@ -35,8 +35,8 @@ enum h1_body_state {
 struct h1_body {
     enum h1_body_kind kind;
     enum h1_body_state state;
-    uint64_t left;       /* of the body, or of the chunk */
-    uint32_t digits;     /* of the size */
+    uint64_t left;   /* of the body, or of the chunk */
+    uint32_t digits; /* of the size */
     uint32_t ext_bytes, ext_bytes_total;
     struct h1_scan scan; /* trailers */
 };

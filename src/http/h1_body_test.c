@@ -295,8 +295,8 @@ static void test_encoded_form(void **state)
     h1_chunk_move(&out, &from, 17);
     h1_chunk_move(&out, &from, 1);
     h1_chunk_end(&out, NULL);
-    assert_true(str_eq(chain_pullup(&out, out.len),
-                       STR("11\r\n0123456789abcdefg\r\n1\r\nh\r\n0\r\n\r\n")));
+    assert_true(
+        str_eq(chain_pullup(&out, out.len), STR("11\r\n0123456789abcdefg\r\n1\r\nh\r\n0\r\n\r\n")));
     chain_deinit(&from);
     chain_deinit(&out);
 }
@@ -304,9 +304,9 @@ static void test_encoded_form(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunked),        cmocka_unit_test(test_other_framings),
+        cmocka_unit_test(test_chunked),          cmocka_unit_test(test_other_framings),
         cmocka_unit_test(test_extension_bounds), cmocka_unit_test(test_trailer_bounds),
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_encoded_form),
+        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_encoded_form),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,8 +27,8 @@ static void read_all(struct h1_body *b, struct chain *in, const struct limits *l
             chain_skip(in, len);
             h1_body_taken(b, len);
         } else if (next == H1_NEXT_TRAILERS) {
-            r->is_bad = h1_parse_trailers(h1_text_copy(&a, in, len), len, l, &a, &trailers,
-                                          &error) < 0;
+            r->is_bad =
+                h1_parse_trailers(h1_text_copy(&a, in, len), len, l, &a, &trailers, &error) < 0;
             chain_skip(in, len);
         }
         r->is_ended = next == H1_NEXT_END;

@@ -28,7 +28,7 @@ struct h1_client {
     enum h1_client_state state;
     /* The request: */
     struct h1_out out;
-    bool is_to_head;       /* the method is HEAD */
+    bool is_to_head; /* the method is HEAD */
     bool is_request_begun, is_request_done;
     bool is_close_said;
     /* The response: */
@@ -36,9 +36,9 @@ struct h1_client {
     struct h1_framing framing;
     struct h1_body body;
     unsigned informational;
-    bool is_answered;      /* a byte of a response came */
-    bool is_reused;        /* not the connection's first exchange */
-    bool is_abort;         /* the exchange lets go of an attempt that was under way */
+    bool is_answered; /* a byte of a response came */
+    bool is_reused;   /* not the connection's first exchange */
+    bool is_abort;    /* the exchange lets go of an attempt that was under way */
 };
 
 static struct h1_client *of_end(struct http_end *e)

@@ -1,5 +1,3 @@
-/* Both HTTP/1 ends on the simulated backend: a client that we are, byte by byte, a proxy of one
- * filter, an origin that we are too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,169 +5,11 @@
 /* cmocka wants those before it. */
 #include <cmocka.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "http/http_priv.h"
-#include "io/sim.h"
-
-/* --- a raw peer ------------------------------------------------------------------------------- */
-
-struct peer {
-    struct conn *conn; /* NULL once closed */
-    struct str_buf got;
-    int closes, err;
-};
-
-static void peer_on_input(struct conn *c)
-{
-    struct peer *p = c->ctx;
-
-    for (uint32_t i = 0; i < c->in.count; i++)
-        str_buf_add(&p->got, chain_slice_str(&c->in, i));
-    chain_clear(&c->in);
-}
-
-static void peer_on_close(struct conn *c, int err)
-{
-    struct peer *p = c->ctx;
-
-    p->conn = NULL;
-    p->closes++;
-    p->err = err;
-}
-
-static const struct conn_handler peer_handler = {.on_input = peer_on_input,
-                                                 .on_close = peer_on_close};
-
-/* --- the proxy -------------------------------------------------------------------------------- */
-
-enum { ORIGINS_MAX = 8 };
-
-static struct world {
-    struct sim_world *sim;
-    struct turn *turn;
-    struct addr proxy_addr, origin_addr;
-    struct listen_socket *proxy_socket, *origin_socket;
-    struct limits limits;
-    struct http_server_config server_config;
-    struct http_client_config client_config;
-    struct peer client, origins[ORIGINS_MAX];
-    int origin_count;
-    struct http_server *server;   /* NULL once closed */
-    struct http_client *upstream; /* the pool */
-    int exchanges, ends, bad_requests, rooms;
-    struct outcome outcome, failure; /* of the last exchange */
-    unsigned reply_status;        /* not 0: the filter answers itself */
-} w;
-
-static void on_room(void *ctx, struct http_client *c)
-{
-    w.rooms++;
-}
-
-static void on_draining(void *ctx, struct http_client *c)
-{
-    if (w.upstream == c)
-        w.upstream = NULL;
-}
-
-static void on_upstream_close(void *ctx, struct http_client *c, int err)
-{
-    if (w.upstream == c)
-        w.upstream = NULL;
-}
-
-static const struct http_client_ops client_ops = {on_room, on_draining, on_upstream_close};
-
-static enum verdict route(struct exchange *x, void *state, enum side side)
-{
-    struct conn_options options = {.connect_timeout_us = 1000000};
-
-    if (side == SIDE_RESPONSE)
-        return VERDICT_NEXT;
-    if (w.reply_status != 0) {
-        exchange_reply(x, w.reply_status, STR("told_to"), STR("no"));
-        return VERDICT_REPLY;
-    }
-    if (w.upstream == NULL || http_client_room(w.upstream) == 0) {
-        struct conn *c = conn_connect(w.turn, &w.origin_addr, &options, NULL, NULL, NULL, NULL);
-        w.upstream = http_client_open(c, HTTP_11, &w.client_config, &client_ops, NULL);
-    }
-    assert_int_equal(http_client_start(w.upstream, x), 0);
-    return VERDICT_NEXT;
-}
-
-static enum verdict on_upstream_fail(struct exchange *x, void *state, const struct outcome *why)
-{
-    w.failure = *why;
-    return VERDICT_FAIL;
-}
-
-static void on_exchange_end(struct exchange *x, void *state)
-{
-    w.ends++;
-    w.outcome = x->outcome;
-}
-
-static const struct filter_ops route_ops = {.name = "route",
-                                            .on_head = route,
-                                            .on_upstream_fail = on_upstream_fail,
-                                            .on_end = on_exchange_end};
-static const struct filter filters[] = {{.ops = &route_ops}};
-
-static void on_exchange(void *ctx, struct exchange *x)
-{
-    w.exchanges++;
-    x->filters = filters;
-    x->filter_count = 1;
-}
-
-static void on_bad_request(void *ctx, const struct outcome *why)
-{
-    w.bad_requests++;
-}
-
-static void on_server_close(void *ctx, int err)
-{
-    w.server = NULL;
-}
-
-static const struct http_server_ops server_ops = {on_exchange, on_bad_request, on_server_close};
-
-static void accept_downstream(void *ctx, struct conn *c)
-{
-    struct downstream_info info = {.local = c->local, .remote = c->remote};
-
-    w.server = http_server_open(c, &w.server_config, &info, &server_ops, NULL);
-}
-
-static void accept_origin(void *ctx, struct conn *c)
-{
-    struct peer *p = &w.origins[w.origin_count++];
-
-    assert_true(w.origin_count <= ORIGINS_MAX);
-    p->conn = c;
-    conn_set_handler(c, &peer_handler, p);
-}
-
-/* --- steps ------------------------------------------------------------------------------------ */
-
-static void run(void)
-{
-    sim_world_run(w.sim, sim_world_now_us(w.sim) + 300000);
-}
-
-static void run_us(uint64_t us)
-{
-    sim_world_run(w.sim, sim_world_now_us(w.sim) + us);
-}
+#include "http/h1_ends_util.h"
 
 static void say(struct peer *p, const char *text)
 {
-    assert_non_null(p->conn);
-    chain_add(&p->conn->out, str_from_c(text));
-    conn_mark_dirty(p->conn);
+    say_bytes(p, str_from_c(text));
     run();
 }
 
@@ -189,52 +29,6 @@ static void expect(struct peer *p, const char *want)
     str_buf_reset(&p->got);
 }
 
-static void connect_client(void)
-{
-    struct conn_options options = {.connect_timeout_us = 1000000};
-
-    str_buf_reset(&w.client.got);
-    w.client.closes = 0;
-    w.client.conn = conn_connect(w.turn, &w.proxy_addr, &options, &peer_handler, &w.client, NULL,
-                                 NULL);
-    run();
-}
-
-static int start_world(uint32_t piece_bytes_max)
-{
-    struct sim_options options = {.seed = 7, .latency_us_min = 10, .latency_us_max = 50,
-                                  .piece_bytes_max = piece_bytes_max, .pipe_bytes_max = 65536};
-    struct listen_options listen = {.inherited_fd = -1, .backlog = 16};
-
-    memset(&w, 0, sizeof w);
-    w.sim = sim_world_new(&options);
-    w.turn = turn_new_sim(w.sim);
-    limits_init(&w.limits);
-    w.server_config = (struct http_server_config){.codec = HTTP_CODEC_1,
-                                                  .limits = &w.limits,
-                                                  .path = url_path_options_base,
-                                                  .headers_timeout_us = 2000000,
-                                                  .accept_http_10 = true};
-    w.client_config = (struct http_client_config){.limits = &w.limits, .streams_max = 1};
-    assert_true(addr_parse(STR("10.0.0.1:80"), &w.proxy_addr));
-    assert_true(addr_parse(STR("10.0.0.2:80"), &w.origin_addr));
-    w.client.got = STR_BUF_INIT(1 << 24);
-    for (int i = 0; i < ORIGINS_MAX; i++)
-        w.origins[i].got = STR_BUF_INIT(1 << 24);
-    assert_int_equal(listen_open(w.turn, &w.proxy_addr, &listen, accept_downstream, NULL,
-                                 &w.proxy_socket), 0);
-    assert_int_equal(listen_open(w.turn, &w.origin_addr, &listen, accept_origin, NULL,
-                                 &w.origin_socket), 0);
-    connect_client();
-    return 0;
-}
-
-static void close_peer(struct peer *p)
-{
-    if (p->conn != NULL)
-        conn_abort(p->conn, -ERR_CANCELED);
-}
-
 static int setup(void **state)
 {
     return start_world(0);
@@ -247,20 +41,7 @@ static int setup_byte_by_byte(void **state)
 
 static int teardown(void **state)
 {
-    close_peer(&w.client);
-    for (int i = 0; i < w.origin_count; i++)
-        close_peer(&w.origins[i]);
-    listen_close(w.proxy_socket);
-    listen_close(w.origin_socket);
-    run_us(10000000);
-    assert_null(w.server);
-    assert_null(w.upstream);
-    assert_int_equal(w.ends, w.exchanges);
-    turn_free(w.turn);
-    sim_world_free(w.sim);
-    str_buf_deinit(&w.client.got);
-    for (int i = 0; i < ORIGINS_MAX; i++)
-        str_buf_deinit(&w.origins[i].got);
+    end_world();
     return 0;
 }
 
@@ -515,12 +296,14 @@ static void test_reply_before_body(void **state)
 static void test_reply_keeps_connection(void **state)
 {
     w.reply_status = 403;
-    say(C, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nsomeGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    say(C, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nsomeGET / HTTP/1.1\r\nHost: "
+           "a\r\n\r\n");
     expect(C, "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nno"
               "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nno");
 }
 
-/* The origin answers before it has all of the request: the answer is passed on, the rest dropped. */
+/* The origin answers before it has all of the request: the answer is passed on, the rest dropped.
+ */
 static void test_early_response(void **state)
 {
     say(C, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123");
@@ -693,7 +476,8 @@ static void test_bad_response_chunk(void **state)
 static void test_extra_bytes_are_not_an_answer(void **state)
 {
     say(C, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
-    say(O, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    say(O, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\nContent-Length: "
+           "4\r\n\r\nevil");
     expect(C, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1");
     assert_null(w.upstream);
     say(C, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -742,19 +526,49 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define B(name) cmocka_unit_test_setup_teardown(name, setup_byte_by_byte, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_get), T(test_post_length), T(test_chunked_with_trailers), T(test_head_method),
-        T(test_pipelining), T(test_http_10), T(test_close_delimited), T(test_large_bodies),
-        T(test_continue), T(test_continue_refused), T(test_upstream_informational),
-        T(test_too_many_informational), T(test_bad_request), T(test_not_http),
-        T(test_head_timeout), T(test_blank_line_is_no_request), T(test_largest_head), T(test_bad_chunk), T(test_reply_before_body),
-        T(test_reply_keeps_connection), T(test_early_response), T(test_discard_is_bounded),
-        T(test_client_leaves), T(test_client_resets), T(test_client_ends_inside_body),
-        T(test_idle_client_ends), T(test_origin_refuses), T(test_origin_dies_unanswered),
-        T(test_origin_dies_reused), T(test_idle_origin_closes), T(test_truncated_response),
-        T(test_truncated_head), T(test_bad_responses), T(test_bad_response_chunk),
-        T(test_extra_bytes_are_not_an_answer), T(test_unasked_bytes_on_idle),
-        T(test_server_drains), T(test_idle_server_drains), T(test_requests_max),
-        B(test_post_length), B(test_head_method), B(test_http_10), B(test_bad_request),
+        T(test_get),
+        T(test_post_length),
+        T(test_chunked_with_trailers),
+        T(test_head_method),
+        T(test_pipelining),
+        T(test_http_10),
+        T(test_close_delimited),
+        T(test_large_bodies),
+        T(test_continue),
+        T(test_continue_refused),
+        T(test_upstream_informational),
+        T(test_too_many_informational),
+        T(test_bad_request),
+        T(test_not_http),
+        T(test_head_timeout),
+        T(test_blank_line_is_no_request),
+        T(test_largest_head),
+        T(test_bad_chunk),
+        T(test_reply_before_body),
+        T(test_reply_keeps_connection),
+        T(test_early_response),
+        T(test_discard_is_bounded),
+        T(test_client_leaves),
+        T(test_client_resets),
+        T(test_client_ends_inside_body),
+        T(test_idle_client_ends),
+        T(test_origin_refuses),
+        T(test_origin_dies_unanswered),
+        T(test_origin_dies_reused),
+        T(test_idle_origin_closes),
+        T(test_truncated_response),
+        T(test_truncated_head),
+        T(test_bad_responses),
+        T(test_bad_response_chunk),
+        T(test_extra_bytes_are_not_an_answer),
+        T(test_unasked_bytes_on_idle),
+        T(test_server_drains),
+        T(test_idle_server_drains),
+        T(test_requests_max),
+        B(test_post_length),
+        B(test_head_method),
+        B(test_http_10),
+        B(test_bad_request),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,39 +19,80 @@ struct parse {
 /* RFC 9110 5.6.2: tchar, as its lower case; 0 for everything else. */
 static const unsigned char token_chars[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
-    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`', ['|'] = '|',
-    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5',
-    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c',
-    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j',
-    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q',
-    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x',
-    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e',
-    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l',
-    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's',
-    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b',   ['c'] = 'c',
+    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i',   ['j'] = 'j',
+    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p',   ['q'] = 'q',
+    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w',   ['x'] = 'x',
+    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd',   ['E'] = 'e',
+    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k',   ['L'] = 'l',
+    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r',   ['S'] = 's',
+    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y',   ['Z'] = 'z',
 };
 
 /* Connection may not take these away: they carry framing, identity, routing or policy. Names that
  * end in '-' stand for all that begin so. */
 static const struct str never_listed[] = {
-    {"host", 4}, {"content-length", 14}, {"transfer-encoding", 17}, {"content-type", 12},
-    {"content-encoding", 16}, {"authorization", 13}, {"cookie", 6}, {"set-cookie", 10},
-    {"cache-control", 13}, {"date", 4}, {"location", 8}, {"expect", 6}, {"forwarded", 9},
-    {"via", 3}, {"traceparent", 11}, {"tracestate", 10}, {"b3", 2}, {"x-b3-", 5},
-    {"x-forwarded-", 12}, {"x-envoy-", 8}, {"x-tulle-", 8}, {"x-request-id", 12},
-    {"x-real-ip", 9}, {"grpc-", 5},
+    {"host", 4},
+    {"content-length", 14},
+    {"transfer-encoding", 17},
+    {"content-type", 12},
+    {"content-encoding", 16},
+    {"authorization", 13},
+    {"cookie", 6},
+    {"set-cookie", 10},
+    {"cache-control", 13},
+    {"date", 4},
+    {"location", 8},
+    {"expect", 6},
+    {"forwarded", 9},
+    {"via", 3},
+    {"traceparent", 11},
+    {"tracestate", 10},
+    {"b3", 2},
+    {"x-b3-", 5},
+    {"x-forwarded-", 12},
+    {"x-envoy-", 8},
+    {"x-tulle-", 8},
+    {"x-request-id", 12},
+    {"x-real-ip", 9},
+    {"grpc-", 5},
 };
 
 /* RFC 9110 6.5.1: what would change how the message is framed, routed or judged has no place in
  * trailers. These are dropped; those that touch framing are refused. */
 static const struct str never_trailing[] = {
-    {"age", 3}, {"authorization", 13}, {"cache-control", 13}, {"content-encoding", 16},
-    {"content-range", 13}, {"content-type", 12}, {"cookie", 6}, {"date", 4}, {"expect", 6},
-    {"expires", 7}, {"forwarded", 9}, {"location", 8}, {"max-forwards", 12}, {"pragma", 6},
-    {"proxy-authenticate", 18}, {"proxy-authorization", 19}, {"range", 5}, {"retry-after", 11},
-    {"set-cookie", 10}, {"te", 2}, {"traceparent", 11}, {"tracestate", 10}, {"vary", 4},
-    {"warning", 7}, {"www-authenticate", 16}, {"x-b3-", 5}, {"x-envoy-", 8}, {"x-forwarded-", 12},
-    {"x-request-id", 12}, {"x-tulle-", 8},
+    {"age", 3},
+    {"authorization", 13},
+    {"cache-control", 13},
+    {"content-encoding", 16},
+    {"content-range", 13},
+    {"content-type", 12},
+    {"cookie", 6},
+    {"date", 4},
+    {"expect", 6},
+    {"expires", 7},
+    {"forwarded", 9},
+    {"location", 8},
+    {"max-forwards", 12},
+    {"pragma", 6},
+    {"proxy-authenticate", 18},
+    {"proxy-authorization", 19},
+    {"range", 5},
+    {"retry-after", 11},
+    {"set-cookie", 10},
+    {"te", 2},
+    {"traceparent", 11},
+    {"tracestate", 10},
+    {"vary", 4},
+    {"warning", 7},
+    {"www-authenticate", 16},
+    {"x-b3-", 5},
+    {"x-envoy-", 8},
+    {"x-forwarded-", 12},
+    {"x-request-id", 12},
+    {"x-tulle-", 8},
 };
 
 static bool is_in(const struct str *rows, size_t count, struct str name)
@@ -78,7 +119,8 @@ bool h1_is_token_char(char c)
 
 #ifdef __SSE2__
 enum { SCAN_BYTES = 16 };
-_Static_assert((int)SCAN_BYTES <= (int)H1_PAD_BYTES, "a load at the last byte stays within the pad");
+_Static_assert((int)SCAN_BYTES <= (int)H1_PAD_BYTES,
+               "a load at the last byte stays within the pad");
 
 /* One bit a byte: control bytes other than HTAB. */
 static inline unsigned control_bytes(const char *p)
@@ -107,8 +149,7 @@ static inline unsigned lower_common(char *p)
     __m128i others = _mm_or_si128(is_between(v, '0', '9'), _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
     unsigned common = (unsigned)_mm_movemask_epi8(_mm_or_si128(letters, others));
     unsigned n = (unsigned)__builtin_ctz(~common); /* 16 when all are */
-    __m128i lanes =
-        _mm_loadu_si128((const __m128i *)(const void *)(first_lanes + SCAN_BYTES - n));
+    __m128i lanes = _mm_loadu_si128((const __m128i *)(const void *)(first_lanes + SCAN_BYTES - n));
 
     _mm_storeu_si128((__m128i *)(void *)p, _mm_or_si128(v, _mm_and_si128(letters, lanes)));
     return n;
@@ -362,7 +403,8 @@ static enum fate on_field(struct parse *p, const struct http_field *field)
 
 /* --- lines ---------------------------------------------------------------------------------- */
 
-/* One "name: value CRLF" at *at, which moves behind it. Returns FATE_KEEP when it is well-formed. */
+/* One "name: value CRLF" at *at, which moves behind it. Returns FATE_KEEP when it is well-formed.
+ */
 static enum fate parse_line(struct parse *p, char **at, struct http_field *ret_field)
 {
     char *name = *at, *colon = name_end(name);

@@ -10,8 +10,8 @@
 #include "base/limits.h"
 #include "http/head.h"
 
-/* Bytes behind a text that must be there: the scanners load and store whole words. Their values do not
- * matter and stay. */
+/* Bytes behind a text that must be there: the scanners load and store whole words. Their values do
+ * not matter and stay. */
 enum { H1_PAD_BYTES = 16 };
 
 /* Why a message is refused: status is what a client is told (an upstream's is told by 502). */
@@ -30,11 +30,11 @@ struct h1_fields {
     struct http_head *head; /* receives the rest; wants_trailers, is_grpc, length are set in it */
     struct str host;
     bool has_host, has_length, has_transfer_encoding;
-    bool is_close, is_keep_alive;     /* Connection */
+    bool is_close, is_keep_alive; /* Connection */
     bool expects_continue;
     struct str listed[H1_LISTED_MAX]; /* other names in Connection */
     uint32_t listed_count;
-    size_t bytes;                     /* names and values */
+    size_t bytes; /* names and values */
 };
 
 /* Parses text[0, len), which starts at the first field line and ends with the empty line's CRLF.

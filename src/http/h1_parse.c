@@ -146,7 +146,7 @@ static void frame(struct http_head *h, const struct h1_fields *f, struct h1_fram
     h->has_length = f->has_length;
     ret_framing->is_persistent = is_persistent(f, h->version);
     ret_framing->length = f->has_length ? h->length : 0;
-    ret_framing->body = f->has_transfer_encoding ? H1_BODY_CHUNKED
+    ret_framing->body = f->has_transfer_encoding  ? H1_BODY_CHUNKED
                         : ret_framing->length > 0 ? H1_BODY_LENGTH
                                                   : H1_BODY_NONE;
 }

@@ -53,7 +53,7 @@ struct h1_framing {
 struct h1_request_options {
     const struct limits *limits;
     const struct url_path_options *path;
-    struct str scheme;   /* of the connection: "http", "https"; borrowed by the head */
+    struct str scheme; /* of the connection: "http", "https"; borrowed by the head */
     bool accept_http_10;
 };
 

@@ -29,7 +29,8 @@ static const struct row requests[] = {
     {GET H "X: \x80\xff\r\n\r\n", "GET http a / 11 | x=\x80\xff | none persistent"},
     {GET H "X: a\tb\r\n\r\n", "GET http a / 11 | x=a\tb | none persistent"},
     {GET H "X: :a:b\r\n\r\n", "GET http a / 11 | x=:a:b | none persistent"},
-    {GET H "!#$%&'*+-.^_`|~09: v\r\n\r\n", "GET http a / 11 | !#$%&'*+-.^_`|~09=v | none persistent"},
+    {GET H "!#$%&'*+-.^_`|~09: v\r\n\r\n",
+     "GET http a / 11 | !#$%&'*+-.^_`|~09=v | none persistent"},
     {"m-search / HTTP/1.1\r\n" H E, "m-search http a / 11 | none persistent"},
     {"OPTIONS * HTTP/1.1\r\n" H E, "OPTIONS http a * 11 | none persistent"},
     {"GET http://A.example/p?q HTTP/1.1\r\nHost: a.Example\r\n\r\n",
@@ -57,7 +58,8 @@ static const struct row requests[] = {
     {GET H "x-hop: 1\r\nConnection: X-HOP\r\n\r\n", "GET http a / 11 | none persistent"},
     {GET H "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n\r\n",
      "GET http a / 11 | none persistent"},
-    {GET H "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", "GET http a / 11 | none persistent"},
+    {GET H "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+     "GET http a / 11 | none persistent"},
     {GET H "Proxy-Connection: close\r\nTrailer: X\r\n\r\n", "GET http a / 11 | none persistent"},
     {GET H "TE: gzip;q=0.5, Trailers\r\n\r\n", "GET http a / 11 | none persistent trailers"},
     {GET H "TE: gzip\r\n\r\n", "GET http a / 11 | none persistent"},
@@ -66,7 +68,8 @@ static const struct row requests[] = {
     {GET H "Content-Type: application/grpc-web\r\n\r\n",
      "GET http a / 11 | content-type=application/grpc-web | none persistent"},
     {"GET / HTTP/1.0\r\n\r\n", "GET http  / 10 | none"},
-    {"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "GET http a / 10 | none persistent"},
+    {"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+     "GET http a / 10 | none persistent"},
     {"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
      "POST http  / 10 | length 1"},
     {GET H E "GET", "GET http a / 11 | none persistent"},
@@ -199,7 +202,9 @@ static const struct row requests[] = {
     {GET H "Transfer-Encoding: identity\r\n\r\n", "501 transfer_encoding_unsupported"},
     {GET H "Transfer-Encoding: gzip\r\n\r\n", "501 transfer_encoding_unsupported"},
     {GET H "Transfer-Encoding:\r\n\r\n", "400 transfer_encoding_invalid"},
-    {GET H "Transfer-Encoding: \x0b" "chunked\r\n\r\n", "400 field_value_invalid"},
+    {GET H "Transfer-Encoding: \x0b"
+           "chunked\r\n\r\n",
+     "400 field_value_invalid"},
     {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400 transfer_encoding_in_http_10"},
     /* --- connection, expect --- */
     {GET H "Connection: host\r\n\r\n", "400 connection_lists_end_to_end_field"},
@@ -211,7 +216,8 @@ static const struct row requests[] = {
     {GET H "Connection: x-request-id\r\n\r\n", "400 connection_lists_end_to_end_field"},
     {GET H "Connection: a b\r\n\r\n", "400 connection_invalid"},
     {GET H "Connection: \"close\"\r\n\r\n", "400 connection_invalid"},
-    {GET H "Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q\r\n\r\n", "400 connection_lists_too_many"},
+    {GET H "Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q\r\n\r\n",
+     "400 connection_lists_too_many"},
     {GET H "Expect: 200-ok\r\n\r\n", "417 expectation_unknown"},
     {GET H "Expect:\r\n\r\n", "417 expectation_unknown"},
 };
@@ -239,7 +245,8 @@ static const struct row responses[] = {
     {"HTTP/1.1 100 Continue\r\n\r\n", "100 11 | none persistent"},
     {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", "103 11 | link=x | none persistent"},
     {OK200 "Connection: x-a\r\nX-A: 1\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nTE: x\r\n"
-     "Content-Length: 0\r\n\r\n", "200 11 | none 0 persistent"},
+           "Content-Length: 0\r\n\r\n",
+     "200 11 | none 0 persistent"},
     {OK200 "Content-Type: application/grpc\r\nContent-Length: 0\r\n\r\n",
      "200 11 | content-type=application/grpc | none 0 persistent grpc"},
     {"HTTP/1.1 20", "more"},
@@ -424,7 +431,8 @@ static void test_original_path(void **state)
     char text[] = "GET /a/../b?c HTTP/1.1\r\nHost: a\r\n\r\n" PAD;
 
     arena_init(&a, 1024);
-    assert_int_equal(h1_parse_request(text, strlen(text), &options, &a, &head, &framing, &error), 0);
+    assert_int_equal(h1_parse_request(text, strlen(text), &options, &a, &head, &framing, &error),
+                     0);
     assert_true(str_eq(head.path, STR("/b?c")));
     assert_true(str_eq(head.original_path, STR("/a/../b?c")));
     arena_deinit(&a);
@@ -476,8 +484,8 @@ static void test_trailers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),       cmocka_unit_test(test_responses),
-        cmocka_unit_test(test_single_bytes),   cmocka_unit_test(test_limits_hold),
+        cmocka_unit_test(test_requests),        cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_single_bytes),    cmocka_unit_test(test_limits_hold),
         cmocka_unit_test(test_http_10_refused), cmocka_unit_test(test_original_path),
         cmocka_unit_test(test_trailers),
     };

@@ -33,10 +33,10 @@ static char *put_number(char *at, uint64_t value)
 /* Fields that this file writes itself, as a set of bits. */
 _Static_assert(HTTP_NAME_COUNT <= 64, "a set of names fits a word");
 #define NAME_BIT(id) (1ull << HTTP_NAME_##id)
-static const uint64_t own_names =
-    NAME_BIT(CONNECTION) | NAME_BIT(CONTENT_LENGTH) | NAME_BIT(HOST) | NAME_BIT(HTTP2_SETTINGS) |
-    NAME_BIT(KEEP_ALIVE) | NAME_BIT(PROXY_CONNECTION) | NAME_BIT(TE) | NAME_BIT(TRAILER) |
-    NAME_BIT(TRANSFER_ENCODING) | NAME_BIT(UPGRADE);
+static const uint64_t own_names = NAME_BIT(CONNECTION) | NAME_BIT(CONTENT_LENGTH) | NAME_BIT(HOST) |
+                                  NAME_BIT(HTTP2_SETTINGS) | NAME_BIT(KEEP_ALIVE) |
+                                  NAME_BIT(PROXY_CONNECTION) | NAME_BIT(TE) | NAME_BIT(TRAILER) |
+                                  NAME_BIT(TRANSFER_ENCODING) | NAME_BIT(UPGRADE);
 
 static size_t fields_len(const struct http_head *h)
 {
@@ -103,8 +103,8 @@ static char *put_request_framing(char *at, const struct http_head *h, const stru
 
 void h1_render_request(struct chain *out, const struct http_head *h, const struct h1_render *r)
 {
-    size_t room, max = FIXED_BYTES_MAX + h->method.len + h->path.len + h->authority.len +
-                       fields_len(h);
+    size_t room,
+        max = FIXED_BYTES_MAX + h->method.len + h->path.len + h->authority.len + fields_len(h);
     char *text = chain_reserve(out, max, &room), *at = text;
 
     at = put(at, h->method);

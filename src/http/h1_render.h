@@ -7,14 +7,14 @@
 #pragma once
 
 #include "base/chain.h"
-#include "http/head.h"
 #include "http/h1_parse.h"
+#include "http/head.h"
 
 struct h1_render {
-    bool is_close;              /* Connection: close */
-    bool is_keep_alive;         /* Connection: keep-alive, for HTTP/1.0 clients */
-    enum h1_body_kind body;     /* of what follows; LENGTH: head->length */
-    bool is_to_head;            /* response to HEAD: Content-Length tells of what is not sent */
+    bool is_close;          /* Connection: close */
+    bool is_keep_alive;     /* Connection: keep-alive, for HTTP/1.0 clients */
+    enum h1_body_kind body; /* of what follows; LENGTH: head->length */
+    bool is_to_head;        /* response to HEAD: Content-Length tells of what is not sent */
 };
 
 /* How a body is framed on the wire when the receiver understands chunked, or does not. */

@@ -35,7 +35,8 @@ static void check_text(struct arena *a, struct case_ *c)
     chain_deinit(&out);
 }
 
-#define REQUEST(m) .is_request = true, .method = STR(m), .authority = STR("a:1"), .path = STR("/p?q")
+#define REQUEST(m)                                                                                 \
+    .is_request = true, .method = STR(m), .authority = STR("a:1"), .path = STR("/p?q")
 #define FIELDS "x-a: 1\r\nserver: s\r\n"
 #define GET "GET /p?q HTTP/1.1\r\nhost: a:1\r\n" FIELDS
 #define POST "POST /p?q HTTP/1.1\r\nhost: a:1\r\n" FIELDS
@@ -48,8 +49,10 @@ static void test_requests(void **state)
         {{REQUEST("POST")}, {0}, POST "content-length: 0\r\n\r\n"},
         {{REQUEST("GET"), .has_length = true}, {0}, GET "content-length: 0\r\n\r\n"},
         {{REQUEST("POST"), .has_body = true, .has_length = true, .length = INT64_MAX},
-         {.body = H1_BODY_LENGTH}, POST "content-length: 9223372036854775807\r\n\r\n"},
-        {{REQUEST("POST"), .has_body = true}, {.body = H1_BODY_CHUNKED},
+         {.body = H1_BODY_LENGTH},
+         POST "content-length: 9223372036854775807\r\n\r\n"},
+        {{REQUEST("POST"), .has_body = true},
+         {.body = H1_BODY_CHUNKED},
          POST "transfer-encoding: chunked\r\n\r\n"},
     };
     struct arena a;
@@ -66,15 +69,20 @@ static void test_responses(void **state)
         {{.status = 200}, {0}, "HTTP/1.1 200 OK\r\n" FIELDS "content-length: 0\r\n\r\n"},
         {{.status = 299}, {0}, "HTTP/1.1 299 Unknown\r\n" FIELDS "content-length: 0\r\n\r\n"},
         {{.status = 200, .has_body = true, .has_length = true, .length = 12},
-         {.body = H1_BODY_LENGTH}, "HTTP/1.1 200 OK\r\n" FIELDS "content-length: 12\r\n\r\n"},
-        {{.status = 503, .has_body = true}, {.body = H1_BODY_CHUNKED, .is_close = true},
+         {.body = H1_BODY_LENGTH},
+         "HTTP/1.1 200 OK\r\n" FIELDS "content-length: 12\r\n\r\n"},
+        {{.status = 503, .has_body = true},
+         {.body = H1_BODY_CHUNKED, .is_close = true},
          "HTTP/1.1 503 Service Unavailable\r\n" FIELDS
          "transfer-encoding: chunked\r\nconnection: close\r\n\r\n"},
-        {{.status = 200, .has_body = true}, {.body = H1_BODY_UNTIL_CLOSE, .is_close = true},
+        {{.status = 200, .has_body = true},
+         {.body = H1_BODY_UNTIL_CLOSE, .is_close = true},
          "HTTP/1.1 200 OK\r\n" FIELDS "connection: close\r\n\r\n"},
-        {{.status = 200}, {.is_keep_alive = true},
+        {{.status = 200},
+         {.is_keep_alive = true},
          "HTTP/1.1 200 OK\r\n" FIELDS "content-length: 0\r\nconnection: keep-alive\r\n\r\n"},
-        {{.status = 200, .has_length = true, .length = 7}, {.is_to_head = true},
+        {{.status = 200, .has_length = true, .length = 7},
+         {.is_to_head = true},
          "HTTP/1.1 200 OK\r\n" FIELDS "content-length: 7\r\n\r\n"},
         {{.status = 200}, {.is_to_head = true}, "HTTP/1.1 200 OK\r\n" FIELDS "\r\n"},
         {{.status = 304}, {0}, "HTTP/1.1 304 Not Modified\r\n" FIELDS "\r\n"},

@@ -25,20 +25,20 @@ struct h1_server {
     struct http_end end; /* of the exchange under way; end.x is NULL when there is none */
     enum h1_server_state state;
     struct h1_scan scan;
-    bool is_blank_seen;       /* an empty line before the request */
+    bool is_blank_seen; /* an empty line before the request */
     /* The request: */
     struct http_head *request;
     struct h1_body body;
     struct h1_framing framing;
     size_t discarded_bytes;
     bool is_request_done;
-    bool is_body_seen;        /* a byte of the request's body came */
+    bool is_body_seen; /* a byte of the request's body came */
     bool is_continue_sent;
     /* The response: */
     struct h1_out out;
     bool is_response_begun;
-    bool is_close;            /* the connection ends with this exchange */
-    bool is_abort;            /* ... so that nobody takes the response for complete */
+    bool is_close; /* the connection ends with this exchange */
+    bool is_abort; /* ... so that nobody takes the response for complete */
 };
 
 static struct h1_server *of_end(struct http_end *e)
@@ -74,14 +74,13 @@ static void answer_error(struct h1_server *s, const struct h1_error *error)
     const char *text = http_status_text(error->status);
     char date[HTTP_DATE_LEN];
 
-    chain_printf(out,
-                 "HTTP/1.1 %u %s\r\ndate: %.*s\r\ncontent-type: text/plain\r\n"
-                 "content-length: %zu\r\n%sconnection: close\r\n\r\n%s: %.*s\n",
-                 error->status, text,
-                 STR_FMT(http_date_format(turn_wall_us(s->server->turn), date)),
-                 strlen(text) + error->details.len + 3,
-                 error->status == 426 ? "upgrade: HTTP/1.1\r\n" : "", text,
-                 STR_FMT(error->details));
+    chain_printf(
+        out,
+        "HTTP/1.1 %u %s\r\ndate: %.*s\r\ncontent-type: text/plain\r\n"
+        "content-length: %zu\r\n%sconnection: close\r\n\r\n%s: %.*s\n",
+        error->status, text, STR_FMT(http_date_format(turn_wall_us(s->server->turn), date)),
+        strlen(text) + error->details.len + 3, error->status == 426 ? "upgrade: HTTP/1.1\r\n" : "",
+        text, STR_FMT(error->details));
     conn_mark_dirty(conn_of(s));
 }
 
@@ -249,8 +248,8 @@ static bool take_trailers(struct h1_server *s, size_t len)
         struct http_head *trailers = arena_alloc(&x->arena, sizeof(*trailers));
         char *text = h1_text_copy(&x->arena, in, len);
 
-        if (h1_parse_trailers(text, len, s->server->config->limits, &x->arena, trailers,
-                              &error) < 0) {
+        if (h1_parse_trailers(text, len, s->server->config->limits, &x->arena, trailers, &error) <
+            0) {
             fail_body(s, &error);
             return false;
         }
@@ -365,8 +364,8 @@ static void send_head(struct h1_server *s, struct flow *flow)
     struct h1_render render = {.is_to_head = str_eq(s->request->method, STR("HEAD"))};
     bool is_bodyless = render.is_to_head || head->status == 204 || head->status == 304;
 
-    render.body = is_bodyless ? H1_BODY_NONE
-                              : h1_render_body_kind(head, s->request->version == HTTP_11);
+    render.body =
+        is_bodyless ? H1_BODY_NONE : h1_render_body_kind(head, s->request->version == HTTP_11);
     h1_out_init(&s->out, render.body, head->length);
     s->is_close = must_close(s, flow);
     render.is_close = s->is_close;

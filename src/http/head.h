@@ -33,20 +33,20 @@ struct http_head {
     struct arena *arena;
     enum http_version version; /* as received; what is sent is the sender's matter */
     bool is_request;
-    uint16_t status;           /* response */
+    uint16_t status; /* response */
     struct str method, scheme, authority;
-    struct str path;           /* canonical, with query: what is routed, judged and sent on */
-    struct str original_path;  /* as received, when it differs from path; else empty */
+    struct str path;          /* canonical, with query: what is routed, judged and sent on */
+    struct str original_path; /* as received, when it differs from path; else empty */
     /* Without pseudo fields, Host, Content-Length (it is in `length`), and hop-by-hop fields. */
     struct http_field *fields;
     uint32_t field_count, field_cap;
     /* Framing, as the codec found it. */
-    bool has_body;             /* false: the message ends with its head */
+    bool has_body; /* false: the message ends with its head */
     bool has_length;
-    uint64_t length;           /* valid when has_length */
-    bool is_grpc;              /* http_is_grpc_type(content-type) */
-    bool expects_continue;     /* Expect: 100-continue was asked (the field itself is stripped) */
-    bool wants_trailers;       /* TE: trailers (kept for HTTP/2 upstreams) */
+    uint64_t length;       /* valid when has_length */
+    bool is_grpc;          /* http_is_grpc_type(content-type) */
+    bool expects_continue; /* Expect: 100-continue was asked (the field itself is stripped) */
+    bool wants_trailers;   /* TE: trailers (kept for HTTP/2 upstreams) */
 };
 
 void http_head_init(struct http_head *h, struct arena *a, bool is_request);
@@ -56,7 +56,8 @@ void http_head_copy(struct http_head *to, const struct http_head *from, struct a
 /* First value, or the null string (ptr NULL). */
 struct str http_head_get(const struct http_head *h, enum http_name id);
 struct str http_head_get_named(const struct http_head *h, struct str lower_case_name);
-/* All values of a name joined by "," (RFC 9110 5.3), in the arena; null string when there is none. */
+/* All values of a name joined by "," (RFC 9110 5.3), in the arena; null string when there is none.
+ */
 struct str http_head_get_joined(const struct http_head *h, struct str lower_case_name);
 /* The strings are borrowed: literals, or in the head's arena. */
 void http_head_add(struct http_head *h, enum http_name id, struct str value);

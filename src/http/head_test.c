@@ -154,9 +154,12 @@ static void test_dates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_name_is_found), cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_copy_is_deep),        cmocka_unit_test(test_path_parts),
-        cmocka_unit_test(test_status_texts),        cmocka_unit_test(test_grpc_types),
+        cmocka_unit_test(test_every_name_is_found),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_copy_is_deep),
+        cmocka_unit_test(test_path_parts),
+        cmocka_unit_test(test_status_texts),
+        cmocka_unit_test(test_grpc_types),
         cmocka_unit_test(test_dates),
     };
 

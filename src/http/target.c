@@ -7,11 +7,25 @@ enum {
 };
 
 static const unsigned char byte_kinds[256] = {
-    ['!'] = PATH | QUERY, ['"'] = QUERY, ['$'] = PATH | QUERY, ['%'] = QUERY,
-    ['&' ... '-'] = PATH | QUERY, ['.'] = SLASH | PATH | QUERY, ['/'] = SLASH | PATH | QUERY,
-    ['0' ... ';'] = PATH | QUERY, ['<'] = QUERY, ['='] = PATH | QUERY, ['>'] = QUERY,
-    ['?'] = QUERY, ['@' ... 'Z'] = PATH | QUERY, ['[' ... '^'] = QUERY, ['_'] = PATH | QUERY,
-    ['`'] = QUERY, ['a' ... 'z'] = PATH | QUERY, ['{' ... '}'] = QUERY, ['~'] = PATH | QUERY,
+    ['!'] = PATH | QUERY,
+    ['"'] = QUERY,
+    ['$'] = PATH | QUERY,
+    ['%'] = QUERY,
+    ['&' ... '-'] = PATH | QUERY,
+    ['.'] = SLASH | PATH | QUERY,
+    ['/'] = SLASH | PATH | QUERY,
+    ['0' ... ';'] = PATH | QUERY,
+    ['<'] = QUERY,
+    ['='] = PATH | QUERY,
+    ['>'] = QUERY,
+    ['?'] = QUERY,
+    ['@' ... 'Z'] = PATH | QUERY,
+    ['[' ... '^'] = QUERY,
+    ['_'] = PATH | QUERY,
+    ['`'] = QUERY,
+    ['a' ... 'z'] = PATH | QUERY,
+    ['{' ... '}'] = QUERY,
+    ['~'] = PATH | QUERY,
 };
 
 static bool is_query(struct str s)
@@ -44,8 +58,7 @@ static bool is_canonical(struct str target)
     return i == target.len || (target.ptr[i] == '?' && is_query(str_skip(target, i)));
 }
 
-bool http_target_set(struct http_head *h, struct str target,
-                     const struct url_path_options *options)
+bool http_target_set(struct http_head *h, struct str target, const struct url_path_options *options)
 {
     struct str path, query, canonical;
     bool has_query;
