@@ -53,7 +53,7 @@ static struct world {
     int origin_count;
     struct http_server *server;   /* NULL once closed */
     struct http_client *upstream; /* the pool */
-    int exchanges, ends, bad_requests, rooms;
+    int exchanges, releases, heads, ends, bad_requests, rooms;
     struct outcome outcome, failure; /* of the last exchange */
     unsigned reply_status;           /* not 0: the filter answers itself */
 } w;
@@ -83,6 +83,7 @@ static enum verdict route(struct exchange *x, void *state, enum side side)
 
     if (side == SIDE_RESPONSE)
         return VERDICT_NEXT;
+    w.heads++;
     if (w.reply_status != 0) {
         exchange_reply(x, w.reply_status, STR("told_to"), STR("no"));
         return VERDICT_REPLY;
@@ -114,11 +115,17 @@ static const struct filter_ops route_ops = {.name = "route",
                                             .on_end = on_exchange_end};
 static const struct filter filters[] = {{.ops = &route_ops}};
 
+static void on_release(struct exchange *x)
+{
+    w.releases++;
+}
+
 static void on_exchange(void *ctx, struct exchange *x)
 {
     w.exchanges++;
     x->filters = filters;
     x->filter_count = 1;
+    x->release = on_release;
 }
 
 static void on_bad_request(void *ctx, const struct outcome *why)
@@ -228,7 +235,7 @@ static inline void end_world(void)
     listen_close(w.origin_socket);
     run_us(10000000);
     ASSERT(w.server == NULL && w.upstream == NULL);
-    ASSERT(w.ends == w.exchanges);
+    ASSERT(w.ends == w.heads && w.releases == w.exchanges);
     ASSERT(turn_account(w.turn)->bytes == 0);
     turn_free(w.turn);
     sim_world_free(w.sim);

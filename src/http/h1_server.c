@@ -190,11 +190,12 @@ static bool read_head(struct h1_server *s)
             close_conn(s);
         return false;
     }
-    http_server_headers_begin(s->server);
     switch (h1_scan_chain(&s->scan, &c->in, s->server->config->limits, &len, &error)) {
     case H1_SCAN_MORE:
         if (conn_is_in_ended(c))
             close_conn(s);
+        else
+            http_server_headers_begin(s->server);
         return false;
     case H1_SCAN_BAD:
         refuse_head(s, NULL, &error);
