@@ -3,7 +3,10 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "http/h1_field.h"
 #include "http/target.h"
+
+enum { METHOD_LEN_MAX = 32 };
 
 void h2_head_reader_init(struct h2_head_reader *r, enum h2_head_kind kind,
                          const struct limits *limits, struct arena *a)
@@ -161,6 +164,16 @@ static void join_cookies(struct http_head *h)
     http_head_set_named(h, STR("cookie"), all);
 }
 
+/* RFC 9110 9.1: a token. A space in it would make another request line of HTTP/1. */
+static bool is_method(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!h1_is_token_char(s.ptr[i]))
+            return false;
+    }
+    return s.len > 0 && s.len <= METHOD_LEN_MAX;
+}
+
 static int finish_request(struct h2_head_reader *r, const struct url_path_options *path)
 {
     struct http_head *h = r->head;
@@ -170,7 +183,8 @@ static int finish_request(struct h2_head_reader *r, const struct url_path_option
         refuse(r, 501, STR("connect_unsupported"));
         return -ERR_INVALID;
     }
-    if (!str_eq(h->scheme, STR("http")) && !str_eq(h->scheme, STR("https")))
+    if (!is_method(h->method) ||
+        (!str_eq(h->scheme, STR("http")) && !str_eq(h->scheme, STR("https"))))
         return -ERR_PROTOCOL;
     if (r->target.len > r->limits->url_bytes_max) {
         refuse(r, 414, STR("request_target_too_large"));

@@ -72,6 +72,7 @@ struct http_server {
     const struct http_server_ops *ops;
     void *ctx;
     struct downstream_info info;
+    struct arena texts;           /* of info */
     const struct http_server_codec *codec; /* NULL until decided */
     void *codec_state;
     struct chain_account account; /* of the exchanges */

@@ -12,7 +12,26 @@ static const struct str preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
 
 static void dig(struct grave *g)
 {
-    free(CONTAINER_OF(g, struct http_server, grave));
+    struct http_server *s = CONTAINER_OF(g, struct http_server, grave);
+
+    arena_deinit(&s->texts);
+    free(s);
+}
+
+/* The texts of the connection's layer go with the connection; exchanges may need them a turn longer. */
+static void copy_info(struct http_server *s, const struct downstream_info *from)
+{
+    struct downstream_info *to = &s->info;
+    struct str *texts[] = {&to->peer_principal, &to->peer_subject, &to->peer_cert_sha256,
+                           &to->peer_dns_san,   &to->sni,          &to->alpn,
+                           &to->tls_version};
+
+    *to = *from;
+    arena_init(&s->texts, 256);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (!str_is_empty(*texts[i]))
+            *texts[i] = arena_str(&s->texts, *texts[i]);
+    }
 }
 
 /* Exchanges use info and account until their end, which may be a turn after the connection's. */
@@ -194,7 +213,7 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     s->config = config;
     s->ops = ops;
     s->ctx = ctx;
-    s->info = *info;
+    copy_info(s, info);
     s->account.parent = turn_account(c->turn);
     s->ref_count = 1;
     timer_init(&s->idle_timer, on_idle);
