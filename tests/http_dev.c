@@ -1,7 +1,7 @@
 /* For trying http/ with foreign clients and servers: no part of the product.
  *
- *   http_dev echo PORT                     answers GET with 13 bytes, POST with its body; /big?N, /trailers
- *   http_dev proxy PORT UPSTREAM h1|h2     passes everything on to 127.0.0.1:UPSTREAM
+ *   http_dev echo PORT                     answers GET with 13 bytes, POST with its body; /big?N,
+ * /trailers http_dev proxy PORT UPSTREAM h1|h2     passes everything on to 127.0.0.1:UPSTREAM
  */
 #include <signal.h>
 #include <stdio.h>
@@ -232,8 +232,7 @@ static void on_close(void *ctx, int err)
     (void)err;
 }
 
-static const struct http_server_ops server_ops = {.on_exchange = on_exchange,
-                                                  .on_close = on_close};
+static const struct http_server_ops server_ops = {.on_exchange = on_exchange, .on_close = on_close};
 
 static void on_accept(void *ctx, struct conn *c)
 {

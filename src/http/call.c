@@ -129,8 +129,8 @@ static void unpin(struct exchange *x)
 
 /* --- for callers ---------------------------------------------------------------------------- */
 
-static struct call *start(struct turn *t, const struct http_head *head,
-                          const struct call_ops *ops, void *ctx, const struct limits *limits)
+static struct call *start(struct turn *t, const struct http_head *head, const struct call_ops *ops,
+                          void *ctx, const struct limits *limits)
 {
     struct call *c = NEW(struct call);
 
@@ -159,8 +159,8 @@ struct call *call_start(struct turn *t, struct http_client *client, const struct
     int err = http_client_start(client, c->x);
 
     if (err != 0) {
-        struct outcome why = {.err = err, .fault = FAULT_UPSTREAM, .is_retryable = true,
-                              .is_unanswered = true};
+        struct outcome why = {
+            .err = err, .fault = FAULT_UPSTREAM, .is_retryable = true, .is_unanswered = true};
         outcome_describe(&why);
         exchange_fail(c->x, &why);
     }
@@ -168,8 +168,7 @@ struct call *call_start(struct turn *t, struct http_client *client, const struct
 }
 
 struct call *call_start_filters(struct turn *t, const struct filter *filters, uint32_t count,
-                                const struct http_head *head, const struct call_ops *ops,
-                                void *ctx)
+                                const struct http_head *head, const struct call_ops *ops, void *ctx)
 {
     struct limits limits;
 

@@ -12,8 +12,8 @@ struct http_client;
 
 struct http_client_config {
     const struct limits *limits;
-    uint32_t streams_max;          /* concurrent; HTTP/1: 1 whatever is said */
-    uint32_t requests_max;         /* then drained; 0: none */
+    uint32_t streams_max;  /* concurrent; HTTP/1: 1 whatever is said */
+    uint32_t requests_max; /* then drained; 0: none */
     uint64_t idle_timeout_us;
 };
 
@@ -35,7 +35,7 @@ unsigned http_client_active(const struct http_client *c);
 bool http_client_was_used(const struct http_client *c); /* carried an exchange before */
 /* Attaches x's upstream end (exchange_set_upstream). -ERR_UNAVAILABLE: no room. */
 int http_client_start(struct http_client *c, struct exchange *x);
-void http_client_drain(struct http_client *c);  /* closes after its last stream */
+void http_client_drain(struct http_client *c); /* closes after its last stream */
 void http_client_abort(struct http_client *c, int err);
 struct conn *http_client_conn(const struct http_client *c);
 enum http_version http_client_version(const struct http_client *c);

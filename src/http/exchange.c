@@ -6,7 +6,8 @@
  *
  * OPEN: both flows move between the ends, through the filters; upstream ends come and go (retries).
  * REPLYING: the response is ours, the upstream is let go, what comes of the request is dropped.
- * Within OPEN and REPLYING the flags of the two flows say how far it is; exchange_pump.c reads them. */
+ * Within OPEN and REPLYING the flags of the two flows say how far it is; exchange_pump.c reads
+ * them. */
 #include "http/exchange.h"
 
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static void pool_free(struct turn_extra *extra)
 {
     struct exchange_pool *pool = CONTAINER_OF(extra, struct exchange_pool, extra);
 
-    LIST_FOREACH(&pool->free, x, struct exchange, link)
+    LIST_FOREACH (&pool->free, x, struct exchange, link)
         exchange_free(x);
     free(pool);
 }

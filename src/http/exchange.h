@@ -49,31 +49,31 @@ enum response_flag {
 struct str response_flags_text(uint64_t flags, char buf[128]);
 
 struct outcome {
-    int err;              /* 0: fine; else -ERR_X */
+    int err; /* 0: fine; else -ERR_X */
     enum fault fault;
-    bool is_retryable;    /* another attempt is safe as far as the wire tells */
-    bool is_unanswered;   /* no byte of a response had come */
-    bool was_reused;      /* on a kept connection: the keep-alive race */
-    uint16_t status;      /* of the reply that tells the downstream (0: as err says) */
-    uint64_t flags;       /* FLAG_BIT(..) */
-    struct str details;   /* response code details, snake_case ("upstream_reset_before_response") */
-    struct str reason;    /* text for logs: upstream transport failure reason; borrowed or arena */
+    bool is_retryable;  /* another attempt is safe as far as the wire tells */
+    bool is_unanswered; /* no byte of a response had come */
+    bool was_reused;    /* on a kept connection: the keep-alive race */
+    uint16_t status;    /* of the reply that tells the downstream (0: as err says) */
+    uint64_t flags;     /* FLAG_BIT(..) */
+    struct str details; /* response code details, snake_case ("upstream_reset_before_response") */
+    struct str reason;  /* text for logs: upstream transport failure reason; borrowed or arena */
 };
 
 struct flow {
     struct http_head *head;     /* NULL until received */
     struct http_head *trailers; /* NULL: none */
     struct chain body;          /* received, not yet taken by the consumer */
-    struct chain kept;          /* request only: all that was received, for replay, until committed */
-    uint32_t credit_bytes;      /* what the producer may still add */
-    bool is_ended;              /* the producer has added everything */
-    bool is_committed;          /* kept is given up: no replay any more */
+    struct chain kept;     /* request only: all that was received, for replay, until committed */
+    uint32_t credit_bytes; /* what the producer may still add */
+    bool is_ended;         /* the producer has added everything */
+    bool is_committed;     /* kept is given up: no replay any more */
     bool is_head_sent, is_end_sent; /* taken by the consumer */
-    uint64_t bytes;             /* body bytes that the consumer took (of the last attempt) */
+    uint64_t bytes;                 /* body bytes that the consumer took (of the last attempt) */
     /* The rest belongs to exchange.c. */
-    uint32_t replay_bytes;      /* of body: given back by a rewind, credited before */
-    uint32_t at;                /* filters that the head has passed */
-    uint32_t body_at;           /* filters that the present growth of the body has passed */
+    uint32_t replay_bytes;           /* of body: given back by a rewind, credited before */
+    uint32_t at;                     /* filters that the head has passed */
+    uint32_t body_at;                /* filters that the present growth of the body has passed */
     size_t seen_bytes, pass_bytes;   /* of body: passed all filters / when the pass began */
     bool is_end_seen, is_pass_ended; /* likewise of the end */
 };
@@ -103,7 +103,8 @@ struct filter_ops {
     const char *name;
     uint16_t state_bytes; /* zeroed, in the exchange's arena */
     /* A request passes filters 0 .. n-1, a response n-1 .. 0; a local reply those before the one
-     * that made it (one made by exchange_fail or VERDICT_FAIL: all but the last that was called). */
+     * that made it (one made by exchange_fail or VERDICT_FAIL: all but the last that was called).
+     */
     enum verdict (*on_head)(struct exchange *x, void *state, enum side side);
     /* NULL: bytes pass unseen. Called when body grew or ended; sees flow->body whole, and all of it
      * passes on NEXT. WAIT holds the body, its end, and the head if that was not taken yet. */
@@ -133,14 +134,15 @@ struct filter {
     const void *config;
 };
 
-/* What is known of the downstream connection; owned by the server connection, outlives exchanges. */
+/* What is known of the downstream connection; owned by the server connection, outlives exchanges.
+ */
 struct downstream_info {
     struct addr local, remote, original_dst;
     struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
     struct str peer_subject, peer_cert_sha256, peer_dns_san;
     struct str sni, alpn;
-    struct str tls_version;    /* empty: plain text */
-    bool is_mtls;              /* peer verified */
+    struct str tls_version; /* empty: plain text */
+    bool is_mtls;           /* peer verified */
     uint64_t connection_id;
 };
 
@@ -153,14 +155,14 @@ struct exchange {
     const struct downstream_info *info;
     const struct filter *filters;
     uint32_t filter_count;
-    void *ctx;            /* of whoever installed the filters */
+    void *ctx; /* of whoever installed the filters */
     uint64_t started_us, request_end_us, response_head_us, ended_us;
-    uint64_t ordinal;     /* unique among the loops of this process */
+    uint64_t ordinal;         /* unique among the loops of this process */
     uint64_t idle_timeout_us; /* see exchange_set_idle_timeout */
-    bool is_response_local; /* made by exchange_reply */
+    bool is_response_local;   /* made by exchange_reply */
     /* Called once, after every on_end, before the memory goes: unpins configuration. */
     void (*release)(struct exchange *x);
-    struct list link;     /* for the installer of the filters (all exchanges of a listener, ...) */
+    struct list link; /* for the installer of the filters (all exchanges of a listener, ...) */
     /* Of the downstream's owner: called last of all, when account and info are used no more. */
     void (*unpin)(struct exchange *x);
     void *owner;

@@ -42,8 +42,7 @@ static void fail_with(struct exchange *x, const struct outcome *why)
         abort_all(x);
         return;
     }
-    exchange_reply(x, x->outcome.status, x->outcome.details,
-                   str_from_c(err_text(x->outcome.err)));
+    exchange_reply(x, x->outcome.status, x->outcome.details, str_from_c(err_text(x->outcome.err)));
     exchange_wake(x);
 }
 

@@ -13,8 +13,8 @@ static struct http_head *reply_http(struct exchange *x, unsigned status, struct 
     head->length = body.len;
     if (!str_is_empty(body))
         http_head_add(head, HTTP_NAME_CONTENT_TYPE, STR("text/plain"));
-    head->has_body = !str_is_empty(body) &&
-                     !str_eq(x->flows[SIDE_REQUEST].head->method, STR("HEAD"));
+    head->has_body =
+        !str_is_empty(body) && !str_eq(x->flows[SIDE_REQUEST].head->method, STR("HEAD"));
     if (head->has_body)
         chain_add(&f->body, body);
     return head;

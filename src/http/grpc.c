@@ -64,8 +64,8 @@ int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf
         return -ERR_UNSUPPORTED;
     if (prefix[0] != 0)
         return -ERR_PROTOCOL;
-    size_t len = (size_t)prefix[1] << 24 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 8 |
-                 prefix[4];
+    size_t len =
+        (size_t)prefix[1] << 24 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 8 | prefix[4];
     if (len > message_bytes_max)
         return -ERR_TOO_LARGE;
     if (in->len < PREFIX_LEN + len)

@@ -5,11 +5,23 @@
 #include "http/head.h"
 
 enum grpc_status {
-    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_INVALID_ARGUMENT = 3,
-    GRPC_DEADLINE_EXCEEDED = 4, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6,
-    GRPC_PERMISSION_DENIED = 7, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_FAILED_PRECONDITION = 9,
-    GRPC_ABORTED = 10, GRPC_OUT_OF_RANGE = 11, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13,
-    GRPC_UNAVAILABLE = 14, GRPC_DATA_LOSS = 15, GRPC_UNAUTHENTICATED = 16,
+    GRPC_OK = 0,
+    GRPC_CANCELLED = 1,
+    GRPC_UNKNOWN = 2,
+    GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4,
+    GRPC_NOT_FOUND = 5,
+    GRPC_ALREADY_EXISTS = 6,
+    GRPC_PERMISSION_DENIED = 7,
+    GRPC_RESOURCE_EXHAUSTED = 8,
+    GRPC_FAILED_PRECONDITION = 9,
+    GRPC_ABORTED = 10,
+    GRPC_OUT_OF_RANGE = 11,
+    GRPC_UNIMPLEMENTED = 12,
+    GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14,
+    GRPC_DATA_LOSS = 15,
+    GRPC_UNAUTHENTICATED = 16,
 };
 
 enum grpc_status grpc_status_from_http(unsigned http_status);
@@ -19,8 +31,8 @@ int grpc_status_of(const struct http_head *head, const struct http_head *trailer
 /* Appends prefix and message (uncompressed). */
 void grpc_frame(struct chain *out, struct str message);
 /* Takes the next whole message from the front of `in` into buf (reset first). 1: a message;
- * 0: more bytes needed; -ERR_TOO_LARGE (more than message_bytes_max), -ERR_UNSUPPORTED (compressed),
- * -ERR_PROTOCOL. */
+ * 0: more bytes needed; -ERR_TOO_LARGE (more than message_bytes_max), -ERR_UNSUPPORTED
+ * (compressed), -ERR_PROTOCOL. */
 int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf);
 /* grpc-message percent-encoding. */
 struct str grpc_message_encode(struct str text, struct arena *a);

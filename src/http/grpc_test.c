@@ -1,7 +1,7 @@
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 #include "base/err.h"
 #include "http/grpc.h"
@@ -34,8 +34,7 @@ static void test_frames(void **state)
     for (byte = 1; byte < 3; byte++) {
         chain_add(&in, str_from(&byte, 1));
         chain_add(&in, str_from("\0\0\0\0", 4));
-        assert_int_equal(grpc_deframe(&in, 7, &buf),
-                         byte == 1 ? -ERR_UNSUPPORTED : -ERR_PROTOCOL);
+        assert_int_equal(grpc_deframe(&in, 7, &buf), byte == 1 ? -ERR_UNSUPPORTED : -ERR_PROTOCOL);
         chain_clear(&in);
     }
     chain_deinit(&out);
@@ -72,11 +71,21 @@ static void test_timeouts(void **state)
         bool is_valid;
         uint64_t us;
     } table[] = {
-        {"1H", true, 3600000000},  {"2M", true, 120000000}, {"3S", true, 3000000},
-        {"100m", true, 100000},    {"5u", true, 5},         {"1n", true, 1},
-        {"99999999n", true, 100000}, {"0m", true, 0},       {"", false, 0},
-        {"m", false, 0},           {"1", false, 0},         {"123456789S", false, 0},
-        {"-1S", false, 0},         {"1x", false, 0},        {"1 S", false, 0},
+        {"1H", true, 3600000000},
+        {"2M", true, 120000000},
+        {"3S", true, 3000000},
+        {"100m", true, 100000},
+        {"5u", true, 5},
+        {"1n", true, 1},
+        {"99999999n", true, 100000},
+        {"0m", true, 0},
+        {"", false, 0},
+        {"m", false, 0},
+        {"1", false, 0},
+        {"123456789S", false, 0},
+        {"-1S", false, 0},
+        {"1x", false, 0},
+        {"1 S", false, 0},
     };
 
     (void)state;

@@ -106,21 +106,18 @@ static int parse_target(struct request *r)
 
 /* --- request ---------------------------------------------------------------------------------- */
 
+/* RFC 9112 3.2.2: an absolute target names the authority and Host is replaced; what Host says must
+ * still be well-formed. */
 static int set_authority(struct request *r, const struct h1_fields *f)
 {
     struct http_head *h = r->head;
-    struct str authority = r->is_absolute ? r->authority : f->host;
 
     if (!f->has_host && h->version != HTTP_10)
         return refuse(400, STR("host_missing"), r->error);
-    if (!f->has_host && !r->is_absolute)
-        return 0;
-    if (!http_authority_set(h, authority))
+    if (f->has_host && !http_authority_set(h, f->host))
         return refuse(400, STR("host_invalid"), r->error);
-    /* RFC 9112 3.2: a client sends the same authority twice; when they differ, somebody on the way
-     * may have judged the other one. */
-    if (r->is_absolute && f->has_host && !http_authority_eq(f->host, authority, h->scheme))
-        return refuse(400, STR("host_differs_from_target"), r->error);
+    if (r->is_absolute && !http_authority_set(h, r->authority))
+        return refuse(400, STR("request_target_invalid"), r->error);
     return 0;
 }
 

@@ -201,8 +201,7 @@ static void init(struct http_client *client)
     struct h2_client *c = NEW(struct h2_client);
 
     c->client = client;
-    h2_session_init(&c->session, &session_ops, client->conn, client->config->limits, false,
-                    client);
+    h2_session_init(&c->session, &session_ops, client->conn, client->config->limits, false, client);
     client->codec_state = c;
 }
 

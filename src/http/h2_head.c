@@ -157,9 +157,9 @@ static void join_cookies(struct http_head *h)
     for (uint32_t i = 0; i < h->field_count; i++) {
         if (!str_eq(h->fields[i].name, STR("cookie")))
             continue;
-        all = all.ptr == NULL ? h->fields[i].value
-                              : arena_printf(h->arena, "%.*s; %.*s", STR_FMT(all),
-                                             STR_FMT(h->fields[i].value));
+        all = all.ptr == NULL
+                  ? h->fields[i].value
+                  : arena_printf(h->arena, "%.*s; %.*s", STR_FMT(all), STR_FMT(h->fields[i].value));
     }
     http_head_set_named(h, STR("cookie"), all);
 }
@@ -252,8 +252,8 @@ static void push(struct h2_pairs *p, struct str name, struct str value)
         p->cap = p->cap == 0 ? 32 : p->cap * 2;
         p->ptr = mem_realloc(p->ptr, p->cap * sizeof(*p->ptr));
     }
-    p->ptr[p->len++] = (nghttp2_nv){bytes_of(name), bytes_of(value), name.len, value.len,
-                                    flags_of(name)};
+    p->ptr[p->len++] =
+        (nghttp2_nv){bytes_of(name), bytes_of(value), name.len, value.len, flags_of(name)};
 }
 
 static void push_fields(struct h2_pairs *p, const struct http_head *head)
@@ -267,8 +267,7 @@ static void push_fields(struct h2_pairs *p, const struct http_head *head)
 static void push_length(struct h2_pairs *p, const struct http_head *head, struct arena *a)
 {
     if (head->has_length)
-        push(p, STR("content-length"),
-             arena_printf(a, "%llu", (unsigned long long)head->length));
+        push(p, STR("content-length"), arena_printf(a, "%llu", (unsigned long long)head->length));
 }
 
 void h2_pairs_request(struct h2_pairs *p, const struct http_head *head, struct arena *a)

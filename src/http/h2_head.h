@@ -1,8 +1,8 @@
 /* Heads of HTTP/2 messages (RFC 9113 8), both ways: field by field in, an array of pairs out.
  *
  * nghttp2 checks the syntax of names and values, the order and number of pseudo fields, forbidden
- * connection fields, and content-length against DATA; here limits are kept, and a head gets the same
- * canonical form that HTTP/1 gives it.
+ * connection fields, and content-length against DATA; here limits are kept, and a head gets the
+ * same canonical form that HTTP/1 gives it.
  *
  * Pure. Lifetime: strings are copied into the head's arena. */
 #pragma once
@@ -32,8 +32,8 @@ struct h2_head_reader {
 void h2_head_reader_init(struct h2_head_reader *r, enum h2_head_kind kind,
                          const struct limits *limits, struct arena *a);
 void h2_head_reader_add(struct h2_head_reader *r, struct str name, struct str value);
-/* The section is complete. 0; -ERR_PROTOCOL (reset the stream); or r->refused is set and the return is
- * -ERR_INVALID or -ERR_TOO_LARGE (answer with that status). path: for requests. */
+/* The section is complete. 0; -ERR_PROTOCOL (reset the stream); or r->refused is set and the return
+ * is -ERR_INVALID or -ERR_TOO_LARGE (answer with that status). path: for requests. */
 int h2_head_reader_finish(struct h2_head_reader *r, const struct url_path_options *path);
 
 /* Pairs for nghttp2_submit_*, in an array that grows and is used again. */

@@ -2,7 +2,8 @@
  *
  * Draining takes two steps (RFC 9113 6.8), so that no request is lost on its way:
  *
- *   GOAWAY(2^31-1) and PING --PING answered, or a second--> GOAWAY(last) --nothing active--> closed */
+ *   GOAWAY(2^31-1) and PING --PING answered, or a second--> GOAWAY(last) --nothing active--> closed
+ */
 #include <stdlib.h>
 
 #include "http/h2_session.h"
@@ -13,8 +14,8 @@ struct h2_server {
     struct h2_session session;
     struct http_server *server;
     struct timer goaway_timer;
-    bool is_noticed;      /* the first GOAWAY was sent */
-    bool is_final;        /* the second */
+    bool is_noticed; /* the first GOAWAY was sent */
+    bool is_final;   /* the second */
 };
 
 static struct h2_server *of_session(struct h2_session *h)
@@ -122,7 +123,8 @@ static struct h2_stream *on_new_stream(struct h2_session *h, int32_t id)
     return st;
 }
 
-/* RFC 9113 8.1.1: malformed is a stream error; what is well-formed but not acceptable is answered. */
+/* RFC 9113 8.1.1: malformed is a stream error; what is well-formed but not acceptable is answered.
+ */
 static void refuse(struct h2_stream *st, int err, bool is_ended)
 {
     struct h2_session *h = st->session;

@@ -1,5 +1,6 @@
-/* Bytes of a hostile client into a server (the preface decides which codec) with an echoing service.
- * The first byte chooses how they are cut; the preface of HTTP/2 is put in front unless it is odd. */
+/* Bytes of a hostile client into a server (the preface decides which codec) with an echoing
+ * service. The first byte chooses how they are cut; the preface of HTTP/2 is put in front unless it
+ * is odd. */
 #include <stdint.h>
 
 #include "http/server.h"
@@ -123,8 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     addr_parse(STR("10.0.0.1:80"), &addr);
     if (listen_open(b.turn, &addr, &listen, on_accept, &b, &socket) != 0)
         return 0;
-    conn_connect(b.turn, &addr, &(struct conn_options){.connect_timeout_us = 1000000}, &client,
-                 &b, NULL, NULL);
+    conn_connect(b.turn, &addr, &(struct conn_options){.connect_timeout_us = 1000000}, &client, &b,
+                 NULL, NULL);
     sim_world_run(b.world, 30000000);
     listen_close(socket);
     sim_world_run(b.world, 31000000);

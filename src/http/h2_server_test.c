@@ -1,9 +1,9 @@
 /* Raw frames into a server: what is refused, and how (RFC 9113). */
+#include <cmocka.h>
+#include <nghttp2/nghttp2.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
 #include "http/server.h"
@@ -183,13 +183,16 @@ static void put(struct bench *b, const void *bytes, size_t len)
     conn_mark_dirty(b->client);
 }
 
-static void put_frame(struct bench *b, uint8_t type, uint8_t flags, uint32_t id,
-                      struct str payload)
+static void put_frame(struct bench *b, uint8_t type, uint8_t flags, uint32_t id, struct str payload)
 {
-    uint8_t h[9] = {(uint8_t)(payload.len >> 16), (uint8_t)(payload.len >> 8),
-                    (uint8_t)payload.len,         type,
-                    flags,                        (uint8_t)(id >> 24),
-                    (uint8_t)(id >> 16),          (uint8_t)(id >> 8),
+    uint8_t h[9] = {(uint8_t)(payload.len >> 16),
+                    (uint8_t)(payload.len >> 8),
+                    (uint8_t)payload.len,
+                    type,
+                    flags,
+                    (uint8_t)(id >> 24),
+                    (uint8_t)(id >> 16),
+                    (uint8_t)(id >> 8),
                     (uint8_t)id};
 
     put(b, h, sizeof(h));
@@ -302,7 +305,7 @@ static void test_heads(void **state)
 {
     static const struct {
         const char *head;
-        unsigned status;     /* 0: reset with PROTOCOL_ERROR */
+        unsigned status; /* 0: reset with PROTOCOL_ERROR */
         const char *path, *authority;
     } table[] = {
         {GET, 200, "/", "h"},

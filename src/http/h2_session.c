@@ -3,10 +3,10 @@
 #include <stdlib.h>
 
 enum {
-    STREAM_OUT_BYTES = 64 * 1024,  /* of a stream, taken from its exchange and not yet framed */
+    STREAM_OUT_BYTES = 64 * 1024, /* of a stream, taken from its exchange and not yet framed */
     SPARE_COUNT_MAX = 8,
     FLOOD_PERIOD_US = 10 * 1000 * 1000,
-    WINDOW_BYTES_MIN = 65535,      /* what a peer may send before it has seen our SETTINGS */
+    WINDOW_BYTES_MIN = 65535, /* what a peer may send before it has seen our SETTINGS */
 };
 
 /* What costs us more than its sender, and how much of it in a period is no accident any more. A
@@ -324,8 +324,8 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 
 /* A field that nghttp2 would leave out silently; nobody may see less than was sent. */
 static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
-                             size_t name_len, const uint8_t *value, size_t value_len,
-                             uint8_t flags, void *user)
+                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                             void *user)
 {
     (void)ng;
     (void)frame;
@@ -539,8 +539,7 @@ void h2_session_deinit(struct h2_session *h)
     turn_cancel(&h->task);
     nghttp2_session_del(h->ng);
     list_splice_back(&h->spare, &h->streams);
-    LIST_FOREACH(&h->spare, st, struct h2_stream, link)
-    {
+    LIST_FOREACH (&h->spare, st, struct h2_stream, link) {
         ASSERT(!st->is_attached);
         if (st->session != NULL)
             chain_deinit(&st->out);
@@ -552,8 +551,7 @@ void h2_session_deinit(struct h2_session *h)
 
 void h2_session_wake_all(struct h2_session *h)
 {
-    LIST_FOREACH(&h->streams, st, struct h2_stream, link)
-    {
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
         if (st->is_attached)
             exchange_wake(st->x);
     }
@@ -563,8 +561,7 @@ void h2_session_fail_all(struct h2_session *h, int err)
 {
     h->lost_err = err;
     h->is_over = true;
-    LIST_FOREACH(&h->streams, st, struct h2_stream, link)
-    {
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
         if (st->is_attached) {
             struct outcome why = h->ops->why_gone(st, H2_LOST);
             h2_stream_fail(st, &why);

@@ -1,5 +1,5 @@
-/* What both sides of an HTTP/2 connection (RFC 9113) share: an nghttp2 session between a conn and the
- * streams of exchanges. h2_server.c and h2_client.c say what differs.
+/* What both sides of an HTTP/2 connection (RFC 9113) share: an nghttp2 session between a conn and
+ * the streams of exchanges. h2_server.c and h2_client.c say what differs.
  *
  * Input: bytes of conn->in go through nghttp2, whose callbacks only store into exchanges and wake
  * them. Body bytes are shared out of conn->in, not copied.
@@ -33,8 +33,8 @@ struct h2_session_ops {
     struct h2_stream *(*on_new_stream)(struct h2_session *h, int32_t id);
     /* The section is complete; h2_head_reader_finish has not been called. */
     void (*on_head)(struct h2_stream *st, bool is_ended);
-    /* The wire is done with a stream whose exchange still hangs on it. H2_LOST: with all of them, for
-     * lost_err. */
+    /* The wire is done with a stream whose exchange still hangs on it. H2_LOST: with all of them,
+     * for lost_err. */
     struct outcome (*why_gone)(const struct h2_stream *st, uint32_t error_code);
     /* The stream's object goes. */
     void (*on_stream_free)(struct h2_session *h);
@@ -56,7 +56,7 @@ struct h2_session {
     nghttp2_session *ng;
     struct conn *conn;
     const struct limits *limits;
-    void *owner; /* http_server or http_client */
+    void *owner;         /* http_server or http_client */
     struct list streams; /* h2_stream.link: attached or on the wire */
     struct list spare;   /* h2_stream.link: for reuse */
     unsigned spare_count;
@@ -66,8 +66,8 @@ struct h2_session {
     struct chain scratch; /* body bytes on their way into an exchange */
     const uint8_t *input; /* the slice that nghttp2 works on */
     size_t input_len;
-    int lost_err;         /* why the connection went */
-    bool may_send;        /* the connection is open */
+    int lost_err;  /* why the connection went */
+    bool may_send; /* the connection is open */
     bool is_over;
 };
 
@@ -75,23 +75,23 @@ struct h2_stream {
     struct http_end end;
     struct h2_session *session;
     struct list link;
-    int32_t id;               /* 0: not on the wire yet */
-    struct exchange *x;       /* while attached */
+    int32_t id;         /* 0: not on the wire yet */
+    struct exchange *x; /* while attached */
     struct h2_head_reader reader;
-    struct chain out;         /* body taken from the exchange, not yet in frames */
-    struct flow *flow;        /* what out comes from, while attached */
+    struct chain out;  /* body taken from the exchange, not yet in frames */
+    struct flow *flow; /* what out comes from, while attached */
     bool is_head_submitted, is_deferred;
-    bool is_source_ended;     /* out holds all that is left of the body */
-    bool is_out_ended;        /* END_STREAM was given to the wire */
-    bool is_in_ended;         /* END_STREAM came */
-    bool is_head_in;          /* the request's, the final response's: what comes next are trailers */
+    bool is_source_ended; /* out holds all that is left of the body */
+    bool is_out_ended;    /* END_STREAM was given to the wire */
+    bool is_in_ended;     /* END_STREAM came */
+    bool is_head_in;      /* the request's, the final response's: what comes next are trailers */
     bool is_reset_sent;
-    bool is_reset_due;        /* RST_STREAM(NO_ERROR) behind our END_STREAM */
+    bool is_reset_due; /* RST_STREAM(NO_ERROR) behind our END_STREAM */
     uint8_t informational_count;
     bool is_attached;
-    bool is_gone;             /* nghttp2 has closed it */
+    bool is_gone; /* nghttp2 has closed it */
     bool was_reused;
-    bool has_input;           /* anything of the peer's came */
+    bool has_input; /* anything of the peer's came */
 };
 
 void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, struct conn *conn,
@@ -117,14 +117,15 @@ void h2_stream_attach(struct h2_stream *st, struct exchange *x);
 /* The end fails the exchange (st->x) and lets go. */
 void h2_stream_fail(struct h2_stream *st, const struct outcome *why);
 void h2_stream_reset(struct h2_stream *st, uint32_t error_code);
-/* All is answered, the rest of the request is not wanted: RST_STREAM(NO_ERROR) behind the answer. */
+/* All is answered, the rest of the request is not wanted: RST_STREAM(NO_ERROR) behind the answer.
+ */
 void h2_stream_stop_input(struct h2_stream *st);
 /* A complete trailer section came: into the exchange, or the stream is reset. */
 void h2_stream_recv_trailers(struct h2_stream *st);
 /* Common parts of the ends. */
 void h2_stream_grant(struct h2_stream *st, uint32_t bytes);
-/* Moves body into st->out, resumes DATA; sets flow->is_end_sent when nothing of the flow is needed any
- * more: without trailers that is as soon as all is in st->out. */
+/* Moves body into st->out, resumes DATA; sets flow->is_end_sent when nothing of the flow is needed
+ * any more: without trailers that is as soon as all is in st->out. */
 void h2_stream_send_body(struct h2_stream *st, struct flow *flow);
 /* The exchange has let go. */
 void h2_stream_detach(struct h2_stream *st);

@@ -13,9 +13,9 @@
  * http_server_exchange_done, a client codec by http_client_stream_done.
  *
  * reset(why): why->err 0 means that the response is complete but the request is not (h1 server:
- * discard the rest of the body or close after the response; h2: RST_STREAM NO_ERROR). Any other err:
- * abort so that the peer cannot take it for an orderly end (h1 server: conn_abort or close without
- * the last chunk; h2: RST_STREAM).
+ * discard the rest of the body or close after the response; h2: RST_STREAM NO_ERROR). Any other
+ * err: abort so that the peer cannot take it for an orderly end (h1 server: conn_abort or close
+ * without the last chunk; h2: RST_STREAM).
  *
  * grant(0), once, before any other grant of a request: the request has passed all filters, its body
  * is wanted: answer "100 Continue" if the head asked for it and no body byte has come yet.
@@ -72,7 +72,7 @@ struct http_server {
     const struct http_server_ops *ops;
     void *ctx;
     struct downstream_info info;
-    struct arena texts;           /* of info */
+    struct arena texts;                    /* of info */
     const struct http_server_codec *codec; /* NULL until decided */
     void *codec_state;
     struct chain_account account; /* of the exchanges */
@@ -84,7 +84,7 @@ struct http_server {
     bool is_closed;               /* on_close has been: conn is NULL */
     struct timer idle_timer;      /* no exchange */
     struct timer headers_timer;
-    struct turn_task task;        /* draining, closing */
+    struct turn_task task; /* draining, closing */
     struct grave grave;
 };
 
@@ -113,7 +113,8 @@ struct http_client_codec {
     enum http_version version;
     /* Makes c->codec_state. The conn may still be connecting (conn_is_open). */
     void (*open)(struct http_client *c);
-    /* The conn is open: streams that waited are woken. Called once, also when it was open before. */
+    /* The conn is open: streams that waited are woken. Called once, also when it was open before.
+     */
     void (*on_open)(struct http_client *c);
     void (*on_input)(struct http_client *c);
     void (*on_drain)(struct http_client *c);
@@ -139,27 +140,28 @@ struct http_client {
     const struct http_client_codec *codec;
     void *codec_state;
     uint32_t active;
-    uint64_t requests;      /* started so far; > 1 at a start: "reused" for the keep-alive race */
-    bool is_open;           /* codec->on_open was called */
+    uint64_t requests; /* started so far; > 1 at a start: "reused" for the keep-alive race */
+    bool is_open;      /* codec->on_open was called */
     bool is_draining, is_draining_told;
     bool is_closing, is_closed;
-    bool is_room_due;       /* on_room is owed */
+    bool is_room_due; /* on_room is owed */
     struct timer idle_timer;
-    struct turn_task task;  /* on_room, on_draining, close: from the run list only */
+    struct turn_task task; /* on_room, on_draining, close: from the run list only */
     struct grave grave;
 };
 
 /* Once per start: the stream is detached (or failed) and off the wire. */
 void http_client_stream_done(struct http_client *c);
-/* No new streams from now on (GOAWAY, Connection: close, the response's end is the connection's). */
+/* No new streams from now on (GOAWAY, Connection: close, the response's end is the connection's).
+ */
 void http_client_set_draining(struct http_client *c);
 /* The peer allows more than before. */
 void http_client_room_grew(struct http_client *c);
 /* Sends what is in out, then closes. */
 void http_client_close(struct http_client *c);
 
-/* http_outcome_upstream for a stream of c, with the reason that the layer (TLS) gives. The reason is
- * borrowed from the conn; exchange_recv_fail copies it. */
+/* http_outcome_upstream for a stream of c, with the reason that the layer (TLS) gives. The reason
+ * is borrowed from the conn; exchange_recv_fail copies it. */
 struct outcome http_client_lost(const struct http_client *c, int err, bool was_reused,
                                 bool is_unanswered);
 /* The outcome of a lost or broken connection for the stream of one of its exchanges:

@@ -68,20 +68,18 @@ static const struct meaning meanings[] = {
 
 static const struct meaning *find(enum err err, enum fault fault)
 {
-    static const struct meaning upstream = {.status = 503, .flags = FLAG_BIT(UPSTREAM_RESET),
-                                            .details = "upstream_failure"};
+    static const struct meaning upstream = {
+        .status = 503, .flags = FLAG_BIT(UPSTREAM_RESET), .details = "upstream_failure"};
     static const struct meaning downstream = {.flags = FLAG_BIT(DOWNSTREAM_CLOSED),
                                               .details = "downstream_failure"};
-    static const struct meaning local = {.status = 500, .flags = FLAG_BIT(LOCAL_RESET),
-                                         .details = "local_failure"};
+    static const struct meaning local = {
+        .status = 500, .flags = FLAG_BIT(LOCAL_RESET), .details = "local_failure"};
 
     for (size_t i = 0; i < ARRAY_LEN(meanings); i++) {
         if (meanings[i].err == err && meanings[i].fault == fault)
             return &meanings[i];
     }
-    return fault == FAULT_UPSTREAM     ? &upstream
-           : fault == FAULT_DOWNSTREAM ? &downstream
-                                       : &local;
+    return fault == FAULT_UPSTREAM ? &upstream : fault == FAULT_DOWNSTREAM ? &downstream : &local;
 }
 
 void outcome_describe(struct outcome *o)
@@ -90,7 +88,7 @@ void outcome_describe(struct outcome *o)
         o->err = -ERR_INTERNAL; /* a filter that failed without saying why */
     if (o->fault == FAULT_NONE)
         o->fault = FAULT_LOCAL;
-    const struct meaning *m = find((enum err)-o->err, o->fault);
+    const struct meaning *m = find((enum err) - o->err, o->fault);
     if (o->status == 0)
         o->status = m->status != 0 ? m->status : 503;
     if (o->flags == 0)

@@ -1,9 +1,9 @@
 /* Our client against our server over simulated pipes, in HTTP/1 and HTTP/2, whole and byte by byte:
  * calls on one side, a service on the other. Foreign peers are for the scenario tests. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 #include <stdio.h>
 
 #include "http/client.h"
@@ -281,15 +281,12 @@ static int setup(void **state, enum http_version version, uint32_t piece)
     struct listen_options listen = {.inherited_fd = -1};
 
     *p = (struct pair){.version = version};
-    p->world = sim_world_new(&(struct sim_options){.seed = 7,
-                                                   .latency_us_max = 10,
-                                                   .piece_bytes_max = piece,
-                                                   .pipe_bytes_max = 65536});
+    p->world = sim_world_new(&(struct sim_options){
+        .seed = 7, .latency_us_max = 10, .piece_bytes_max = piece, .pipe_bytes_max = 65536});
     p->turn = turn_new_sim(p->world);
     limits_init(&p->limits);
-    p->server_config = (struct http_server_config){.limits = &p->limits,
-                                                   .path = url_path_options_base,
-                                                   .headers_timeout_us = 60000000};
+    p->server_config = (struct http_server_config){
+        .limits = &p->limits, .path = url_path_options_base, .headers_timeout_us = 60000000};
     p->client_config = (struct http_client_config){.limits = &p->limits, .streams_max = 1000};
     p->service = (struct service){&service_ops, p};
     p->filter = (struct filter){&service_filter_ops, &p->service};
@@ -596,7 +593,10 @@ static void test_early_reply(void **state)
     chain_deinit(&a.got);
 }
 
-#define ON(name, how) {#name " " #how, test_##name, setup_##how, teardown, NULL}
+#define ON(name, how)                                                                              \
+    {                                                                                              \
+#name " " #how, test_##name, setup_##how, teardown, NULL                                   \
+    }
 #define ON_BOTH(name) ON(name, 1), ON(name, 2)
 #define ON_ALL(name) ON(name, 1), ON(name, 1_bytes), ON(name, 2), ON(name, 2_bytes)
 

@@ -18,7 +18,8 @@ static void dig(struct grave *g)
     free(s);
 }
 
-/* The texts of the connection's layer go with the connection; exchanges may need them a turn longer. */
+/* The texts of the connection's layer go with the connection; exchanges may need them a turn
+ * longer. */
 static void copy_info(struct http_server *s, const struct downstream_info *from)
 {
     struct downstream_info *to = &s->info;

@@ -17,16 +17,17 @@ struct http_server_config {
     enum http_codec codec;
     const struct limits *limits;
     struct url_path_options path;
-    struct str server_name;        /* Server field of responses that have none; empty: untouched */
+    struct str server_name; /* Server field of responses that have none; empty: untouched */
     uint64_t idle_timeout_us, headers_timeout_us, stream_idle_timeout_us; /* 0: none */
-    uint32_t requests_max;         /* per connection, then drained; 0: none */
+    uint32_t requests_max; /* per connection, then drained; 0: none */
     bool accept_http_10;
 };
 
 struct http_server_ops {
     /* The head is complete and canonical. Sets x->filters, filter_count, ctx, release. */
     void (*on_exchange)(void *ctx, struct exchange *x);
-    /* A request that could not be parsed was answered with 400/431/... on the wire; for counters. */
+    /* A request that could not be parsed was answered with 400/431/... on the wire; for counters.
+     */
     void (*on_bad_request)(void *ctx, const struct outcome *why);
     void (*on_close)(void *ctx, int err);
 };

@@ -11,8 +11,8 @@ struct service_stream {
     struct chain out; /* written past the credit */
     struct http_head *trailers;
     bool is_started, is_responded, is_end_asked, is_end_given;
-    bool was_full;      /* on_room is owed */
-    bool is_bodiless;   /* what is written is dropped: HEAD, 204, 304 */
+    bool was_full;    /* on_room is owed */
+    bool is_bodiless; /* what is written is dropped: HEAD, 204, 304 */
 };
 
 static bool is_attached(const struct service_stream *s)
@@ -165,8 +165,8 @@ static void respond(struct service_stream *s, struct http_head *head, unsigned s
     s->is_bodiless = str_eq(request->method, STR("HEAD")) || status == 204 || status == 304;
     head->status = (uint16_t)status;
     head->has_body = !s->is_bodiless;
-    head->is_grpc = str_starts_with(http_head_get(head, HTTP_NAME_CONTENT_TYPE),
-                                    STR("application/grpc"));
+    head->is_grpc =
+        str_starts_with(http_head_get(head, HTTP_NAME_CONTENT_TYPE), STR("application/grpc"));
     s->is_end_given = s->is_bodiless;
     exchange_recv_head(s->x, SIDE_RESPONSE, head);
 }

@@ -66,15 +66,15 @@ struct call_ops {
                    const struct outcome *outcome);
 };
 
-/* Starts a request on a client connection that has room. head is copied; head->has_body says whether
- * a body follows. Nothing is called back inside. Owner: the loop until on_end. */
+/* Starts a request on a client connection that has room. head is copied; head->has_body says
+ * whether a body follows. Nothing is called back inside. Owner: the loop until on_end. */
 struct call *call_start(struct turn *t, struct http_client *client, const struct http_head *head,
                         const struct call_ops *ops, void *ctx);
 /* The same through a filter chain (router, ...): config pinned by the caller until on_end. */
 struct call *call_start_filters(struct turn *t, const struct filter *filters, uint32_t count,
                                 const struct http_head *head, const struct call_ops *ops,
                                 void *ctx);
-size_t call_room(const struct call *c); /* request bytes that may be written now */
+size_t call_room(const struct call *c);              /* request bytes that may be written now */
 void call_write(struct call *c, struct chain *from); /* moves all, even past room */
 void call_end(struct call *c);
 void call_cancel(struct call *c); /* on_end comes with -ERR_CANCELED */

@@ -6,7 +6,8 @@
 #include "codec/url.h"
 #include "http/head.h"
 
-/* Sets path (and original_path) from a target in origin-form, or "*" for OPTIONS. False: refused. */
+/* Sets path (and original_path) from a target in origin-form, or "*" for OPTIONS. False: refused.
+ */
 bool http_target_set(struct http_head *h, struct str target,
                      const struct url_path_options *options);
 /* Sets the authority, in lower case. False: it is none. */
