@@ -1,0 +1,12 @@
+/* Small files of the CA: read whole, written so that they are there whole or not at all. Inside
+ * control/ca/ only. */
+#pragma once
+
+#include "base/str.h"
+
+#include <sys/types.h>
+
+/* -ERR_NOT_FOUND; -ERR_DENIED: is_secret and others than the owner may read it; -ERR_TOO_LARGE. */
+int ca_file_read(const char *path, bool is_secret, struct str_buf *to);
+/* A file that exists is replaced. */
+int ca_file_write(const char *path, mode_t mode, struct str bytes);
