@@ -1,10 +1,10 @@
 /* Raw frames into a server: what is refused, and how (RFC 9113). */
-#include <cmocka.h>
 #include <nghttp2/nghttp2.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <cmocka.h>
 
 #include "http/server.h"
 #include "http/service.h"

@@ -1,10 +1,10 @@
 /* Our client against our server over simulated pipes, in HTTP/1 and HTTP/2, whole and byte by byte:
  * calls on one side, a service on the other. Foreign peers are for the scenario tests. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <cmocka.h>
 
 #include "http/client.h"
 #include "http/server.h"
