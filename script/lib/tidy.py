@@ -22,9 +22,10 @@ def run(build, path):
                           capture_output=True, check=False, stdin=subprocess.DEVNULL)
     lines = []
     for line in done.stdout.splitlines():
-        m = re.match(r"(/\S+?):(\d+):\d+: (warning|error): (.*)", line)
-        if m:
-            lines.append(f"{os.path.relpath(m.group(1), tree.TOP)}:{m.group(2)}: {m.group(4)}")
+        m = re.match(r"(\S+?):(\d+):\d+: (warning|error): (.*)", line)
+        if m:  # the path is as the build sees it
+            full = os.path.normpath(os.path.join(build, m.group(1)))
+            lines.append(f"{os.path.relpath(full, tree.TOP)}:{m.group(2)}: {m.group(4)}")
     return done.returncode, lines
 
 
