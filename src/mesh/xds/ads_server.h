@@ -15,12 +15,18 @@ struct ads_stream_ops {
     /* (Un)subscriptions in the order of the request; name "*" is the wildcard. version: what the
      * client says it has ("" when it has nothing). */
     void (*on_subscribe)(void *ctx, enum resource_type type, struct str name, struct str version);
+    /* May be NULL. Before a wildcard: what the client says it has of resources that it does not
+     * subscribe to by name. */
+    void (*on_known)(void *ctx, enum resource_type type, struct str name, struct str version);
     void (*on_unsubscribe)(void *ctx, enum resource_type type, struct str name);
     void (*on_ack)(void *ctx, enum resource_type type, uint64_t response);
     /* detail: the client's reason; resource names that it refused are in its text. */
     void (*on_nack)(void *ctx, enum resource_type type, uint64_t response, struct str detail);
+    /* Before anything else of the stream. */
     void (*on_node)(void *ctx, const struct ads_request_info *info);
 };
+/* Strings are borrowed until the callback returns. Requests for types that we do not have are
+ * passed over. */
 
 struct ads_stream *ads_stream_new(const struct ads_stream_ops *ops, void *ctx);
 struct ads_stream *ads_stream_free(struct ads_stream *s);

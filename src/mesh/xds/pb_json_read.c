@@ -1,0 +1,488 @@
+#include <math.h>
+
+#include "base/err.h"
+#include "codec/base64.h"
+#include "codec/duration.h"
+#include "mesh/xds/any.h"
+#include "mesh/xds/pb.h"
+#include "mesh/xds/pb_check.h"
+#include "mesh/xds/pb_json.h"
+#include "mesh/xds/pb_wire.h"
+
+enum { NESTED_LEN_MAX = 64 << 20, FIELDS_MAX = 256, DEPTH_MAX = 128 };
+
+struct reader {
+    struct str_buf *why;
+    unsigned depth;
+};
+
+static int read_message(struct reader *r, const ProtobufCMessageDescriptor *desc,
+                        const struct json *v, const struct pb_path *at, struct str_buf *to);
+
+bool pb_json_is_wrapper(const ProtobufCMessageDescriptor *desc)
+{
+    return desc->n_fields == 1 && strcmp(desc->package_name, "google.protobuf") == 0 &&
+           strcmp(desc->fields[0].name, "value") == 0 && str_ends_with(str_from_c(desc->name),
+                                                                       STR("Value"));
+}
+
+bool pb_json_is_map_entry(const ProtobufCMessageDescriptor *desc)
+{
+    return desc->n_fields == 2 && str_ends_with(str_from_c(desc->short_name), STR("Entry")) &&
+           strcmp(desc->fields[0].name, "key") == 0 && strcmp(desc->fields[1].name, "value") == 0;
+}
+
+/* --- scalars --- */
+
+static int fail_type(struct reader *r, const struct pb_path *at, const char *want,
+                     const struct json *v)
+{
+    return pb_path_fail(at, r->why, "%s is needed, not %s", want, json_type_name(v->type));
+}
+
+/* Whole numbers come as numbers, as strings of digits, or with a fraction of zero. */
+static bool json_integer(const struct json *v, bool *ret_is_negative, uint64_t *ret_magnitude)
+{
+    if (v->type == JSON_INT) {
+        *ret_is_negative = v->integer < 0;
+        *ret_magnitude = v->integer < 0 ? 0 - (uint64_t)v->integer : (uint64_t)v->integer;
+        return true;
+    }
+    if (v->type == JSON_REAL && v->real == floor(v->real) && fabs(v->real) < 9.2e18) {
+        *ret_is_negative = v->real < 0;
+        *ret_magnitude = (uint64_t)fabs(v->real);
+        return true;
+    }
+    if (v->type != JSON_STR)
+        return false;
+    *ret_is_negative = str_starts_with(v->str, STR("-"));
+    return str_to_u64(str_skip(v->str, *ret_is_negative), UINT64_MAX, ret_magnitude);
+}
+
+static int read_signed(struct reader *r, const struct json *v, uint64_t max,
+                       const struct pb_path *at, int64_t *ret_value)
+{
+    bool is_negative;
+    uint64_t magnitude;
+    if (!json_integer(v, &is_negative, &magnitude))
+        return fail_type(r, at, "a whole number", v);
+    if (magnitude > max + is_negative)
+        return pb_path_fail(at, r->why, "out of range");
+    *ret_value = (int64_t)(is_negative ? 0 - magnitude : magnitude);
+    return 0;
+}
+
+static int read_unsigned(struct reader *r, const struct json *v, uint64_t max,
+                         const struct pb_path *at, uint64_t *ret_value)
+{
+    bool is_negative;
+    uint64_t magnitude;
+    if (!json_integer(v, &is_negative, &magnitude))
+        return fail_type(r, at, "a whole number", v);
+    if (magnitude > max || (is_negative && magnitude > 0))
+        return pb_path_fail(at, r->why, "out of range");
+    *ret_value = magnitude;
+    return 0;
+}
+
+static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *desc, const struct json *v,
+                     const struct pb_path *at, int64_t *ret_value)
+{
+    if (v->type == JSON_STR) {
+        for (unsigned i = 0; i < desc->n_values; i++) {
+            if (str_eq(v->str, str_from_c(desc->values[i].name))) {
+                *ret_value = desc->values[i].value;
+                return 0;
+            }
+        }
+        return pb_path_fail(at, r->why, "\"%.*s\" is not a value of %s",
+                            (int)MIN(v->str.len, (size_t)100), v->str.ptr, desc->short_name);
+    }
+    int64_t number;
+    if (read_signed(r, v, INT32_MAX, at, &number) != 0)
+        return -ERR_INVALID;
+    if (protobuf_c_enum_descriptor_get_value(desc, (int)number) == NULL)
+        return pb_path_fail(at, r->why, "%lld is not a value of %s", (long long)number,
+                            desc->short_name);
+    *ret_value = number;
+    return 0;
+}
+
+static int read_double(struct reader *r, const struct json *v, const struct pb_path *at,
+                       double *ret_value)
+{
+    return json_f64(v, ret_value) ? 0 : fail_type(r, at, "a number", v);
+}
+
+static int read_varint(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                       const struct pb_path *at, uint64_t *ret_value)
+{
+    int64_t i = 0;
+    bool b = false;
+    int rc = -ERR_INVALID;
+    switch (fd->type) {
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+        rc = read_signed(r, v, INT32_MAX, at, &i);
+        break;
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+        rc = read_signed(r, v, INT64_MAX, at, &i);
+        break;
+    case PROTOBUF_C_TYPE_UINT32:
+        return read_unsigned(r, v, UINT32_MAX, at, ret_value);
+    case PROTOBUF_C_TYPE_UINT64:
+        return read_unsigned(r, v, UINT64_MAX, at, ret_value);
+    case PROTOBUF_C_TYPE_ENUM:
+        rc = read_enum(r, fd->descriptor, v, at, &i);
+        break;
+    case PROTOBUF_C_TYPE_BOOL:
+        rc = json_bool(v, &b) ? 0 : fail_type(r, at, "true or false", v);
+        i = b;
+        break;
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_FLOAT:
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_FIXED64:
+    case PROTOBUF_C_TYPE_DOUBLE:
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_BYTES:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        break;
+    }
+    bool is_zigzag = fd->type == PROTOBUF_C_TYPE_SINT32 || fd->type == PROTOBUF_C_TYPE_SINT64;
+    *ret_value = is_zigzag ? pb_wire_zigzag(i) : (uint64_t)i;
+    return rc;
+}
+
+static int read_text(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                     const struct pb_path *at, struct str_buf *to)
+{
+    if (v->type != JSON_STR)
+        return fail_type(r, at, "a string", v);
+    if (fd->type == PROTOBUF_C_TYPE_STRING) {
+        if (str_find(v->str, '\0') >= 0)
+            return pb_path_fail(at, r->why, "a string with a NUL byte");
+        pb_wire_add_bytes(to, fd->id, v->str);
+        return 0;
+    }
+    struct arena scratch;
+    arena_init(&scratch, 256);
+    struct str bytes;
+    int rc = base64_decode(&scratch, BASE64_STD, v->str, &bytes) == 0
+                 ? 0 : pb_path_fail(at, r->why, "not base64");
+    if (rc == 0)
+        pb_wire_add_bytes(to, fd->id, bytes);
+    arena_deinit(&scratch);
+    return rc;
+}
+
+static int read_real(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                     const struct pb_path *at, struct str_buf *to)
+{
+    double value;
+    if (read_double(r, v, at, &value) != 0)
+        return -ERR_INVALID;
+    if (fd->type == PROTOBUF_C_TYPE_FLOAT) {
+        float small = (float)value;
+        uint32_t bits;
+        memcpy(&bits, &small, sizeof bits);
+        pb_wire_add_tag(to, fd->id, PB_FIXED32);
+        pb_wire_add_fixed32(to, bits);
+        return 0;
+    }
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    pb_wire_add_tag(to, fd->id, PB_FIXED64);
+    pb_wire_add_fixed64(to, bits);
+    return 0;
+}
+
+/* One value with its tag; packed or not, readers take both. */
+static int read_value(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                      const struct pb_path *at, struct str_buf *to)
+{
+    if (fd->type == PROTOBUF_C_TYPE_MESSAGE) {
+        AUTO(str_buf_deinit) struct str_buf nested = STR_BUF_INIT(NESTED_LEN_MAX);
+        if (read_message(r, fd->descriptor, v, at, &nested) != 0)
+            return -ERR_INVALID;
+        pb_wire_add_bytes(to, fd->id, str_buf_str(&nested));
+        return 0;
+    }
+    if (fd->type == PROTOBUF_C_TYPE_STRING || fd->type == PROTOBUF_C_TYPE_BYTES)
+        return read_text(r, fd, v, at, to);
+    if (fd->type == PROTOBUF_C_TYPE_DOUBLE || fd->type == PROTOBUF_C_TYPE_FLOAT)
+        return read_real(r, fd, v, at, to);
+    uint64_t value;
+    if (read_varint(r, fd, v, at, &value) != 0)
+        return -ERR_INVALID;
+    pb_wire_add_tag(to, fd->id, PB_VARINT);
+    pb_wire_add_varint(to, value);
+    return 0;
+}
+
+/* --- messages with a form of their own --- */
+
+static int read_duration(struct reader *r, const struct json *v, const struct pb_path *at,
+                         struct str_buf *to)
+{
+    enum { US_PER_S = 1000000 };
+    uint64_t us;
+    if (v->type != JSON_STR || duration_parse_proto(v->str, &us) != 0)
+        return pb_path_fail(at, r->why, "a duration such as \"3s\" or \"0.25s\" is needed");
+    if (us / US_PER_S > 0) {
+        pb_wire_add_tag(to, 1, PB_VARINT);
+        pb_wire_add_varint(to, us / US_PER_S);
+    }
+    if (us % US_PER_S > 0) {
+        pb_wire_add_tag(to, 2, PB_VARINT);
+        pb_wire_add_varint(to, us % US_PER_S * 1000);
+    }
+    return 0;
+}
+
+static int read_struct_value(struct reader *r, const struct json *v, const struct pb_path *at,
+                             struct str_buf *to);
+
+static int read_struct(struct reader *r, const struct json *v, const struct pb_path *at,
+                       struct str_buf *to)
+{
+    if (v->type != JSON_OBJECT)
+        return fail_type(r, at, "an object", v);
+    for (uint32_t i = 0; i < v->count; i++) {
+        AUTO(str_buf_deinit) struct str_buf entry = STR_BUF_INIT(NESTED_LEN_MAX);
+        AUTO(str_buf_deinit) struct str_buf value = STR_BUF_INIT(NESTED_LEN_MAX);
+        struct pb_path here = {.parent = at, .index = -1, .key = v->keys[i]};
+        if (str_find(v->keys[i], '\0') >= 0)
+            return pb_path_fail(at, r->why, "a key with a NUL byte");
+        if (read_struct_value(r, v->items[i], &here, &value) != 0)
+            return -ERR_INVALID;
+        pb_wire_add_bytes(&entry, 1, v->keys[i]);
+        pb_wire_add_bytes(&entry, 2, str_buf_str(&value));
+        pb_wire_add_bytes(to, 1, str_buf_str(&entry));
+    }
+    return 0;
+}
+
+static int read_list(struct reader *r, const struct json *v, const struct pb_path *at,
+                     struct str_buf *to)
+{
+    if (v->type != JSON_ARRAY)
+        return fail_type(r, at, "an array", v);
+    for (uint32_t i = 0; i < v->count; i++) {
+        AUTO(str_buf_deinit) struct str_buf value = STR_BUF_INIT(NESTED_LEN_MAX);
+        if (read_struct_value(r, v->items[i], PB_AT_I(at, "", i), &value) != 0)
+            return -ERR_INVALID;
+        pb_wire_add_bytes(to, 1, str_buf_str(&value));
+    }
+    return 0;
+}
+
+/* google.protobuf.Value: whatever JSON holds. */
+static int read_struct_value(struct reader *r, const struct json *v, const struct pb_path *at,
+                             struct str_buf *to)
+{
+    if (r->depth >= DEPTH_MAX)
+        return pb_path_fail(at, r->why, "nested too deep");
+    const ProtobufCMessageDescriptor *desc = &pb__value__descriptor;
+    AUTO(str_buf_deinit) struct str_buf nested = STR_BUF_INIT(NESTED_LEN_MAX);
+    int rc = 0;
+    r->depth++;
+    switch (v->type) {
+    case JSON_NULL:
+        pb_wire_add_tag(to, 1, PB_VARINT);
+        pb_wire_add_varint(to, 0);
+        break;
+    case JSON_INT:
+    case JSON_REAL:
+        rc = read_value(r, protobuf_c_message_descriptor_get_field(desc, 2), v, at, to);
+        break;
+    case JSON_STR:
+        rc = read_value(r, protobuf_c_message_descriptor_get_field(desc, 3), v, at, to);
+        break;
+    case JSON_BOOL:
+        rc = read_value(r, protobuf_c_message_descriptor_get_field(desc, 4), v, at, to);
+        break;
+    case JSON_OBJECT:
+        rc = read_struct(r, v, at, &nested);
+        pb_wire_add_bytes(to, 5, str_buf_str(&nested));
+        break;
+    case JSON_ARRAY:
+        rc = read_list(r, v, at, &nested);
+        pb_wire_add_bytes(to, 6, str_buf_str(&nested));
+        break;
+    }
+    r->depth--;
+    return rc;
+}
+
+static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
+                       const struct json *v, bool is_any, const struct pb_path *at,
+                       struct str_buf *to);
+
+static int read_any(struct reader *r, const struct json *v, const struct pb_path *at,
+                    struct str_buf *to)
+{
+    struct str url;
+    if (!json_str(json_get(v, "@type"), &url))
+        return pb_path_fail(at, r->why, "an object with \"@type\" is needed");
+    const ProtobufCMessageDescriptor *desc = any_find(url);
+    if (desc == NULL)
+        return pb_path_fail(at, r->why, "extension \"%.*s\" is not supported",
+                            (int)MIN(url.len, (size_t)200), url.ptr);
+    AUTO(str_buf_deinit) struct str_buf nested = STR_BUF_INIT(NESTED_LEN_MAX);
+    if (read_object(r, desc, v, true, at, &nested) != 0)
+        return -ERR_INVALID;
+    pb_wire_add_bytes(to, 1, url);
+    pb_wire_add_bytes(to, 2, str_buf_str(&nested));
+    return 0;
+}
+
+/* --- objects --- */
+
+/* "lb_policy" is also "lbPolicy". */
+static bool is_name_of(struct str key, const char *name)
+{
+    if (str_eq(key, str_from_c(name)))
+        return true;
+    size_t i = 0;
+    bool is_upper = false;
+    for (; *name != '\0'; name++) {
+        if (*name == '_') {
+            is_upper = true;
+            continue;
+        }
+        char c = is_upper && *name >= 'a' && *name <= 'z' ? (char)(*name - ('a' - 'A')) : *name;
+        is_upper = false;
+        if (i >= key.len || key.ptr[i++] != c)
+            return false;
+    }
+    return i == key.len;
+}
+
+static int read_map(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                    const struct pb_path *at, struct str_buf *to)
+{
+    const ProtobufCMessageDescriptor *entry_desc = fd->descriptor;
+    if (v->type != JSON_OBJECT)
+        return fail_type(r, at, "an object", v);
+    for (uint32_t i = 0; i < v->count; i++) {
+        AUTO(str_buf_deinit) struct str_buf entry = STR_BUF_INIT(NESTED_LEN_MAX);
+        struct pb_path here = *at;
+        here.key = v->keys[i];
+        struct json key = {.type = JSON_STR, .str = v->keys[i]};
+        if (read_value(r, &entry_desc->fields[0], &key, &here, &entry) != 0 ||
+            read_value(r, &entry_desc->fields[1], v->items[i], &here, &entry) != 0)
+            return -ERR_INVALID;
+        pb_wire_add_bytes(to, fd->id, str_buf_str(&entry));
+    }
+    return 0;
+}
+
+static int read_field(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                      const struct pb_path *parent, struct str_buf *to)
+{
+    const struct pb_path *at = PB_AT(parent, fd->name);
+    if (fd->label != PROTOBUF_C_LABEL_REPEATED)
+        return read_value(r, fd, v, at, to);
+    if (fd->type == PROTOBUF_C_TYPE_MESSAGE && pb_json_is_map_entry(fd->descriptor))
+        return read_map(r, fd, v, at, to);
+    if (v->type != JSON_ARRAY)
+        return fail_type(r, at, "an array", v);
+    for (uint32_t i = 0; i < v->count; i++) {
+        if (read_value(r, fd, v->items[i], PB_AT_I(parent, fd->name, i), to) != 0)
+            return -ERR_INVALID;
+    }
+    return 0;
+}
+
+/* A name given in both spellings, or two members of a oneof, would be a guess. */
+static int note_seen(struct reader *r, const ProtobufCMessageDescriptor *desc, unsigned index,
+                     bool seen[FIELDS_MAX], const struct pb_path *at)
+{
+    const ProtobufCFieldDescriptor *fd = &desc->fields[index];
+    if (seen[index])
+        return pb_path_fail(at, r->why, "%s is there twice", fd->name);
+    for (unsigned i = 0; i < desc->n_fields; i++) {
+        const ProtobufCFieldDescriptor *other = &desc->fields[i];
+        if (seen[i] && (fd->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+            (other->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+            fd->quantifier_offset == other->quantifier_offset)
+            return pb_path_fail(at, r->why, "only one of %s and %s", other->name, fd->name);
+    }
+    seen[index] = true;
+    return 0;
+}
+
+static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
+                       const struct json *v, bool is_any, const struct pb_path *at,
+                       struct str_buf *to)
+{
+    bool seen[FIELDS_MAX] = {false};
+    ASSERT(desc->n_fields <= FIELDS_MAX);
+    if (v->type != JSON_OBJECT)
+        return fail_type(r, at, "an object", v);
+    for (uint32_t i = 0; i < v->count; i++) {
+        if (is_any && str_eq(v->keys[i], STR("@type")))
+            continue;
+        unsigned index = 0;
+        while (index < desc->n_fields && !is_name_of(v->keys[i], desc->fields[index].name))
+            index++;
+        if (index == desc->n_fields)
+            return pb_path_fail(at, r->why, "field \"%.*s\" of %s is not supported",
+                                (int)MIN(v->keys[i].len, (size_t)100), v->keys[i].ptr,
+                                desc->short_name);
+        if (v->items[i]->type == JSON_NULL && desc->fields[index].descriptor !=
+                                                  (const void *)&pb__value__descriptor)
+            continue;
+        if (note_seen(r, desc, index, seen, at) != 0 ||
+            read_field(r, &desc->fields[index], v->items[i], at, to) != 0)
+            return -ERR_INVALID;
+    }
+    return 0;
+}
+
+static int read_special(struct reader *r, const ProtobufCMessageDescriptor *desc,
+                        const struct json *v, const struct pb_path *at, struct str_buf *to,
+                        bool *ret_is_special)
+{
+    *ret_is_special = true;
+    if (desc == &pb__duration__descriptor)
+        return read_duration(r, v, at, to);
+    if (desc == &pb__any__descriptor)
+        return read_any(r, v, at, to);
+    if (desc == &pb__struct__descriptor)
+        return read_struct(r, v, at, to);
+    if (desc == &pb__list_value__descriptor)
+        return read_list(r, v, at, to);
+    if (desc == &pb__value__descriptor)
+        return read_struct_value(r, v, at, to);
+    if (pb_json_is_wrapper(desc))
+        return read_value(r, &desc->fields[0], v, at, to);
+    *ret_is_special = false;
+    return 0;
+}
+
+static int read_message(struct reader *r, const ProtobufCMessageDescriptor *desc,
+                        const struct json *v, const struct pb_path *at, struct str_buf *to)
+{
+    bool is_special;
+    if (r->depth >= DEPTH_MAX)
+        return pb_path_fail(at, r->why, "nested too deep");
+    r->depth++;
+    int rc = read_special(r, desc, v, at, to, &is_special);
+    if (!is_special)
+        rc = read_object(r, desc, v, false, at, to);
+    r->depth--;
+    if (rc == 0 && to->is_overflown)
+        return pb_path_fail(at, r->why, "too large");
+    return rc;
+}
+
+int pb_json_read(const ProtobufCMessageDescriptor *descriptor, const struct json *v,
+                 const struct pb_path *at, struct str_buf *why, struct str_buf *to)
+{
+    struct reader r = {.why = why};
+    return read_message(&r, descriptor, v, at, to);
+}
