@@ -43,8 +43,7 @@ int store_commit(struct store *s, struct store_write *writes, size_t count, size
         if (writes[i].change == STORE_UNCHANGED)
             continue;
         for (size_t w = 0; w < s->watchers.len; w++)
-            s->watchers.ptr[w].changed(s->watchers.ptr[w].ctx, writes[i].change,
-                                       &writes[i].object);
+            s->watchers.ptr[w].changed(s->watchers.ptr[w].ctx, writes[i].change, &writes[i].object);
     }
     return 0;
 }

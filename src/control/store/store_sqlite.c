@@ -1,6 +1,7 @@
 /* The store in an SQLite file: WAL, every commit synced, so an acknowledged write survives a crash.
  *
- * One row a document; `revision` in table meta counts every change. Statements are prepared once. */
+ * One row a document; `revision` in table meta counts every change. Statements are prepared once.
+ */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,18 +49,18 @@ static const char *const statements[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
-    [ST_LIST] = "SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND (?2 = '' OR namespace = ?2)"
-                " ORDER BY namespace, name",
-    [ST_GET] = "SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
-    [ST_PUT] = "INSERT INTO objects (" COLUMNS ")"
-               " VALUES (?1, ?2, ?3, ?4, '', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-               " ON CONFLICT (kind, namespace, name) DO UPDATE SET json = excluded.json,"
-               " file = excluded.file, line = excluded.line, owner = excluded.owner,"
-               " revision = excluded.revision, generation = excluded.generation",
+    [ST_LIST] = ("SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND (?2 = '' OR namespace = ?2)"
+                 " ORDER BY namespace, name"),
+    [ST_GET] = ("SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
+    [ST_PUT] = ("INSERT INTO objects (" COLUMNS ")"
+                " VALUES (?1, ?2, ?3, ?4, '', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+                " ON CONFLICT (kind, namespace, name) DO UPDATE SET json = excluded.json,"
+                " file = excluded.file, line = excluded.line, owner = excluded.owner,"
+                " revision = excluded.revision, generation = excluded.generation"),
     [ST_DELETE] = "DELETE FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
     [ST_REVISION] = "UPDATE meta SET value = ?1 WHERE key = 'revision'",
-    [ST_STATUS] = "UPDATE objects SET status = ?4"
-                  " WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
+    [ST_STATUS] = ("UPDATE objects SET status = ?4"
+                   " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
     [ST_RECORD_PUT] = "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3)",
     [ST_RECORD_DELETE] = "DELETE FROM records WHERE tbl = ?1 AND key = ?2",
     [ST_RECORD_GET] = "SELECT value FROM records WHERE tbl = ?1 AND key = ?2",
@@ -254,8 +255,8 @@ static int put_one(struct store_sqlite *q, struct store_write *w, bool is_new,
 static int write_one(struct store_sqlite *q, struct store_write *w, uint64_t *revision)
 {
     struct store_object present = {0};
-    int found = get(&q->store, w->object.kind, w->object.namespace_, w->object.name, &q->arena,
-                    &present);
+    int found =
+        get(&q->store, w->object.kind, w->object.namespace_, w->object.name, &q->arena, &present);
     if (found != 0 && found != -ERR_NOT_FOUND)
         return found;
     if (!is_expected(w, found, &present))

@@ -1,10 +1,10 @@
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "base/err.h"
 #include "control/store/store.h"
@@ -73,13 +73,13 @@ static void test_put_get_list(void **state)
     assert_int_equal(store_revision(f->store), 2);
     assert_int_equal(w[0].change, STORE_CREATED);
     struct store_object o;
-    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), &f->arena, &o), 0);
+    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), &f->arena, &o),
+                     0);
     assert_true(str_eq(o.json, STR("{\"a\":1}")));
     assert_int_equal(o.revision, 2);
     assert_int_equal(o.uid.len, 36);
-    assert_int_equal(
-        store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("c"), &f->arena, &o),
-        -ERR_NOT_FOUND);
+    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("c"), &f->arena, &o),
+                     -ERR_NOT_FOUND);
 }
 
 static void test_equal_changes_nothing(void **state)
@@ -146,15 +146,16 @@ static void test_survives_reopening(void **state)
     struct fixture *f = *state;
     struct store_write w = put("a", "{}");
     assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
-    assert_int_equal(store_set_status(f->store, API_KIND_SERVICE, STR("shop"), STR("a"),
-                                      STR("{\"ok\":true}")),
-                     0);
+    assert_int_equal(
+        store_set_status(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), STR("{\"ok\":true}")),
+        0);
     assert_int_equal(store_record_put(f->store, STR("t"), STR("k"), STR("v\0w")), 0);
     f->store = store_close(f->store);
     open_store(f);
     assert_int_equal(store_revision(f->store), 1);
     struct store_object o;
-    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), &f->arena, &o), 0);
+    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), &f->arena, &o),
+                     0);
     assert_true(str_eq(o.status_json, STR("{\"ok\":true}")));
     struct str value;
     assert_int_equal(store_record_get(f->store, STR("t"), STR("k"), &f->arena, &value), 0);
@@ -171,7 +172,8 @@ static void test_refuses_a_foreign_file(void **state)
     snprintf(path, sizeof path, "%s/other", f->dir);
     FILE *file = fopen(path, "w");
     fputs("this is no database, and it is long enough to be looked at by the library......"
-          "......................................................", file);
+          "......................................................",
+          file);
     fclose(file);
     struct str_buf why = STR_BUF_INIT(1000);
     struct store *s = NULL;
