@@ -1,4 +1,3 @@
-#include <math.h>
 
 #include "base/err.h"
 #include "codec/base64.h"
@@ -22,8 +21,8 @@ static int read_message(struct reader *r, const ProtobufCMessageDescriptor *desc
 bool pb_json_is_wrapper(const ProtobufCMessageDescriptor *desc)
 {
     return desc->n_fields == 1 && strcmp(desc->package_name, "google.protobuf") == 0 &&
-           strcmp(desc->fields[0].name, "value") == 0 && str_ends_with(str_from_c(desc->name),
-                                                                       STR("Value"));
+           strcmp(desc->fields[0].name, "value") == 0 &&
+           str_ends_with(str_from_c(desc->name), STR("Value"));
 }
 
 bool pb_json_is_map_entry(const ProtobufCMessageDescriptor *desc)
@@ -48,9 +47,10 @@ static bool json_integer(const struct json *v, bool *ret_is_negative, uint64_t *
         *ret_magnitude = v->integer < 0 ? 0 - (uint64_t)v->integer : (uint64_t)v->integer;
         return true;
     }
-    if (v->type == JSON_REAL && v->real == floor(v->real) && fabs(v->real) < 9.2e18) {
+    if (v->type == JSON_REAL && v->real > -9.2e18 && v->real < 9.2e18 &&
+        (double)(int64_t)v->real == v->real) {
         *ret_is_negative = v->real < 0;
-        *ret_magnitude = (uint64_t)fabs(v->real);
+        *ret_magnitude = v->real < 0 ? (uint64_t)-v->real : (uint64_t)v->real;
         return true;
     }
     if (v->type != JSON_STR)
@@ -171,7 +171,8 @@ static int read_text(struct reader *r, const ProtobufCFieldDescriptor *fd, const
     arena_init(&scratch, 256);
     struct str bytes;
     int rc = base64_decode(&scratch, BASE64_STD, v->str, &bytes) == 0
-                 ? 0 : pb_path_fail(at, r->why, "not base64");
+                 ? 0
+                 : pb_path_fail(at, r->why, "not base64");
     if (rc == 0)
         pb_wire_add_bytes(to, fd->id, bytes);
     arena_deinit(&scratch);
@@ -433,8 +434,8 @@ static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
             return pb_path_fail(at, r->why, "field \"%.*s\" of %s is not supported",
                                 (int)MIN(v->keys[i].len, (size_t)100), v->keys[i].ptr,
                                 desc->short_name);
-        if (v->items[i]->type == JSON_NULL && desc->fields[index].descriptor !=
-                                                  (const void *)&pb__value__descriptor)
+        if (v->items[i]->type == JSON_NULL &&
+            desc->fields[index].descriptor != (const void *)&pb__value__descriptor)
             continue;
         if (note_seen(r, desc, index, seen, at) != 0 ||
             read_field(r, &desc->fields[index], v->items[i], at, to) != 0)
