@@ -331,6 +331,12 @@ bool conn_is_open(const struct conn *c)
     return c->io->state == CONN_OPEN;
 }
 
+int conn_peer_uid(const struct conn *c, uint32_t *ret_uid)
+{
+    const struct io_ops *ops = c->turn->ops;
+    return ops->peer_uid != NULL ? ops->peer_uid(c->io, ret_uid) : -ERR_UNSUPPORTED;
+}
+
 bool conn_is_in_ended(const struct conn *c)
 {
     return c->io->is_in_ended;

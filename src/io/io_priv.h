@@ -98,6 +98,8 @@ struct io_ops {
     bool (*is_drained)(struct conn_io *io); /* nothing there to read */
     void (*end)(struct conn_io *io);
     void (*close)(struct conn_io *io, bool is_reset); /* twice is harmless */
+    /* NULL: this backend's connections have no user behind them. */
+    int (*peer_uid)(const struct conn_io *io, uint32_t *ret_uid);
 
     int (*listen)(struct listen_socket *s, const struct addr *at,
                   const struct listen_options *options);

@@ -140,6 +140,7 @@ static void mesh_changed(struct registry *r)
     struct registry_docs docs = registry_docs(r, API_KIND_MESH, STR_NULL);
     r->mesh = docs.len > 0 ? docs.ptr[0]->spec.mesh : api_mesh_default();
     registry_tell(r, "mesh");
+    replicas_mesh_changed(r);
 }
 
 static void changed(struct registry *r, const struct api_document *old, struct api_document *now)
@@ -236,6 +237,10 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
                            api_kind_info((enum api_kind)kind)->name, err_text(err));
             return registry_free(r);
         }
+    }
+    if (!replicas_load(r)) {
+        str_buf_add_c(why, "the store's table of replicas cannot be read");
+        return registry_free(r);
     }
     store_watch(s, on_store, r);
     return r;

@@ -93,6 +93,9 @@ struct registry_replica {
     void *node;                          /* push's stream, NULL: not connected */
 };
 
+/* NULL: none. Borrowed until the next change of the registry. */
+struct registry_replica *registry_replica(const struct registry *r, struct str namespace_,
+                                          struct str workload, uint32_t index);
 /* The sidecar of a replica proved its identity and connected from this address. */
 int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
                              uint32_t index, const struct ip_addr addresses[2], void *node,
@@ -100,10 +103,11 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
 void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
                                 enum replica_state state);
 /* The stream ended: the replica keeps its state until its lease ends (30 s by default; a sidecar
- * that dies in the box is reported at once), so that a restart of tulled ejects nobody. */
+ * that dies in the box is reported at once). Replicas are kept by the store too: a restarted tulled
+ * knows them, each for one more lease, so that it ejects nobody. */
 void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,
                                  uint64_t now_us);
-/* Ends leases; returns when to call again (UINT64_MAX: never). */
+/* Ends leases; returns when to call again (UINT64_MAX: never). Called once after start too. */
 uint64_t registry_expire(struct registry *r, uint64_t now_us);
 void registry_replicas(const struct registry *r,
                        void (*each)(void *ctx, const struct registry_replica *p), void *ctx);

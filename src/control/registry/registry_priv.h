@@ -32,4 +32,6 @@ bool service_selects(const struct registry_service *s, const struct api_document
 /* replicas.c */
 void replicas_workload_changed(struct registry *r, const struct api_document *old,
                                const struct api_document *now);
+void replicas_mesh_changed(struct registry *r);
+bool replicas_load(struct registry *r);
 void replicas_free(struct registry *r);

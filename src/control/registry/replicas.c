@@ -5,11 +5,16 @@
  *       +---- stream lost, lease over -------+--> GONE (removed)
  *
  * A lost stream alone changes nothing until its lease is over, so that a restart of tulled, or of a
- * sidecar that comes back from its cache, ejects nobody. */
+ * sidecar that comes back from its cache, ejects nobody. For the first, the store's table "replicas" keeps
+ * them: NAMESPACE/WORKLOAD/INDEX -> "STATE ADDRESS ADDRESS". */
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "control/registry/registry_priv.h"
+
+/* Read back from the store: the lease begins at the first look at the clock. */
+enum { LEASE_NOT_BEGUN = 0 };
 
 static void tell_endpoints(struct registry *r, const struct api_document *workload)
 {
@@ -38,8 +43,9 @@ struct str registry_identity(const struct registry *r, const struct api_document
 
 static void set_doc(struct registry *r, struct registry_replica *p, struct api_document *doc)
 {
-    api_document_unref((struct api_document *)(uintptr_t)p->doc);
+    const struct api_document *old = p->doc;
     p->doc = api_document_ref(doc);
+    api_document_unref((struct api_document *)(uintptr_t)old);
     free((void *)(uintptr_t)p->identity.ptr);
     struct arena a;
     arena_init(&a, 512);
@@ -57,11 +63,43 @@ static void replica_free(struct registry_replica *p)
     free(p);
 }
 
+/* --- what the store keeps of them --- */
+
+#define REPLICA_TABLE "replicas"
+
+static struct str record_key(const struct registry_replica *p, struct arena *a)
+{
+    return arena_printf(a, "%.*s/%.*s/%u", STR_FMT(p->namespace_), STR_FMT(p->workload), p->index);
+}
+
+static struct str record_value(const struct registry_replica *p, struct arena *a)
+{
+    char v4[IP_TEXT_MAX], v6[IP_TEXT_MAX];
+    bool has_v4 = p->addresses[0].family != IP_NONE, has_v6 = p->addresses[1].family != IP_NONE;
+    struct str first = has_v4 ? ip_format(&p->addresses[0], v4) : STR("-");
+    struct str second = has_v6 ? ip_format(&p->addresses[1], v6) : STR("-");
+    return arena_printf(a, "%d %.*s %.*s", (int)p->state, STR_FMT(first), STR_FMT(second));
+}
+
+/* Best effort: without it a restart of tulled has to wait for the sidecars' word. */
+static void keep(struct registry *r, const struct registry_replica *p)
+{
+    struct arena a;
+    arena_init(&a, 512);
+    struct str value = p->state == REPLICA_GONE ? STR_NULL : record_value(p, &a);
+    int err = store_record_put(r->store, STR(REPLICA_TABLE), record_key(p, &a), value);
+    if (err != 0)
+        log_event(LOG_WARN, "replica_not_kept", LF("workload", p->workload),
+                  LFC("reason", err_text(err)));
+    arena_deinit(&a);
+}
+
 static void remove_at(struct registry *r, size_t i)
 {
     struct registry_replica *p = r->replicas.ptr[i];
     VEC_REMOVE_SWAP(&r->replicas, i);
     p->state = REPLICA_GONE;
+    keep(r, p);
     tell_replica(r, p);
     replica_free(p);
 }
@@ -90,6 +128,76 @@ static struct registry_replica *replica_new(struct registry *r, struct api_docum
     return p;
 }
 
+/* --- reading them back --- */
+
+static bool parse_address(struct str text, enum ip_family family, struct ip_addr *ret_addr)
+{
+    if (str_eq(text, STR("-")))
+        return true;
+    return ip_parse(text, ret_addr) && ret_addr->family == family;
+}
+
+static bool parse_record(struct str key, struct str value, struct registry_replica *ret_replica)
+{
+    struct registry_replica p = {.namespace_ = str_split(&key, '/')};
+    uint64_t index, state;
+    p.workload = str_split(&key, '/');
+    if (!str_to_u64(key, UINT32_MAX, &index) ||
+        !str_to_u64(str_split(&value, ' '), REPLICA_DRAINING, &state))
+        return false;
+    p.index = (uint32_t)index;
+    p.state = (enum replica_state)state;
+    if (!parse_address(str_split(&value, ' '), IP_V4, &p.addresses[0]) ||
+        !parse_address(value, IP_V6, &p.addresses[1]))
+        return false;
+    *ret_replica = p;
+    return true;
+}
+
+struct load {
+    struct registry *r;
+    struct arena arena;
+    VEC(struct str) useless;
+};
+
+static void on_record(void *ctx, struct str key, struct str value)
+{
+    struct load *l = ctx;
+    struct registry_replica kept;
+    struct api_document *doc = NULL;
+    if (parse_record(key, value, &kept))
+        doc = registry_doc(l->r, API_KIND_WORKLOAD, kept.namespace_, kept.workload);
+    if (doc == NULL) {
+        VEC_PUSH(&l->useless, arena_str(&l->arena, key));
+        return;
+    }
+    struct registry_replica *p = replica_new(l->r, doc, kept.index);
+    p->state = kept.state;
+    p->addresses[0] = kept.addresses[0];
+    p->addresses[1] = kept.addresses[1];
+    p->lease_until_us = LEASE_NOT_BEGUN;
+}
+
+bool replicas_load(struct registry *r)
+{
+    struct load l = {.r = r};
+    arena_init(&l.arena, 512);
+    int err = store_record_list(r->store, STR(REPLICA_TABLE), on_record, &l);
+    for (size_t i = 0; err == 0 && i < l.useless.len; i++)
+        err = store_record_put(r->store, STR(REPLICA_TABLE), l.useless.ptr[i], STR_NULL);
+    VEC_DEINIT(&l.useless);
+    arena_deinit(&l.arena);
+    return err == 0;
+}
+
+/* --- life --- */
+
+struct registry_replica *registry_replica(const struct registry *r, struct str namespace_,
+                                          struct str workload, uint32_t index)
+{
+    return find(r, namespace_, workload, index);
+}
+
 int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
                              uint32_t index, const struct ip_addr addresses[2], void *node,
                              struct registry_replica **ret_replica)
@@ -107,8 +215,10 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
     p->addresses[1] = addresses[1];
     p->node = node;
     p->lease_until_us = UINT64_MAX;
-    if (is_new || is_moved)
+    if (is_new || is_moved) {
+        keep(r, p);
         tell_replica(r, p);
+    }
     *ret_replica = p;
     return 0;
 }
@@ -128,6 +238,7 @@ void registry_replica_set_state(struct registry *r, struct registry_replica *rep
         return;
     }
     replica->state = state;
+    keep(r, replica);
     tell_replica(r, replica);
 }
 
@@ -142,7 +253,9 @@ uint64_t registry_expire(struct registry *r, uint64_t now_us)
 {
     uint64_t next = UINT64_MAX;
     for (size_t i = r->replicas.len; i-- > 0;) {
-        const struct registry_replica *p = r->replicas.ptr[i];
+        struct registry_replica *p = r->replicas.ptr[i];
+        if (p->lease_until_us == LEASE_NOT_BEGUN)
+            p->lease_until_us = now_us + r->lease_us;
         if (p->lease_until_us <= now_us)
             remove_at(r, i);
         else
@@ -207,6 +320,21 @@ void replicas_workload_changed(struct registry *r, const struct api_document *ol
         tell_endpoints(r, old);
     if (now != NULL)
         tell_endpoints(r, now);
+}
+
+/* The trust domain is part of every identity. */
+void replicas_mesh_changed(struct registry *r)
+{
+    for (size_t i = 0; i < r->replicas.len; i++) {
+        struct registry_replica *p = r->replicas.ptr[i];
+        struct str old = p->identity;
+        p->identity = STR_NULL;
+        set_doc(r, p, (struct api_document *)(uintptr_t)p->doc);
+        bool is_equal = str_eq(old, p->identity);
+        free((void *)(uintptr_t)old.ptr);
+        if (!is_equal)
+            tell_replica(r, p);
+    }
 }
 
 void replicas_free(struct registry *r)

@@ -219,6 +219,18 @@ void linux_end(struct conn_io *io)
     shutdown(io->fd, SHUT_WR);
 }
 
+int linux_peer_uid(const struct conn_io *io, uint32_t *ret_uid)
+{
+    struct ucred who;
+    socklen_t len = sizeof who;
+    if (io->conn->local.family != ADDR_UNIX)
+        return -ERR_UNSUPPORTED;
+    if (getsockopt(io->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+        return err_from_errno(errno);
+    *ret_uid = who.uid;
+    return 0;
+}
+
 void linux_close(struct conn_io *io, bool is_reset)
 {
     if (io->fd < 0)

@@ -125,6 +125,7 @@ const struct io_ops linux_ops = {
     .read = linux_read,
     .write = linux_write,
     .is_drained = linux_is_drained,
+    .peer_uid = linux_peer_uid,
     .end = linux_end,
     .close = linux_close,
     .listen = linux_listen,
