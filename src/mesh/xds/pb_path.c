@@ -20,8 +20,9 @@ static long count_before(const struct pb_path *p)
 
 void pb_path_print(const struct pb_path *p, struct str_buf *to)
 {
-    if (p->parent != NULL)
-        pb_path_print(p->parent, to);
+    if (p == NULL)
+        return;
+    pb_path_print(p->parent, to);
     if (p->name != NULL && p->name[0] != '\0') {
         if (to->len > 0)
             str_buf_add_char(to, '.');

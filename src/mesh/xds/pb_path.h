@@ -19,6 +19,7 @@ struct pb_path {
 #define PB_AT_I(parent_, name_, index_)                                                            \
     (&(const struct pb_path){(parent_), (name_), (long)(index_), {NULL, 0}, {NULL, 0}, 0})
 
+/* NULL is the message itself: nothing is printed. */
 void pb_path_print(const struct pb_path *p, struct str_buf *to);
 /* Appends "path: text" to why (which may be NULL), once: what is there already stays alone.
  * Returns -ERR_INVALID, so that callers can return it. */
