@@ -24,6 +24,7 @@ enum {
     STEADY_MS = 10000,
     TURN_MS_MAX = 1000,
     REPLICAS_GRACE_MS = 7000,
+    KILL_GRACE_MS = 2000,
     TULLED_GRACE_MS = 3000,
 };
 
@@ -173,17 +174,24 @@ static void stop(struct box *b, uint64_t now_ms)
             replica_send(b->replicas[i].control, "stop");
 }
 
-/* Replicas first, so that drains are still seen; then tulled. True: all is over. */
-static bool stop_step(struct box *b, uint64_t now_ms)
+/* Whether replicas still end. A dead init is not waited for without end: it cannot go before a
+ * `tulle exec` that is stopped has taken note of its own child's death. */
+static bool is_ending(const struct box *b, uint64_t now_ms)
 {
     bool is_any = false;
     for (size_t i = 0; i < b->replica_count; i++) {
-        struct box_replica *r = &b->replicas[i];
+        const struct box_replica *r = &b->replicas[i];
         is_any |= r->pid > 0;
         if (r->pid > 0 && now_ms >= b->stop_at_ms)
             kill(r->pid, SIGKILL);
     }
-    if (is_any)
+    return is_any && now_ms < b->stop_at_ms + KILL_GRACE_MS;
+}
+
+/* Replicas first, so that drains are still seen; then tulled. True: all is over. */
+static bool stop_step(struct box *b, uint64_t now_ms)
+{
+    if (is_ending(b, now_ms))
         return false;
     if (b->tulled_pid == 0)
         return true;
