@@ -401,12 +401,19 @@ int exchange_rewind(struct exchange *x, const struct outcome *why)
 
 void exchange_set_upstream(struct exchange *x, struct http_end *upstream)
 {
-    ASSERT(x->upstream == NULL && x->phase == EXCHANGE_OPEN);
+    static const struct outcome too_late = {.err = -ERR_CANCELED, .fault = FAULT_LOCAL};
+
+    ASSERT(x->upstream == NULL && x->phase != EXCHANGE_ENDED);
+    x->upstream = upstream;
+    upstream->x = x;
+    /* A pool may find a connection for an exchange that was answered while it waited in line. */
+    if (x->phase != EXCHANGE_OPEN) {
+        exchange_let_go(x, &x->upstream, &too_late);
+        return;
+    }
     if (x->flows[SIDE_REQUEST].is_head_sent) {
         ASSERT(exchange_can_rewind(x));
         rewind_request(x);
     }
-    x->upstream = upstream;
-    upstream->x = x;
     exchange_wake(x);
 }

@@ -211,7 +211,8 @@ void exchange_run(struct exchange *x);
 /* --- for filters ---------------------------------------------------------------------------- */
 
 /* Attaches the upstream end: the request flow now goes there, from its beginning. There is none
- * attached; a request that went elsewhere before is rewound (exchange_can_rewind holds). */
+ * attached; a request that went elsewhere before is rewound (exchange_can_rewind holds). When the
+ * exchange was answered locally meanwhile, the end is reset and detached at once. */
 void exchange_set_upstream(struct exchange *x, struct http_end *upstream);
 /* Lets go of the present attempt (reset) and of what its response had brought; the request flow is
  * rewound. Only while exchange_can_rewind; else -ERR_INVALID. */

@@ -494,6 +494,27 @@ static void test_fails_from_outside(void **state)
     assert_ended(b, 3);
 }
 
+/* The pool's turn came after the time-out, while the reply waits in a filter. */
+static void test_upstream_comes_too_late(void **state)
+{
+    struct bench *b = *state;
+    struct outcome why = {.err = -ERR_TIMEOUT, .fault = FAULT_UPSTREAM};
+
+    recv_head(b, SIDE_REQUEST, true);
+    run(b);
+    b->scripts[0].response = VERDICT_WAIT;
+    exchange_fail(b->x, &why);
+    run(b);
+    exchange_set_upstream(b->x, &b->up.end);
+    assert_int_equal(b->up.resets, 1);
+    assert_int_equal(b->up.detaches, 1);
+    b->scripts[0].response = VERDICT_NEXT;
+    exchange_wake(b->x);
+    run(b);
+    assert_int_equal(b->down.head->status, 504);
+    assert_ended(b, 3);
+}
+
 static void test_body_filter_holds(void **state)
 {
     struct bench *b = *state;
@@ -575,6 +596,7 @@ int main(void)
         TEST(client_leaves),
         TEST(early_response),
         TEST(fails_from_outside),
+        TEST(upstream_comes_too_late),
         TEST(body_filter_holds),
         TEST(idle_timeout),
         TEST(replies_in_grpc),
