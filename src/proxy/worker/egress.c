@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "proxy/worker/worker_priv.h"
+#include "proxy/worker/egress.h"
 
 struct egress_client {
     char path[108];
@@ -109,13 +109,22 @@ static int ask(struct egress_client *e, struct str line)
     return fd;
 }
 
+/* A supervisor that was restarted has closed the kept connection. */
+static int ask_twice(struct egress_client *e, struct str request)
+{
+    int fd = ask(e, request);
+    return fd == -ERR_CLOSED || fd == -ERR_RESET ? ask(e, request) : fd;
+}
+
+int egress_client_dns(struct egress_client *e)
+{
+    return ask_twice(e, STR("UDP-DNS\n"));
+}
+
 int egress_client_connect(struct egress_client *e, const struct addr *to)
 {
     char ip[ADDR_TEXT_LEN], line[ADDR_TEXT_LEN + 16];
     struct str text = addr_format_ip(to, ip);
     int len = snprintf(line, sizeof line, "TCP %.*s %u\n", STR_FMT(text), to->port);
-    struct str request = str_from(line, (size_t)len);
-    int fd = ask(e, request);
-    /* A supervisor that was restarted has closed the kept connection. */
-    return fd == -ERR_CLOSED || fd == -ERR_RESET ? ask(e, request) : fd;
+    return ask_twice(e, str_from(line, (size_t)len));
 }

@@ -4,9 +4,8 @@
 #include <pthread.h>
 
 #include "proxy/flow/flow.h"
+#include "proxy/worker/egress.h"
 #include "proxy/worker/worker.h"
-
-struct egress_client;
 
 struct worker {
     struct worker_args args; /* strings are the caller's and outlive the worker */
@@ -22,9 +21,3 @@ struct worker {
 
 /* apply.c: the mail of a change set, on the worker's thread. */
 void apply_mail(struct turn *turn, struct mail *mail);
-
-/* egress.c: the box's way out: the supervisor opens the socket and passes it in. */
-struct egress_client *egress_client_new(struct str path);
-struct egress_client *egress_client_free(struct egress_client *e);
-/* A socket whose connect has begun, or -ERR_X. Waits for the supervisor, at most 1 s. */
-int egress_client_connect(struct egress_client *e, const struct addr *to);
