@@ -1,6 +1,6 @@
 /* tulle apply -f FILE|DIR|-: creates and changes documents, all or nothing. */
-#include "base/err.h"
 #include "cli/apply.h"
+#include "base/err.h"
 #include "cli/documents.h"
 #include "cli/mesh.h"
 #include "cli/opt.h"
@@ -56,9 +56,9 @@ void apply_print_changes(struct cli *cli, const struct json *root)
     for (size_t i = 0; i < json_count(applied); i++) {
         const struct json *d = json_at(applied, i);
         struct str namespace = json_str_or(json_get(d, "namespace"), STR_NULL);
-        fprintf(cli->out, "%.*s/%.*s%s%.*s %.*s\n", STR_FMT(json_str_or(json_get(d, "kind"), STR_NULL)),
-                STR_FMT(namespace), namespace.len > 0 ? "/" : "",
-                STR_FMT(json_str_or(json_get(d, "name"), STR_NULL)),
+        fprintf(cli->out, "%.*s/%.*s%s%.*s %.*s\n",
+                STR_FMT(json_str_or(json_get(d, "kind"), STR_NULL)), STR_FMT(namespace),
+                namespace.len > 0 ? "/" : "", STR_FMT(json_str_or(json_get(d, "name"), STR_NULL)),
                 STR_FMT(json_str_or(json_get(d, "change"), STR_NULL)));
     }
 }
@@ -129,8 +129,8 @@ int cli_apply(struct cli *cli)
     const char *output_text = NULL, *mesh_name = NULL, *namespace = NULL, *wait = NULL;
     struct opt_list files = {0};
     const struct opt opts[] = {
-        {"filename", 'f', OPT_LIST, &files},    {"wait", 'w', OPT_OPTIONAL, &wait},
-        {"output", 'o', OPT_VALUE, &output_text}, {"mesh", 0, OPT_VALUE, &mesh_name},
+        {"filename", 'f', OPT_LIST, &files},       {"wait", 'w', OPT_OPTIONAL, &wait},
+        {"output", 'o', OPT_VALUE, &output_text},  {"mesh", 0, OPT_VALUE, &mesh_name},
         {"namespace", 'n', OPT_VALUE, &namespace},
     };
     struct opt_result args;

@@ -22,10 +22,10 @@ enum cli_output { CLI_OUTPUT_TEXT, CLI_OUTPUT_JSON, CLI_OUTPUT_YAML };
 
 struct cli {
     const char *verb;
-    int argc;    /* arguments behind the verb */
+    int argc; /* arguments behind the verb */
     char **argv;
     FILE *out, *err;
-    bool is_color; /* out is a terminal and NO_COLOR is not set */
+    bool is_color;    /* out is a terminal and NO_COLOR is not set */
     const char *self; /* path of this program */
 };
 

@@ -19,7 +19,8 @@ static int delete_one(struct cli *cli, struct deletion *d, const struct api_kind
     const struct json *root;
     uint64_t revision;
     struct str path = rest_path(&d->arena, kind, namespace, name);
-    int err = rest_json(cli, d->mesh, "DELETE", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &d->arena, &root);
+    int err =
+        rest_json(cli, d->mesh, "DELETE", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &d->arena, &root);
     if (err != 0)
         return CLI_ERROR;
     if (rest_revision(root, &revision))

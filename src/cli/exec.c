@@ -82,8 +82,7 @@ static int exec_in(struct cli *cli, const struct state_replica *r, char **comman
     if (err != 0) {
         free(cwd);
         return cli_fail(cli, CLI_ERROR, "%.*s/%u cannot be entered: %s", STR_FMT(r->workload),
-                        r->index,
-                        err == -ERR_NOT_FOUND ? "it is not running" : err_text(err));
+                        r->index, err == -ERR_NOT_FOUND ? "it is not running" : err_text(err));
     }
     fflush(NULL);
     pid_t pid = fork();

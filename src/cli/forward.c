@@ -66,9 +66,8 @@ static uint16_t listening_port(int fd)
 static int connect_inside(int netns, uint16_t port)
 {
     int fd = netns_socket(netns, AF_INET, SOCK_STREAM | SOCK_CLOEXEC);
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(port),
-                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
         int err = err_from_errno(errno);
         close(fd);
@@ -143,7 +142,8 @@ static int forward(struct cli *cli, const struct state_replica *r, uint16_t port
     if (port == 0)
         port = listening;
     signal(SIGCHLD, SIG_IGN);
-    fprintf(cli->out, "%s:%u -> %.*s/%u:%u\n", host, listening, STR_FMT(r->workload), r->index, port);
+    fprintf(cli->out, "%s:%u -> %.*s/%u:%u\n", host, listening, STR_FMT(r->workload), r->index,
+            port);
     fflush(cli->out);
     for (;;) {
         int connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

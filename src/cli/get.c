@@ -88,10 +88,8 @@ int cli_get(struct cli *cli)
     const char *output_text = NULL, *mesh_name = NULL, *namespace = NULL;
     bool is_all = false;
     const struct opt opts[] = {
-        {"namespace", 'n', OPT_VALUE, &namespace},
-        {"all", 'A', OPT_FLAG, &is_all},
-        {"all-namespaces", 0, OPT_FLAG, &is_all},
-        {"output", 'o', OPT_VALUE, &output_text},
+        {"namespace", 'n', OPT_VALUE, &namespace}, {"all", 'A', OPT_FLAG, &is_all},
+        {"all-namespaces", 0, OPT_FLAG, &is_all},  {"output", 'o', OPT_VALUE, &output_text},
         {"mesh", 0, OPT_VALUE, &mesh_name},
     };
     struct opt_result args;

@@ -42,8 +42,8 @@ static off_t tail_offset(int fd, uint64_t lines)
     off_t from = st.st_size - (off_t)len;
     char *buf = mem_alloc(len + 1);
     ssize_t n = pread(fd, buf, len, from);
-    off_t at = from + (off_t)logfile_tail_offset(str_from(buf, n > 0 ? (size_t)n : 0),
-                                                 (unsigned)lines);
+    off_t at =
+        from + (off_t)logfile_tail_offset(str_from(buf, n > 0 ? (size_t)n : 0), (unsigned)lines);
     free(buf);
     return lines == 0 ? st.st_size : at;
 }
@@ -69,8 +69,10 @@ int cli_logs(struct cli *cli)
     const char *mesh_name = NULL, *namespace = NULL, *tail = NULL;
     bool is_proxy = false, is_follow = false;
     const struct opt opts[] = {
-        {"proxy", 'p', OPT_FLAG, &is_proxy},       {"follow", 'f', OPT_FLAG, &is_follow},
-        {"tail", 0, OPT_VALUE, &tail},             {"mesh", 0, OPT_VALUE, &mesh_name},
+        {"proxy", 'p', OPT_FLAG, &is_proxy},
+        {"follow", 'f', OPT_FLAG, &is_follow},
+        {"tail", 0, OPT_VALUE, &tail},
+        {"mesh", 0, OPT_VALUE, &mesh_name},
         {"namespace", 'n', OPT_VALUE, &namespace},
     };
     struct opt_result args;

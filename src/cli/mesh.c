@@ -119,8 +119,8 @@ struct state_replica *mesh_find_replica(struct cli *cli, struct state *state, co
         if (!is_candidate(r, namespace, target))
             continue;
         if (found != NULL) {
-            cli_fail(cli, CLI_USAGE, "'%.*s' may be any of these; say which:",
-                     STR_FMT(target->workload));
+            cli_fail(cli, CLI_USAGE,
+                     "'%.*s' may be any of these; say which:", STR_FMT(target->workload));
             list_replicas(cli, state, namespace, target);
             return NULL;
         }

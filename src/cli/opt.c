@@ -182,7 +182,8 @@ bool opt_output(struct cli *cli, const char *text, bool is_yaml_allowed,
     else if (is_yaml_allowed && strcmp(text, "yaml") == 0)
         *ret_output = CLI_OUTPUT_YAML;
     else {
-        cli_fail(cli, CLI_USAGE, "-o %s: must be %s", text, is_yaml_allowed ? "yaml or json" : "json");
+        cli_fail(cli, CLI_USAGE, "-o %s: must be %s", text,
+                 is_yaml_allowed ? "yaml or json" : "json");
         return false;
     }
     return true;

@@ -29,7 +29,7 @@ struct opt {
 struct opt_result {
     const char *args[OPT_POSITIONAL_MAX];
     size_t count;
-    char **rest; /* behind "--", NULL-terminated; NULL when there was no "--" */
+    char **rest;  /* behind "--", NULL-terminated; NULL when there was no "--" */
     bool is_help; /* --help or -h was given */
 };
 

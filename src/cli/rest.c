@@ -101,7 +101,8 @@ static void add_with_version(const struct api_document *d, struct str_buf *out)
         const struct json *old = json_get(root, "metadata");
         for (size_t i = 0; i < json_count(old); i++)
             json_object_add(&a, metadata, old->keys[i], json_at(old, i));
-        json_object_add(&a, metadata, STR("resourceVersion"), json_new_str(&a, d->resource_version));
+        json_object_add(&a, metadata, STR("resourceVersion"),
+                        json_new_str(&a, d->resource_version));
         for (size_t i = 0; i < json_count(root); i++)
             json_object_add(&a, copy, root->keys[i],
                             json_at(root, i) == old ? metadata : json_at(root, i));

@@ -129,7 +129,11 @@ static void add_row(struct table *t, const struct view *v, const struct state_re
     table_cell(t, "%.*s", STR_FMT(r->namespace));
     table_cell(t, "%.*s/%u", STR_FMT(r->workload), r->index);
     table_cell(t, "%s", state_phase_name(r->phase));
-    table_cell(t, "%s", v->control == NULL ? "?" : proxy == NULL ? "away" : is_synced(proxy) ? "yes" : "no");
+    table_cell(t, "%s",
+               v->control == NULL ? "?"
+               : proxy == NULL    ? "away"
+               : is_synced(proxy) ? "yes"
+                                  : "no");
     table_cell(t, "%s", state_address_v4(r->address, address));
     table_cell(t, "%u/%u", r->sidecar_restarts, r->app_restarts);
     if (proc_is_alive(r->sidecar) && proc_memory_read(r->sidecar.pid, &m))
@@ -165,8 +169,9 @@ static void print_nacks(const struct view *v)
 
 static void print_text(const struct view *v)
 {
-    static const char *const head[] = {"NAMESPACE", "REPLICA",  "STATE",   "SYNCED", "ADDRESS",
-                                       "RESTARTS",  "RSS/DIRTY MB", "LAST TROUBLE", NULL};
+    static const char *const head[] = {"NAMESPACE",    "REPLICA",      "STATE",
+                                       "SYNCED",       "ADDRESS",      "RESTARTS",
+                                       "RSS/DIRTY MB", "LAST TROUBLE", NULL};
     uint64_t revision = 0;
     struct table t;
     table_init(&t, head);

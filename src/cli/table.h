@@ -8,7 +8,7 @@
 
 struct table {
     size_t columns;
-    VEC(struct str) cells;  /* row by row, the head first */
+    VEC(struct str) cells; /* row by row, the head first */
     struct arena arena;
 };
 

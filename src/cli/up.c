@@ -177,9 +177,10 @@ static int take_lock(struct cli *cli, const char *mesh)
 {
     int lock = box_lock(mesh);
     if (lock == -ERR_EXISTS)
-        cli_fail(cli, CLI_ERROR,
-                 "mesh %s runs already: 'tulle apply -f' changes it, 'tulle down --mesh %s' ends it",
-                 mesh, mesh);
+        cli_fail(
+            cli, CLI_ERROR,
+            "mesh %s runs already: 'tulle apply -f' changes it, 'tulle down --mesh %s' ends it",
+            mesh, mesh);
     else if (lock < 0)
         cli_fail(cli, CLI_ERROR, "%s/%s: %s", paths_run_root(), mesh, err_text(lock));
     return lock;
@@ -234,9 +235,9 @@ static int up_dir(struct cli *cli, const char *dir, const char *name, bool is_de
     spec.dir = dir;
     spec.name = name != NULL ? name : up_spec_name(dir, a);
     if (code == CLI_OK && !box_name_is_valid(spec.name))
-        code = cli_fail(cli, CLI_USAGE,
-                        "'%s' is no name for a mesh: at most %d of a-z, 0-9, - and _", spec.name,
-                        BOX_NAME_LEN_MAX);
+        code =
+            cli_fail(cli, CLI_USAGE, "'%s' is no name for a mesh: at most %d of a-z, 0-9, - and _",
+                     spec.name, BOX_NAME_LEN_MAX);
     if (code == CLI_OK)
         code = check_machine(cli, &programs);
     if (code == CLI_OK) {

@@ -25,7 +25,8 @@ static const char **to_env(struct arena *a, const struct api_labels *env)
 {
     const char **list = ARENA_ARRAY(a, const char *, env->len + 1);
     for (size_t i = 0; i < env->len; i++)
-        list[i] = arena_printf(a, "%.*s=%.*s", STR_FMT(env->v[i].key), STR_FMT(env->v[i].value)).ptr;
+        list[i] =
+            arena_printf(a, "%.*s=%.*s", STR_FMT(env->v[i].key), STR_FMT(env->v[i].value)).ptr;
     return list;
 }
 

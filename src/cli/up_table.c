@@ -71,8 +71,7 @@ static void add_row(struct table *t, const struct state_replica *r, const struct
     if (s->requests == 0)
         table_cell(t, "-");
     else
-        table_cell(t, "%.2f %%",
-                   100 * (double)(s->requests - s->failures) / (double)s->requests);
+        table_cell(t, "%.2f %%", 100 * (double)(s->requests - s->failures) / (double)s->requests);
     add_time(t, metrics_quantile_ms(s, 0.5));
     add_time(t, metrics_quantile_ms(s, 0.99));
     table_cell(t, "%.1f MB", (double)sum->private_dirty_kib / 1024);
@@ -86,14 +85,15 @@ static bool is_same_workload(const struct state_replica *a, const struct state_r
 static bool is_first_of_workload(const struct state *s, size_t i)
 {
     for (size_t j = 0; j < i; j++)
-        if (s->replicas.ptr[j].is_wanted && is_same_workload(&s->replicas.ptr[i], &s->replicas.ptr[j]))
+        if (s->replicas.ptr[j].is_wanted &&
+            is_same_workload(&s->replicas.ptr[i], &s->replicas.ptr[j]))
             return false;
     return s->replicas.ptr[i].is_wanted;
 }
 
 unsigned up_table_draw(struct up_table *t, const struct state *state, FILE *out)
 {
-    static const char *const head[] = {"WORKLOAD", "READY", "REQ/S",  "SUCCESS",
+    static const char *const head[] = {"WORKLOAD", "READY", "REQ/S",   "SUCCESS",
                                        "P50",      "P99",   "SIDECAR", NULL};
     size_t count = state->replicas.len;
     uint64_t now_ms = proc_now_ms();

@@ -130,8 +130,9 @@ void up_view_missing(struct up_view *v)
         const struct state_replica *r = &v->state.replicas.ptr[i];
         if (is_replica_up(r))
             continue;
-        fprintf(v->cli->err, "  %.*s/%.*s/%u: %s%s%s\n", STR_FMT(r->namespace), STR_FMT(r->workload),
-                r->index, state_phase_name(r->phase), r->message[0] != '\0' ? ", " : "", r->message);
+        fprintf(v->cli->err, "  %.*s/%.*s/%u: %s%s%s\n", STR_FMT(r->namespace),
+                STR_FMT(r->workload), r->index, state_phase_name(r->phase),
+                r->message[0] != '\0' ? ", " : "", r->message);
         print_tail(v, r->slug, r->phase == STATE_SIDECAR || r->phase == STATE_SETUP);
     }
 }

@@ -9,7 +9,7 @@
 struct up_view {
     struct cli *cli;
     const char *mesh;
-    struct state state; /* as last seen */
+    struct state state;      /* as last seen */
     bool has_state, is_live; /* is_live: a table stands above the cursor */
     unsigned table_lines;
     uint64_t start_ms;

@@ -47,7 +47,8 @@ void box_tell(struct box *b, const char *fmt, ...)
     va_end(ap);
     if (strcmp(message, "change") != 0)
         fprintf(stderr, "%s\n", message);
-    if (b->channel >= 0 && send(b->channel, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+    if (b->channel >= 0 &&
+        send(b->channel, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
         errno != EAGAIN && errno != ENOBUFS) {
         close(b->channel);
         b->channel = -1;

@@ -19,13 +19,13 @@ struct box_replica {
     struct state_replica *state;
     struct replica_args args;
     char address_v4[STATE_ADDRESS_LEN_MAX], address_v6[STATE_ADDRESS_LEN_MAX];
-    pid_t pid;       /* of its init; 0: none */
-    int control;     /* -1: none */
-    pid_t token_job; /* 0: none */
+    pid_t pid;              /* of its init; 0: none */
+    int control;            /* -1: none */
+    pid_t token_job;        /* 0: none */
     bool is_sidecar_wanted; /* init waits for "start" */
     bool was_sidecar_ready; /* once; it has an identity of its own then */
     struct box_restart restart;
-    uint64_t token_at_ms;   /* when to try for a token */
+    uint64_t token_at_ms; /* when to try for a token */
 };
 
 struct box {

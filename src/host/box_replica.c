@@ -48,8 +48,7 @@ void box_replica_init(struct box *b, struct box_replica *r, struct state_replica
         .proxy_program = b->programs->proxy,
         .capture = &workload->capture,
     };
-    r->args.state_dir =
-        arena_c(b, paths_replica_dir(b->spec->name, r->args.sandbox.slug, path));
+    r->args.state_dir = arena_c(b, paths_replica_dir(b->spec->name, r->args.sandbox.slug, path));
     r->args.root_cert = in_dir(b, r->args.state_dir, "root-cert.pem");
     r->args.token_file = in_dir(b, r->args.state_dir, "token");
     r->restart.at_ms = 1; /* at once */

@@ -33,8 +33,8 @@ _Noreturn static void exec_tulled(const struct box *b)
     close_range(3, ~0u, 0);
     execl(b->programs->tulled, "tulled", "--state", paths_in_mesh(mesh, "tulled", state),
           "--socket", paths_in_mesh(mesh, "api.sock", socket), "--xds",
-          BOX_TULLED_ADDRESS ":" BOX_PORT_XDS, "--metrics",
-          BOX_TULLED_ADDRESS ":" BOX_PORT_METRICS, "--log-format", "text", (char *)NULL);
+          BOX_TULLED_ADDRESS ":" BOX_PORT_XDS, "--metrics", BOX_TULLED_ADDRESS ":" BOX_PORT_METRICS,
+          "--log-format", "text", (char *)NULL);
     dprintf(STDERR_FILENO, "[tulle] cannot start %s: %s\n", b->programs->tulled,
             err_text(err_from_errno(errno)));
     _exit(127);
@@ -143,8 +143,8 @@ static int fetch_token(const struct box *b, const struct box_replica *r)
 {
     char socket[PATH_LEN_MAX], path[512], body[32];
     const struct box_workload *w = r->args.workload;
-    snprintf(path, sizeof path, "/apis/tulle.dev/v1/namespaces/%s/workloads/%s/token",
-             w->namespace, w->name);
+    snprintf(path, sizeof path, "/apis/tulle.dev/v1/namespaces/%s/workloads/%s/token", w->namespace,
+             w->name);
     int body_len = snprintf(body, sizeof body, "{\"replica\":%u}", r->args.index);
     struct http_call call = {
         .unix_path = paths_in_mesh(b->spec->name, "api.sock", socket),
@@ -177,12 +177,11 @@ static int copy_root_cert(const struct box *b, const struct box_replica *r)
 {
     char path[PATH_LEN_MAX];
     size_t len;
-    char *pem =
-        proc_read_file(paths_in_mesh(b->spec->name, "tulled/ca-cert.pem", path), CERT_BYTES_MAX, &len);
+    char *pem = proc_read_file(paths_in_mesh(b->spec->name, "tulled/ca-cert.pem", path),
+                               CERT_BYTES_MAX, &len);
     if (pem == NULL)
         return -ERR_NOT_FOUND;
-    int err =
-        proc_write_file_for(r->args.root_cert, str_from(pem, len), 0444, SANDBOX_PROXY_UID);
+    int err = proc_write_file_for(r->args.root_cert, str_from(pem, len), 0444, SANDBOX_PROXY_UID);
     free(pem);
     return err;
 }

@@ -79,8 +79,7 @@ static int add_output_chain(struct str_buf *out, const struct box_capture *exclu
                    CAPTURE_PORT_INBOUND, CAPTURE_MARK, CAPTURE_PORT_DNS, CAPTURE_PORT_DNS);
     add_port_exemption(out, exclude->exclude_outbound_ports, exclude->exclude_outbound_count);
     int err = add_range_exemptions(out, exclude);
-    str_buf_printf(out, "        meta l4proto tcp redirect to :%d\n    }\n",
-                   CAPTURE_PORT_OUTBOUND);
+    str_buf_printf(out, "        meta l4proto tcp redirect to :%d\n    }\n", CAPTURE_PORT_OUTBOUND);
     return err;
 }
 
@@ -102,16 +101,15 @@ int capture_rules(const struct box_capture *exclude, struct str_buf *out)
                    "        meta l4proto tcp redirect to :%d\n"
                    "    }\n",
                    CAPTURE_PORT_INBOUND);
-    str_buf_add_c(out,
-                  "    chain input {\n"
-                  "        type filter hook input priority 0; policy accept;\n"
-                  "        iifname \"lo\" return\n"
-                  "        ct state established,related return\n"
-                  "        meta l4proto tcp ct original proto-dst { " PORTS_CLOSED " } "
-                  "reject with tcp reset\n"
-                  "        udp dport 15053 reject\n"
-                  "    }\n"
-                  "}\n");
+    str_buf_add_c(out, "    chain input {\n"
+                       "        type filter hook input priority 0; policy accept;\n"
+                       "        iifname \"lo\" return\n"
+                       "        ct state established,related return\n"
+                       "        meta l4proto tcp ct original proto-dst { " PORTS_CLOSED " } "
+                       "reject with tcp reset\n"
+                       "        udp dport 15053 reject\n"
+                       "    }\n"
+                       "}\n");
     return out->is_overflown ? -ERR_TOO_LARGE : 0;
 }
 

@@ -303,7 +303,8 @@ static int receive(int fd, bool is_head, uint64_t deadline_ms, struct http_answe
 int http_call(const struct http_call *call, struct http_answer *ret_answer)
 {
     *ret_answer = (struct http_answer){0, STR_BUF_INIT(HTTP_CALL_BODY_MAX)};
-    uint64_t deadline = proc_now_ms() + (call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS_DEFAULT);
+    uint64_t deadline =
+        proc_now_ms() + (call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS_DEFAULT);
     const char *method = call->method != NULL ? call->method : "GET";
     int fd;
     int err = connect_call(call, deadline, &fd);

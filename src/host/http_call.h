@@ -10,9 +10,9 @@ struct http_call {
     const char *unix_path; /* either this */
     const char *address;   /* or an IPv4 address with a port */
     uint16_t port;
-    int netns_fd_plus_1;   /* 0: this namespace, else the descriptor + 1 */
-    const char *method;    /* "GET" by default */
-    const char *path;      /* "/x?y=z", already escaped */
+    int netns_fd_plus_1; /* 0: this namespace, else the descriptor + 1 */
+    const char *method;  /* "GET" by default */
+    const char *path;    /* "/x?y=z", already escaped */
     const char *content_type;
     struct str body;
     uint32_t timeout_ms; /* for all of it; 0: 10 s */

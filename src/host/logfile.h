@@ -13,7 +13,8 @@ struct logfile {
 
 int logfile_open(struct logfile *l, const char *path); /* 0 or -ERR_X */
 void logfile_close(struct logfile *l);
-/* Copies a file beyond len_max bytes to NAME.1 and empties it. Lines written in between are lost. */
+/* Copies a file beyond len_max bytes to NAME.1 and empties it. Lines written in between are lost.
+ */
 void logfile_rotate(struct logfile *l, uint64_t len_max);
 /* Adds a line of ours, "[tulle] text". */
 void logfile_note(struct logfile *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

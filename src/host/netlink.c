@@ -139,8 +139,7 @@ struct netlink_mac netlink_mac_of(uint32_t number)
 int netlink_add_bridge(struct netlink *nl, const char *name, struct netlink_mac mac)
 {
     struct request r;
-    struct ifinfomsg *info =
-        request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
+    struct ifinfomsg *info = request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
     info->ifi_family = AF_UNSPEC;
     add_text(&r, IFLA_IFNAME, name);
     add_attr(&r, IFLA_ADDRESS, mac.bytes, sizeof mac.bytes);
@@ -157,8 +156,7 @@ int netlink_add_bridge(struct netlink *nl, const char *name, struct netlink_mac 
 int netlink_add_veth(struct netlink *nl, const struct netlink_veth *veth)
 {
     struct request r;
-    struct ifinfomsg *info =
-        request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
+    struct ifinfomsg *info = request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof *info);
     info->ifi_family = AF_UNSPEC;
     add_text(&r, IFLA_IFNAME, veth->name);
     add_attr(&r, IFLA_MASTER, &veth->master_index, sizeof veth->master_index);

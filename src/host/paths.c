@@ -85,10 +85,10 @@ static int remove_entries(int dir_fd, dev_t dev, int depth)
             continue;
         int flags = 0;
         if (S_ISDIR(st.st_mode)) {
-            int fd = depth > 0 && st.st_dev == dev
-                         ? openat(dirfd(dir), e->d_name,
-                                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                         : -1;
+            int fd =
+                depth > 0 && st.st_dev == dev
+                    ? openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                    : -1;
             if (fd >= 0)
                 remove_entries(fd, dev, depth - 1);
             flags = AT_REMOVEDIR;

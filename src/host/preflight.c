@@ -24,8 +24,9 @@ enum trial {
 };
 
 static const char *const trial_texts[TRIAL_COUNT] = {
-    [TRIAL_NAMESPACES] = "the kernel refuses network, mount, PID and UTS namespaces (CONFIG_NET_NS, "
-                         "CONFIG_PID_NS, CONFIG_UTS_NS; in a container: run it privileged)",
+    [TRIAL_NAMESPACES] =
+        "the kernel refuses network, mount, PID and UTS namespaces (CONFIG_NET_NS, "
+        "CONFIG_PID_NS, CONFIG_UTS_NS; in a container: run it privileged)",
     [TRIAL_BRIDGE] = "the kernel has no bridges (modprobe bridge; CONFIG_BRIDGE)",
     [TRIAL_VETH] = "the kernel has no veth links (modprobe veth; CONFIG_VETH)",
     [TRIAL_NFT] = "the kernel cannot redirect by nftables (modprobe nf_tables nft_chain_nat "

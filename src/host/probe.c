@@ -24,8 +24,8 @@ static int call_status(const struct http_call *call)
 /* Connecting is all that is wanted: any outcome but "no connection" will do. */
 static bool probe_tcp(const char *address, uint16_t port)
 {
-    return http_call_connects(&(struct http_call){
-        .address = address, .port = port, .timeout_ms = PROBE_TIMEOUT_MS});
+    return http_call_connects(
+        &(struct http_call){.address = address, .port = port, .timeout_ms = PROBE_TIMEOUT_MS});
 }
 
 _Noreturn static void exec_probe(const struct box_ready *ready, const char *folder)
@@ -93,10 +93,10 @@ bool probe_sidecar(void)
 
 bool probe_tell_sidecar(bool is_ready)
 {
-    return call_status(&(struct http_call){
-               .address = "127.0.0.1",
-               .port = PORT_ADMIN,
-               .method = "POST",
-               .path = is_ready ? "/ready-app?ready=true" : "/ready-app?ready=false",
-               .timeout_ms = SIDECAR_TIMEOUT_MS}) == 200;
+    return call_status(&(struct http_call){.address = "127.0.0.1",
+                                           .port = PORT_ADMIN,
+                                           .method = "POST",
+                                           .path = is_ready ? "/ready-app?ready=true"
+                                                            : "/ready-app?ready=false",
+                                           .timeout_ms = SIDECAR_TIMEOUT_MS}) == 200;
 }

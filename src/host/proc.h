@@ -7,7 +7,7 @@
 #include "base/str.h"
 
 struct proc {
-    pid_t pid; /* 0: none */
+    pid_t pid;           /* 0: none */
     uint64_t start_time; /* clock ticks since boot, field 22 of /proc/PID/stat */
 };
 

@@ -93,11 +93,8 @@ static void close_others(struct replica *r)
 _Noreturn static void run_init(const struct replica_args *args, int control,
                                const struct logfile *app_log, const struct logfile *proxy_log)
 {
-    struct replica r = {.args = args,
-                        .control = control,
-                        .app_log = *app_log,
-                        .proxy_log = *proxy_log,
-                        .told = -1};
+    struct replica r = {
+        .args = args, .control = control, .app_log = *app_log, .proxy_log = *proxy_log, .told = -1};
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     prctl(PR_SET_NAME, "tulle-init", 0, 0, 0);
     setsid();
@@ -123,10 +120,10 @@ int replica_start(const struct replica_args *args, struct logfile *app_log,
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return err_from_errno(errno);
     /* As fork(2), in new namespaces; the caller has one thread. */
-    long pid = syscall(SYS_clone,
-                       CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC |
-                           SIGCHLD,
-                       NULL, NULL, NULL, NULL);
+    long pid =
+        syscall(SYS_clone,
+                CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | SIGCHLD,
+                NULL, NULL, NULL, NULL);
     if (pid == 0)
         run_init(args, pair[1], app_log, proxy_log);
     int err = pid < 0 ? err_from_errno(errno) : 0;

@@ -30,9 +30,9 @@ struct replica_args {
     struct sandbox sandbox;
     const char *trust_domain;
     const char *state_dir;
-    const char *discovery;   /* "10.77.0.2:15012" */
-    const char *root_cert;   /* file, inside state_dir */
-    const char *token_file;  /* file, inside state_dir */
+    const char *discovery;  /* "10.77.0.2:15012" */
+    const char *root_cert;  /* file, inside state_dir */
+    const char *token_file; /* file, inside state_dir */
     const char *egress_path;
     uint32_t index;
 };

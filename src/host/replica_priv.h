@@ -6,11 +6,11 @@
 
 /* What init runs: the sidecar or the app. */
 struct replica_child {
-    pid_t pid;              /* 0: not running */
+    pid_t pid; /* 0: not running */
     bool is_ready;
     uint32_t backoff_ms;
     uint64_t started_ms, restart_at_ms; /* restart_at_ms 0: none planned */
-    uint64_t kill_at_ms;    /* while stopping */
+    uint64_t kill_at_ms;                /* while stopping */
 };
 
 struct replica {

@@ -24,11 +24,10 @@
 #define CAP_BIT(cap) (1ull << (cap))
 
 /* What an app keeps of root's rights. */
-static const uint64_t app_caps = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) |
-                                 CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_KILL) |
-                                 CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETUID) |
-                                 CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_NET_BIND_SERVICE) |
-                                 CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_AUDIT_WRITE);
+static const uint64_t app_caps =
+    CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) |
+    CAP_BIT(CAP_KILL) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETPCAP) |
+    CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_AUDIT_WRITE);
 
 static const uint64_t proxy_caps = CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_BIND_SERVICE);
 

@@ -36,9 +36,9 @@ struct box_workload {
 };
 
 enum {
-    BOX_NAME_LEN_MAX = 32,      /* of a mesh: part of socket paths */
-    BOX_REPLICAS_MAX = 1000,    /* of a mesh */
-    BOX_SOCKET_PATH_MAX = 107,  /* sun_path */
+    BOX_NAME_LEN_MAX = 32,     /* of a mesh: part of socket paths */
+    BOX_REPLICAS_MAX = 1000,   /* of a mesh */
+    BOX_SOCKET_PATH_MAX = 107, /* sun_path */
 };
 
 struct box_spec {

@@ -8,8 +8,8 @@
 enum { STATE_FILE_LEN_MAX = 4 * 1024 * 1024 };
 
 static const char *const phase_names[STATE_PHASE_COUNT] = {
-    [STATE_WAITING] = "waiting", [STATE_SETUP] = "setup",     [STATE_SIDECAR] = "sidecar",
-    [STATE_APP] = "app",         [STATE_READY] = "ready",     [STATE_UNREADY] = "unready",
+    [STATE_WAITING] = "waiting", [STATE_SETUP] = "setup", [STATE_SIDECAR] = "sidecar",
+    [STATE_APP] = "app",         [STATE_READY] = "ready", [STATE_UNREADY] = "unready",
     [STATE_FAILED] = "failed",
 };
 
@@ -195,10 +195,9 @@ int state_save(const struct state *s)
     snprintf(name, sizeof name, "%.*s", STR_FMT(s->name));
     struct str_buf text = STR_BUF_INIT(STATE_FILE_LEN_MAX);
     state_format(s, &text);
-    int err = text.is_overflown
-                  ? -ERR_TOO_LARGE
-                  : proc_write_file(paths_in_mesh(name, "box.state", path), str_buf_str(&text),
-                                    0600);
+    int err = text.is_overflown ? -ERR_TOO_LARGE
+                                : proc_write_file(paths_in_mesh(name, "box.state", path),
+                                                  str_buf_str(&text), 0600);
     str_buf_deinit(&text);
     return err;
 }

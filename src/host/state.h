@@ -13,13 +13,13 @@
 #include "host/spec.h"
 
 enum state_phase {
-    STATE_WAITING,  /* nothing runs yet */
-    STATE_SETUP,    /* namespaces are made */
-    STATE_SIDECAR,  /* the sidecar is starting */
-    STATE_APP,      /* the sidecar is ready, the app is starting */
-    STATE_READY,    /* serving (or, without `run`, its sidecar is) */
-    STATE_UNREADY,  /* was ready; its probe fails now, or its sidecar or app is being restarted */
-    STATE_FAILED,   /* could not be set up */
+    STATE_WAITING, /* nothing runs yet */
+    STATE_SETUP,   /* namespaces are made */
+    STATE_SIDECAR, /* the sidecar is starting */
+    STATE_APP,     /* the sidecar is ready, the app is starting */
+    STATE_READY,   /* serving (or, without `run`, its sidecar is) */
+    STATE_UNREADY, /* was ready; its probe fails now, or its sidecar or app is being restarted */
+    STATE_FAILED,  /* could not be set up */
     STATE_PHASE_COUNT,
 };
 

@@ -1,0 +1,256 @@
+/* Two replica namespaces on a bridge, with real sockets: what capture redirects, what it leaves
+ * alone, what it refuses, in both families. Needs root; skips loudly otherwise. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter_ipv4.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "host/capture.h"
+#include "host/netns.h"
+#include "host/preflight.h"
+
+enum { IP6T_ORIGINAL_DST = 80, WAIT_MS = 2000, APP_PORT = 8080 };
+
+static int mesh_ns, ns[2];
+
+/* Addresses of replica i: 10.77.0.(16 + i), fd77::1(6 + i). */
+static void address(int i, bool is_ipv6, char buf[46])
+{
+    snprintf(buf, 46, is_ipv6 ? "fd77::1%d" : "10.77.0.1%d", 6 + i);
+}
+
+static void enter(int ns_fd, int *back)
+{
+    assert_int_equal(netns_enter(ns_fd, back), 0);
+}
+
+static void setup_replica(struct netlink *mesh, int bridge, int i)
+{
+    char name[16], text[46];
+    struct netlink nl;
+    struct netlink_addr addr;
+    int back;
+    snprintf(name, sizeof name, "v%d", i);
+    ns[i] = netns_new();
+    assert_true(ns[i] >= 0);
+    struct netlink_veth veth = {name, bridge, "eth0", ns[i], netlink_mac_of(16 + (uint32_t)i)};
+    assert_int_equal(netlink_add_veth(mesh, &veth), 0);
+    assert_int_equal(netlink_set_up(mesh, netlink_link_index(mesh, name)), 0);
+    enter(ns[i], &back);
+    assert_int_equal(netlink_open(&nl), 0);
+    int index = netlink_link_index(&nl, "eth0");
+    for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
+        address(i, is_ipv6, text);
+        assert_true(netlink_addr_parse(text, &addr));
+        assert_int_equal(netlink_add_addr(&nl, index, addr, is_ipv6 ? 64 : 16), 0);
+    }
+    assert_int_equal(netlink_set_up(&nl, index), 0);
+    assert_true(netlink_addr_parse("10.77.0.1", &addr));
+    assert_int_equal(netlink_add_default_route(&nl, index, addr), 0);
+    assert_true(netlink_addr_parse("fd77::1", &addr));
+    assert_int_equal(netlink_add_default_route(&nl, index, addr), 0);
+    static const uint16_t excluded_in[] = {9001}, excluded_out[] = {9002};
+    static const char *ranges[] = {"198.51.100.0/24", "2001:db8::/32"};
+    struct box_capture capture = {excluded_in, excluded_out, 1, 1, ranges, 2};
+    assert_int_equal(capture_apply(&capture), 0);
+    netlink_close(&nl);
+    netns_leave(back);
+}
+
+static int setup(void **state)
+{
+    struct netlink nl;
+    int back;
+    mesh_ns = netns_new();
+    assert_true(mesh_ns >= 0);
+    enter(mesh_ns, &back);
+    assert_int_equal(netlink_open(&nl), 0);
+    netns_leave(back);
+    assert_int_equal(netlink_add_bridge(&nl, "tulle0", netlink_mac_of(1)), 0);
+    int bridge = netlink_link_index(&nl, "tulle0");
+    assert_int_equal(netlink_set_up(&nl, bridge), 0);
+    for (int i = 0; i < 2; i++)
+        setup_replica(&nl, bridge, i);
+    netlink_close(&nl);
+    return 0;
+}
+
+static socklen_t make_addr(bool is_ipv6, const char *ip, uint16_t port,
+                           struct sockaddr_storage *ret)
+{
+    *ret = (struct sockaddr_storage){0};
+    if (is_ipv6) {
+        struct sockaddr_in6 *a = (struct sockaddr_in6 *)ret;
+        a->sin6_family = AF_INET6;
+        a->sin6_port = htons(port);
+        assert_int_equal(inet_pton(AF_INET6, ip, &a->sin6_addr), 1);
+        return sizeof *a;
+    }
+    struct sockaddr_in *a = (struct sockaddr_in *)ret;
+    a->sin_family = AF_INET;
+    a->sin_port = htons(port);
+    assert_int_equal(inet_pton(AF_INET, ip, &a->sin_addr), 1);
+    return sizeof *a;
+}
+
+static int listener(int in, bool is_ipv6, uint16_t port)
+{
+    struct sockaddr_storage addr;
+    int on = 1;
+    int fd = netns_socket(ns[in], is_ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM);
+    socklen_t len = make_addr(is_ipv6, is_ipv6 ? "::" : "0.0.0.0", port, &addr);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (is_ipv6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
+/* 0 or the errno of a connection from a namespace; *ret_fd is open after 0. */
+static int dial(int from, bool is_ipv6, const char *ip, uint16_t port, int mark, int *ret_fd)
+{
+    struct sockaddr_storage addr;
+    int failure = 0;
+    socklen_t len = make_addr(is_ipv6, ip, port, &addr), failure_len = sizeof failure;
+    int fd = netns_socket(ns[from], is_ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK);
+    if (mark != 0)
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark), 0);
+    if (connect(fd, (struct sockaddr *)&addr, len) != 0) {
+        struct pollfd pfd = {fd, POLLOUT, 0};
+        if (errno != EINPROGRESS)
+            failure = errno;
+        else if (poll(&pfd, 1, WAIT_MS) <= 0)
+            failure = ETIMEDOUT;
+        else
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &failure_len);
+    }
+    if (failure != 0)
+        close(fd);
+    else
+        *ret_fd = fd;
+    return failure;
+}
+
+/* Whether the listener got a connection; with its original destination port. */
+static bool accepted(int fd, bool is_ipv6, uint16_t *ret_port)
+{
+    struct sockaddr_storage original = {0};
+    socklen_t len = sizeof original;
+    struct pollfd pfd = {fd, POLLIN, 0};
+    if (poll(&pfd, 1, 100) <= 0)
+        return false;
+    int connection = accept(fd, NULL, NULL);
+    int result = is_ipv6 ? getsockopt(connection, IPPROTO_IPV6, IP6T_ORIGINAL_DST, &original, &len)
+                         : getsockopt(connection, IPPROTO_IP, SO_ORIGINAL_DST, &original, &len);
+    *ret_port = result != 0 ? 0
+                : is_ipv6   ? ntohs(((struct sockaddr_in6 *)&original)->sin6_port)
+                            : ntohs(((struct sockaddr_in *)&original)->sin_port);
+    close(connection);
+    return true;
+}
+
+struct trial {
+    const char *name;
+    int from, mark;
+    const char *v4, *v6;
+    uint16_t port;
+    int listen_in;
+    uint16_t listen_port; /* where it has to arrive; 0: it is refused */
+    bool is_redirected;
+};
+
+static const struct trial trials[] = {
+    {"an app's call is captured", 0, 0, "10.77.0.17", "fd77::17", APP_PORT, 0, 15001, true},
+    {"a virtual address is captured", 0, 0, "240.240.0.9", "fd77:7e11::9", 80, 0, 15001, true},
+    {"its own virtual address too", 1, 0, "240.240.0.9", "fd77:7e11::9", 80, 1, 15001, true},
+    {"the world is captured", 0, 0, "192.0.2.1", "2001:4860::1", 443, 0, 15001, true},
+    {"a sidecar's call arrives at the peer's", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", APP_PORT,
+     1, 15006, true},
+    {"a sidecar's call to its own replica", 0, CAPTURE_MARK, "10.77.0.16", "fd77::16", APP_PORT, 0,
+     15006, true},
+    {"a sidecar's call to its app", 0, CAPTURE_MARK_APP, "10.77.0.16", "fd77::16", APP_PORT, 0,
+     APP_PORT, false},
+    {"the loopback is left alone", 0, 0, "127.0.0.1", "::1", APP_PORT, 0, APP_PORT, false},
+    {"the own address over the loopback", 0, 0, "10.77.0.16", "fd77::16", APP_PORT, 0, APP_PORT,
+     false},
+    {"a sidecar on its own loopback", 0, CAPTURE_MARK, "127.0.0.1", "::1", APP_PORT, 0, APP_PORT,
+     false},
+    {"metrics are open to peers", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 15020, 1, 15020,
+     false},
+    {"an excluded inbound port", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 9001, 1, 9001, false},
+    {"an excluded outbound port", 0, 0, "10.77.0.17", "fd77::17", 9002, 1, 15006, true},
+    {"DNS goes to the sidecar", 0, 0, "127.0.0.1", "::1", 53, 0, 15053, true},
+    {"a sidecar's DNS does not", 0, CAPTURE_MARK, "127.0.0.1", "::1", 53, 0, 0, false},
+    {"admin is closed to peers", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 15000, 1, 0, false},
+    {"outbound capture is closed to peers", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 15001, 1, 0,
+     false},
+    {"inbound capture is closed to peers", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 15006, 1, 0,
+     false},
+    {"DNS is closed to peers", 0, CAPTURE_MARK, "10.77.0.17", "fd77::17", 15053, 1, 0, false},
+};
+
+static void run_trial(const struct trial *t, bool is_ipv6)
+{
+    int fd;
+    uint16_t original = 0;
+    int l = listener(t->listen_in, is_ipv6, t->listen_port != 0 ? t->listen_port : t->port);
+    int failure = dial(t->from, is_ipv6, is_ipv6 ? t->v6 : t->v4, t->port, t->mark, &fd);
+    if (t->port == 53 && t->listen_port == 0) { /* not redirected: our listener itself */
+        assert_int_equal(failure, 0);
+        assert_true(accepted(l, is_ipv6, &original));
+        close(fd);
+    } else if (t->listen_port == 0) {
+        if (failure != ECONNREFUSED)
+            fail_msg("%s (IPv%d): not refused but %d", t->name, is_ipv6 ? 6 : 4, failure);
+    } else {
+        if (failure != 0 || !accepted(l, is_ipv6, &original))
+            fail_msg("%s (IPv%d): did not arrive, errno %d", t->name, is_ipv6 ? 6 : 4, failure);
+        if (t->is_redirected)
+            assert_int_equal(original, t->port);
+        close(fd);
+    }
+    close(l);
+}
+
+static void test_capture(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(trials); i++)
+        for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++)
+            run_trial(&trials[i], is_ipv6);
+}
+
+/* Fail closed: without a sidecar nothing passes, though the app listens. */
+static void test_dead_sidecar(void **state)
+{
+    for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
+        int fd, app = listener(1, is_ipv6, APP_PORT);
+        const char *peer = is_ipv6 ? "fd77::17" : "10.77.0.17";
+        assert_int_equal(dial(0, is_ipv6, peer, APP_PORT, 0, &fd), ECONNREFUSED);
+        assert_int_equal(dial(0, is_ipv6, peer, APP_PORT, CAPTURE_MARK, &fd), ECONNREFUSED);
+        close(app);
+    }
+}
+
+int main(void)
+{
+    if (geteuid() != 0 || capture_nft_path() == NULL || !netns_has_ipv6()) {
+        fprintf(stderr, "SKIPPED: needs root, nft and IPv6: capture is NOT tested\n");
+        return 77;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_capture),
+        cmocka_unit_test(test_dead_sidecar),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
