@@ -1,0 +1,74 @@
+/* First byte: odd for a response to the client, even for a request to the server. */
+#include "mesh/xds/ads_client.h"
+#include "mesh/xds/ads_server.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void on_name(void *ctx, enum resource_type type, struct str name, struct str version)
+{
+}
+
+static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
+{
+}
+
+static void on_ack(void *ctx, enum resource_type type, uint64_t response)
+{
+}
+
+static void on_nack(void *ctx, enum resource_type type, uint64_t response, struct str detail)
+{
+}
+
+static void on_node(void *ctx, const struct ads_request_info *info)
+{
+}
+
+static void send_nowhere(void *ctx, struct str message)
+{
+}
+
+static void on_update(void *ctx, const struct ads_update *update)
+{
+    struct ads_client **client = ctx;
+    ads_client_done(*client, update->token, STR_NULL);
+}
+
+static void run_client(struct str message)
+{
+    static const struct ads_client_ops ops = {send_nowhere, on_update};
+    struct ads_client *c = NULL;
+    c = ads_client_new(&(struct ads_client_args){.node_id = STR("n"), .ops = &ops, .ctx = &c});
+    ads_client_subscribe(c, RESOURCE_ENDPOINTS, STR("a"));
+    ads_client_subscribe_all(c, RESOURCE_CLUSTER);
+    ads_client_connected(c);
+    (void)ads_client_recv(c, message);
+    ads_client_free(c);
+}
+
+static void run_server(struct str message)
+{
+    static const struct ads_stream_ops ops = {.on_subscribe = on_name, .on_known = on_name,
+                                              .on_unsubscribe = on_unsubscribe, .on_ack = on_ack,
+                                              .on_nack = on_nack, .on_node = on_node};
+    enum { LEN_MAX = 1 << 16 };
+    struct str_buf out = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
+    struct ads_stream *s = ads_stream_new(&ops, NULL);
+    ads_stream_response(s, RESOURCE_CLUSTER, NULL, 0, NULL, 0, &out);
+    (void)ads_stream_recv(s, message, &why);
+    ads_stream_free(s);
+    str_buf_deinit(&out);
+    str_buf_deinit(&why);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct str message = str_from((const char *)data + 1, size - 1);
+    if (data[0] % 2 == 1)
+        run_client(message);
+    else
+        run_server(message);
+    return 0;
+}
