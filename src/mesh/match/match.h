@@ -24,8 +24,8 @@ const struct weighted_cluster *match_weighted(const struct weighted_cluster *clu
 /* --- authorization --- */
 
 struct rbac_input {
-    const struct http_head *head;     /* NULL: TCP */
-    struct str principal;             /* "spiffe://..." of a verified peer, else empty */
+    const struct http_head *head; /* NULL: TCP */
+    struct str principal;         /* "spiffe://..." of a verified peer, else empty */
     struct ip_addr source, remote, destination;
     uint16_t destination_port;
     struct str sni;
@@ -46,7 +46,7 @@ void match_rbac(const struct rbac *rbac, const struct rbac_input *in,
 struct chain_input {
     struct ip_addr destination, source;
     uint16_t destination_port;
-    struct str server_name;           /* lower case; empty: none */
+    struct str server_name; /* lower case; empty: none */
     bool is_tls;
     const struct str *application_protocols;
     size_t application_protocol_count;

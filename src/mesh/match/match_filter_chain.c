@@ -5,7 +5,13 @@
 #include "mesh/match/match_priv.h"
 
 enum stage {
-    STAGE_PORT, STAGE_IP, STAGE_NAME, STAGE_TRANSPORT, STAGE_APPLICATION, STAGE_SOURCE, STAGE_COUNT,
+    STAGE_PORT,
+    STAGE_IP,
+    STAGE_NAME,
+    STAGE_TRANSPORT,
+    STAGE_APPLICATION,
+    STAGE_SOURCE,
+    STAGE_COUNT,
 };
 
 /* How specific a chain is in one criterion: the most specific of the left ones wins. */
@@ -95,7 +101,8 @@ static bool is_left(const struct filter_chain_match *m, const struct chain_input
     return true;
 }
 
-const struct filter_chain *match_filter_chain(const struct listener *l, const struct chain_input *in)
+const struct filter_chain *match_filter_chain(const struct listener *l,
+                                              const struct chain_input *in)
 {
     int decided[STAGE_COUNT];
     const struct filter_chain *found = l->default_chain;

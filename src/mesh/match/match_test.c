@@ -7,7 +7,10 @@
 
 #include "mesh/match/match.h"
 
-#define S(lit) {lit, sizeof(lit) - 1}
+#define S(lit)                                                                                     \
+    {                                                                                              \
+        lit, sizeof(lit) - 1                                                                       \
+    }
 
 static struct arena arena;
 
@@ -94,12 +97,19 @@ static const struct {
     {{.name = S("x-none"), .value = {STRING_MATCH_ANY}, .is_inverted = true}, true},
     {{.name = S("x-none"), .value = {STRING_MATCH_EXACT, false, S("v")}}, false},
     /* As in Envoy: missing matches nothing, inverted or not, unless taken for empty. */
-    {{.name = S("x-none"), .value = {STRING_MATCH_EXACT, false, S("v")}, .is_inverted = true}, false},
-    {{.name = S("x-none"), .value = {STRING_MATCH_EXACT, false, S("v")}, .is_inverted = true,
-      .treat_missing_as_empty = true}, true},
-    {{.name = S("x-none"), .value = {STRING_MATCH_EXACT, false, S("")},
-      .treat_missing_as_empty = true}, true},
-    {{.name = S("x-one"), .value = {STRING_MATCH_PREFIX, false, S("2")}, .is_inverted = true}, true},
+    {{.name = S("x-none"), .value = {STRING_MATCH_EXACT, false, S("v")}, .is_inverted = true},
+     false},
+    {{.name = S("x-none"),
+      .value = {STRING_MATCH_EXACT, false, S("v")},
+      .is_inverted = true,
+      .treat_missing_as_empty = true},
+     true},
+    {{.name = S("x-none"),
+      .value = {STRING_MATCH_EXACT, false, S("")},
+      .treat_missing_as_empty = true},
+     true},
+    {{.name = S("x-one"), .value = {STRING_MATCH_PREFIX, false, S("2")}, .is_inverted = true},
+     true},
 };
 
 static void test_headers(void **state)
@@ -155,8 +165,8 @@ static void test_virtual_hosts(void **state)
     struct route_config rc = {.hosts = vhosts, .host_count = ARRAY_LEN(vhosts)};
     for (size_t i = 0; i < ARRAY_LEN(vhost_cases) * 2; i++) {
         rc.ignore_port_in_host = i % 2 == 1;
-        const char *want = rc.ignore_port_in_host ? vhost_cases[i / 2].want_without_port
-                                                  : vhost_cases[i / 2].want;
+        const char *want =
+            rc.ignore_port_in_host ? vhost_cases[i / 2].want_without_port : vhost_cases[i / 2].want;
         const struct virtual_host *vh =
             match_virtual_host(&rc, str_from_c(vhost_cases[i / 2].authority));
         assert_non_null(vh);
@@ -234,11 +244,14 @@ static void test_routes(void **state)
 static void test_weights(void **state)
 {
     const struct weighted_cluster clusters[] = {
-        {.name = S("a"), .weight = 90}, {.name = S("zero"), .weight = 0}, {.name = S("b"), .weight = 10},
+        {.name = S("a"), .weight = 90},
+        {.name = S("zero"), .weight = 0},
+        {.name = S("b"), .weight = 10},
     };
     unsigned counts[3] = {0};
     for (uint32_t i = 0; i < 1000; i++) {
-        const struct weighted_cluster *c = match_weighted(clusters, 3, 100, i * (UINT32_MAX / 1000));
+        const struct weighted_cluster *c =
+            match_weighted(clusters, 3, 100, i * (UINT32_MAX / 1000));
         assert_non_null(c);
         counts[c - clusters]++;
     }
@@ -259,26 +272,22 @@ static const struct rbac_node is_get = {
     .kind = RBAC_HEADER,
     .header = {.name = S(":method"), .value = {STRING_MATCH_EXACT, false, S("GET")}},
 };
-static const struct rbac_node is_charge = {
-    .kind = RBAC_PATH, .string = {STRING_MATCH_PREFIX, false, S("/charge")}};
+static const struct rbac_node is_charge = {.kind = RBAC_PATH,
+                                           .string = {STRING_MATCH_PREFIX, false, S("/charge")}};
 static const struct rbac_node port_range = {
     .kind = RBAC_DESTINATION_PORT, .port_from = 8080, .port_to = 8089};
-static const struct rbac_node is_orders = {
-    .kind = RBAC_PRINCIPAL, .string = {STRING_MATCH_EXACT, false, S(ORDERS)}};
-static const struct rbac_node is_anybody = {
-    .kind = RBAC_PRINCIPAL, .string = {STRING_MATCH_ANY}};
-static const struct rbac_node is_shop = {
-    .kind = RBAC_NAMESPACE, .string = {STRING_MATCH_EXACT, false, S("shop")}};
-static const struct rbac_node is_other = {
-    .kind = RBAC_NAMESPACE, .string = {STRING_MATCH_EXACT, false, S("sho")}};
-static const struct rbac_node is_sni = {
-    .kind = RBAC_SNI, .string = {STRING_MATCH_SUFFIX, false, S(".local")}};
-static const struct rbac_node from_ten = {
-    .kind = RBAC_SOURCE_IP, .cidr = {{10}, 8, IP_V4}};
-static const struct rbac_node to_ten = {
-    .kind = RBAC_DESTINATION_IP, .cidr = {{10}, 8, IP_V4}};
-static const struct rbac_node remote_ten = {
-    .kind = RBAC_REMOTE_IP, .cidr = {{10}, 8, IP_V4}};
+static const struct rbac_node is_orders = {.kind = RBAC_PRINCIPAL,
+                                           .string = {STRING_MATCH_EXACT, false, S(ORDERS)}};
+static const struct rbac_node is_anybody = {.kind = RBAC_PRINCIPAL, .string = {STRING_MATCH_ANY}};
+static const struct rbac_node is_shop = {.kind = RBAC_NAMESPACE,
+                                         .string = {STRING_MATCH_EXACT, false, S("shop")}};
+static const struct rbac_node is_other = {.kind = RBAC_NAMESPACE,
+                                          .string = {STRING_MATCH_EXACT, false, S("sho")}};
+static const struct rbac_node is_sni = {.kind = RBAC_SNI,
+                                        .string = {STRING_MATCH_SUFFIX, false, S(".local")}};
+static const struct rbac_node from_ten = {.kind = RBAC_SOURCE_IP, .cidr = {{10}, 8, IP_V4}};
+static const struct rbac_node to_ten = {.kind = RBAC_DESTINATION_IP, .cidr = {{10}, 8, IP_V4}};
+static const struct rbac_node remote_ten = {.kind = RBAC_REMOTE_IP, .cidr = {{10}, 8, IP_V4}};
 static const struct rbac_node nothing = {.kind = RBAC_OR};
 static const struct rbac_node everything = {.kind = RBAC_AND};
 static const struct rbac_node not_get = {.kind = RBAC_NOT, .children = &is_get, .child_count = 1};
@@ -383,29 +392,35 @@ static const struct cidr net_ten_one[] = {{{10, 1}, 16, IP_V4}};
 static const struct filter_chain chains[] = {
     {.name = S("any")},
     {.name = S("tls"), .match = {.transport_protocol = S("tls")}},
-    {.name = S("tls-istio"), .match = {.transport_protocol = S("tls"),
-                                       .application_protocols = alpn_istio,
-                                       .application_protocol_count = 2}},
-    {.name = S("tls-http"), .match = {.transport_protocol = S("tls"),
-                                      .application_protocols = alpn_http,
-                                      .application_protocol_count = 1}},
-    {.name = S("8080-tls-istio"), .match = {.destination_port = 8080,
-                                            .transport_protocol = S("tls"),
-                                            .application_protocols = alpn_istio,
-                                            .application_protocol_count = 2}},
-    {.name = S("8080-raw"), .match = {.destination_port = 8080,
-                                      .transport_protocol = S("raw_buffer")}},
-    {.name = S("exact"), .match = {.destination_port = 443, .server_names = names_exact,
-                                   .server_name_count = 1}},
-    {.name = S("short"), .match = {.destination_port = 443, .server_names = names_short,
-                                   .server_name_count = 1}},
-    {.name = S("long"), .match = {.destination_port = 443, .server_names = names_long,
-                                  .server_name_count = 1}},
-    {.name = S("ten"), .match = {.destination_port = 99, .prefix_ranges = net_ten,
-                                 .prefix_range_count = 1}},
-    {.name = S("ten-one"), .match = {.destination_port = 99, .prefix_ranges = net_ten_one,
-                                     .prefix_range_count = 1, .source_prefix_ranges = net_ten,
-                                     .source_prefix_range_count = 1}},
+    {.name = S("tls-istio"),
+     .match = {.transport_protocol = S("tls"),
+               .application_protocols = alpn_istio,
+               .application_protocol_count = 2}},
+    {.name = S("tls-http"),
+     .match = {.transport_protocol = S("tls"),
+               .application_protocols = alpn_http,
+               .application_protocol_count = 1}},
+    {.name = S("8080-tls-istio"),
+     .match = {.destination_port = 8080,
+               .transport_protocol = S("tls"),
+               .application_protocols = alpn_istio,
+               .application_protocol_count = 2}},
+    {.name = S("8080-raw"),
+     .match = {.destination_port = 8080, .transport_protocol = S("raw_buffer")}},
+    {.name = S("exact"),
+     .match = {.destination_port = 443, .server_names = names_exact, .server_name_count = 1}},
+    {.name = S("short"),
+     .match = {.destination_port = 443, .server_names = names_short, .server_name_count = 1}},
+    {.name = S("long"),
+     .match = {.destination_port = 443, .server_names = names_long, .server_name_count = 1}},
+    {.name = S("ten"),
+     .match = {.destination_port = 99, .prefix_ranges = net_ten, .prefix_range_count = 1}},
+    {.name = S("ten-one"),
+     .match = {.destination_port = 99,
+               .prefix_ranges = net_ten_one,
+               .prefix_range_count = 1,
+               .source_prefix_ranges = net_ten,
+               .source_prefix_range_count = 1}},
 };
 
 static const struct {
@@ -450,8 +465,13 @@ static void test_filter_chains(void **state)
             alpn_count++;
         }
         struct chain_input in = {
-            chain_cases[i].destination, chain_cases[i].source, chain_cases[i].port,
-            str_from_c(chain_cases[i].sni), chain_cases[i].is_tls, alpn, alpn_count,
+            chain_cases[i].destination,
+            chain_cases[i].source,
+            chain_cases[i].port,
+            str_from_c(chain_cases[i].sni),
+            chain_cases[i].is_tls,
+            alpn,
+            alpn_count,
         };
         l.default_chain = NULL;
         const struct filter_chain *got = match_filter_chain(&l, &in);

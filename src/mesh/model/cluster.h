@@ -17,13 +17,13 @@ struct circuit_breaker {
 
 struct outlier_detection {
     bool is_on;
-    uint32_t consecutive_5xx;              /* default 5; 0: never */
-    uint32_t enforcing_consecutive_5xx;    /* percent, default 100 */
-    uint32_t consecutive_gateway_failure;  /* default 5 */
-    uint32_t enforcing_gateway_failure;    /* default 0 */
-    uint64_t interval_us;                  /* default 10 s */
+    uint32_t consecutive_5xx;                   /* default 5; 0: never */
+    uint32_t enforcing_consecutive_5xx;         /* percent, default 100 */
+    uint32_t consecutive_gateway_failure;       /* default 5 */
+    uint32_t enforcing_gateway_failure;         /* default 0 */
+    uint64_t interval_us;                       /* default 10 s */
     uint64_t base_ejection_us, max_ejection_us; /* defaults 30 s, 300 s */
-    uint32_t max_ejection_percent;         /* default 10 */
+    uint32_t max_ejection_percent;              /* default 10 */
 };
 
 /* HttpProtocolOptions: what the upstream hop speaks. */
@@ -43,25 +43,25 @@ struct service_info {
 struct cluster {
     struct str name, alt_stat_name;
     enum cluster_kind kind;
-    struct str eds_service_name;           /* empty: name */
+    struct str eds_service_name; /* empty: name */
     enum lb_kind lb;
-    uint32_t least_request_choices;        /* default 2 */
-    uint64_t connect_timeout_us;           /* default 5 s */
-    uint64_t idle_timeout_us;              /* default 1 h; 0: none */
-    uint32_t max_requests_per_connection;  /* 0: none */
-    uint32_t max_concurrent_streams;       /* 0: the peer's */
+    uint32_t least_request_choices;       /* default 2 */
+    uint64_t connect_timeout_us;          /* default 5 s */
+    uint64_t idle_timeout_us;             /* default 1 h; 0: none */
+    uint32_t max_requests_per_connection; /* 0: none */
+    uint32_t max_concurrent_streams;      /* 0: the peer's */
     enum upstream_protocol protocol;
     struct circuit_breaker breaker;
     struct outlier_detection outlier;
-    uint32_t panic_threshold_percent;      /* default 50 */
-    const struct upstream_tls *tls;        /* NULL: raw_buffer, unless matches say otherwise */
+    uint32_t panic_threshold_percent; /* default 50 */
+    const struct upstream_tls *tls;   /* NULL: raw_buffer, unless matches say otherwise */
     const struct transport_socket_match *tls_matches;
     size_t tls_match_count;
-    struct model_addr bind;                /* upstream_bind_config: 127.0.0.6 for inbound */
+    struct model_addr bind;                   /* upstream_bind_config: 127.0.0.6 for inbound */
     const struct endpoints *inline_endpoints; /* STATIC, STRICT_DNS */
     struct service_info service;
-    bool is_inbound;                       /* towards the app behind this proxy */
-    uint16_t original_dst_port;            /* ORIGINAL_DST with port override; 0: as captured */
+    bool is_inbound;            /* towards the app behind this proxy */
+    uint16_t original_dst_port; /* ORIGINAL_DST with port override; 0: as captured */
     struct origin origin;
 };
 
@@ -70,20 +70,20 @@ enum endpoint_health { ENDPOINT_HEALTHY, ENDPOINT_UNHEALTHY, ENDPOINT_DRAINING }
 /* What is known of the workload behind an endpoint: metadata "istio" workload, "tulle". */
 struct workload_info {
     struct str name, namespace_, app, version, cluster_id, service_account;
-    struct str principal;                  /* "spiffe://..." */
+    struct str principal; /* "spiffe://..." */
 };
 
 struct endpoint {
     struct model_addr address;
-    struct str hostname;                   /* STRICT_DNS */
-    uint32_t weight;                       /* default 1 */
+    struct str hostname; /* STRICT_DNS */
+    uint32_t weight;     /* default 1 */
     enum endpoint_health health;
     /* Identity that this endpoint must prove, "spiffe://..."; empty: the cluster's SANs hold. */
     struct str identity;
     /* envoy.transport_socket_match metadata (one pair is what meshes use). */
     struct str match_key, match_value;
     struct workload_info workload;
-    bool is_tulle;                         /* a Tulle proxy: own ALPN, version restored */
+    bool is_tulle; /* a Tulle proxy: own ALPN, version restored */
 };
 
 struct endpoints {

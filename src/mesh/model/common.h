@@ -12,7 +12,7 @@ struct origin {
 
 /* envoy.type.matcher.v3.StringMatcher. */
 enum string_match_kind {
-    STRING_MATCH_ANY,    /* present (exists at all) */
+    STRING_MATCH_ANY, /* present (exists at all) */
     STRING_MATCH_EXACT,
     STRING_MATCH_PREFIX,
     STRING_MATCH_SUFFIX,
@@ -35,10 +35,10 @@ struct header_match {
 
 /* envoy.config.core.v3.HeaderValueOption.append_action. */
 enum header_action {
-    HEADER_APPEND,             /* APPEND_IF_EXISTS_OR_ADD */
+    HEADER_APPEND, /* APPEND_IF_EXISTS_OR_ADD */
     HEADER_ADD_IF_ABSENT,
-    HEADER_SET,                /* OVERWRITE_IF_EXISTS_OR_ADD */
-    HEADER_SET_IF_EXISTS,      /* OVERWRITE_IF_EXISTS */
+    HEADER_SET,           /* OVERWRITE_IF_EXISTS_OR_ADD */
+    HEADER_SET_IF_EXISTS, /* OVERWRITE_IF_EXISTS */
 };
 
 struct header_edit {
@@ -55,9 +55,9 @@ struct header_edits {
 
 /* An address of configuration: literal IP and port, or a unix path (pipe). */
 struct model_addr {
-    struct ip_addr ip;   /* family 0: none */
+    struct ip_addr ip; /* family 0: none */
     uint16_t port;
-    struct str path;     /* unix socket */
+    struct str path; /* unix socket */
 };
 
 #define MODEL_UNSET_U32 UINT32_MAX

@@ -8,7 +8,11 @@
 
 enum service_protocol {
     PROTOCOL_AUTO, /* one look at the first bytes */
-    PROTOCOL_HTTP, PROTOCOL_HTTP2, PROTOCOL_GRPC, PROTOCOL_TCP, PROTOCOL_TLS,
+    PROTOCOL_HTTP,
+    PROTOCOL_HTTP2,
+    PROTOCOL_GRPC,
+    PROTOCOL_TCP,
+    PROTOCOL_TLS,
 };
 
 struct directory_port {
@@ -17,8 +21,8 @@ struct directory_port {
 };
 
 struct directory_service {
-    struct str host;                    /* "catalog.shop.svc.cluster.local", lower case */
-    struct ip_addr addresses[2];        /* v4, v6 virtual addresses; family 0: none */
+    struct str host;             /* "catalog.shop.svc.cluster.local", lower case */
+    struct ip_addr addresses[2]; /* v4, v6 virtual addresses; family 0: none */
     const struct directory_port *ports;
     size_t port_count;
 };
@@ -27,17 +31,17 @@ struct directory_service {
  * identity, without VirtualService. */
 struct directory_workload {
     struct ip_addr addresses[2];
-    struct str identity;                /* "spiffe://..." */
+    struct str identity; /* "spiffe://..." */
     struct str name, namespace_, app, version;
-    bool is_mtls;                       /* speaks mTLS (has a sidecar, not DISABLE) */
+    bool is_mtls; /* speaks mTLS (has a sidecar, not DISABLE) */
 };
 
 struct directory {
     struct str namespace_;
-    struct str dns_suffix;              /* "svc.cluster.local" */
-    const struct cidr *address_ranges;  /* ranges that belong to the mesh: unassigned is refused */
+    struct str dns_suffix;             /* "svc.cluster.local" */
+    const struct cidr *address_ranges; /* ranges that belong to the mesh: unassigned is refused */
     size_t address_range_count;
-    bool is_registry_only;              /* outboundTrafficPolicy REGISTRY_ONLY */
+    bool is_registry_only; /* outboundTrafficPolicy REGISTRY_ONLY */
     const struct directory_service *services;
     size_t service_count;
     const struct directory_workload *workloads;

@@ -11,10 +11,19 @@ enum listener_direction { LISTENER_UNSPECIFIED, LISTENER_INBOUND, LISTENER_OUTBO
 /* envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager. */
 enum hcm_codec { HCM_CODEC_AUTO, HCM_CODEC_HTTP1, HCM_CODEC_HTTP2 };
 /* forward_client_cert_details */
-enum hcm_xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET,
-                XFCC_ALWAYS_FORWARD_ONLY };
-enum hcm_escaped_slashes { SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT,
-                           SLASHES_UNESCAPE_FORWARD };
+enum hcm_xfcc {
+    XFCC_SANITIZE,
+    XFCC_FORWARD_ONLY,
+    XFCC_APPEND_FORWARD,
+    XFCC_SANITIZE_SET,
+    XFCC_ALWAYS_FORWARD_ONLY
+};
+enum hcm_escaped_slashes {
+    SLASHES_KEEP,
+    SLASHES_REJECT,
+    SLASHES_UNESCAPE_REDIRECT,
+    SLASHES_UNESCAPE_FORWARD
+};
 
 enum http_filter_kind { HTTP_FILTER_RBAC, HTTP_FILTER_ROUTER };
 
@@ -26,9 +35,9 @@ struct http_filter {
 
 /* envoy.extensions.access_loggers.file.v3.FileAccessLog / stdout. */
 struct access_log_config {
-    struct str path;           /* "/dev/stdout" */
+    struct str path; /* "/dev/stdout" */
     bool is_json;
-    struct str text_format;    /* empty: the default */
+    struct str text_format;                          /* empty: the default */
     const struct access_log_json_field *json_fields; /* none with is_json: the default */
     size_t json_field_count;
 };
@@ -43,19 +52,19 @@ struct hcm {
     const struct route_config *route_config; /* inline */
     const struct http_filter *filters;
     size_t filter_count;
-    struct str server_name;                  /* empty: "tulle" is not added either */
+    struct str server_name; /* empty: "tulle" is not added either */
     bool use_remote_address, normalize_path, merge_slashes;
     enum hcm_escaped_slashes escaped_slashes;
     enum hcm_xfcc xfcc;
     bool xfcc_subject, xfcc_cert, xfcc_dns, xfcc_uri; /* set_current_client_cert_details */
-    bool generate_request_id;                /* default true */
-    uint64_t idle_timeout_us;                /* common_http_protocol_options; default 1 h; 0: none */
-    uint64_t request_headers_timeout_us;     /* 0: none */
-    uint64_t stream_idle_timeout_us;         /* default 5 min; 0: none */
-    uint64_t request_timeout_us;             /* 0: none */
-    uint64_t drain_timeout_us;               /* default 5 s */
-    uint32_t max_requests_per_connection;    /* 0: none */
-    uint32_t max_concurrent_streams;         /* http2_protocol_options; 0: our default */
+    bool generate_request_id;                         /* default true */
+    uint64_t idle_timeout_us;             /* common_http_protocol_options; default 1 h; 0: none */
+    uint64_t request_headers_timeout_us;  /* 0: none */
+    uint64_t stream_idle_timeout_us;      /* default 5 min; 0: none */
+    uint64_t request_timeout_us;          /* 0: none */
+    uint64_t drain_timeout_us;            /* default 5 s */
+    uint32_t max_requests_per_connection; /* 0: none */
+    uint32_t max_concurrent_streams;      /* http2_protocol_options; 0: our default */
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };
@@ -65,7 +74,7 @@ struct tcp_proxy {
     struct str stat_prefix;
     const struct weighted_cluster *clusters; /* one with weight 1 for `cluster` */
     size_t cluster_count;
-    uint64_t idle_timeout_us;                /* default 1 h; 0: none */
+    uint64_t idle_timeout_us; /* default 1 h; 0: none */
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };
@@ -86,12 +95,12 @@ struct network_filter {
  * destination port, destination IP, server names, transport protocol, application protocols,
  * source. */
 struct filter_chain_match {
-    uint16_t destination_port;               /* 0: any */
-    const struct cidr *prefix_ranges;        /* destination IP */
+    uint16_t destination_port;        /* 0: any */
+    const struct cidr *prefix_ranges; /* destination IP */
     size_t prefix_range_count;
-    const struct str *server_names;          /* exact or "*.suffix", lower case */
+    const struct str *server_names; /* exact or "*.suffix", lower case */
     size_t server_name_count;
-    struct str transport_protocol;           /* "tls", "raw_buffer", empty */
+    struct str transport_protocol; /* "tls", "raw_buffer", empty */
     const struct str *application_protocols;
     size_t application_protocol_count;
     const struct cidr *source_prefix_ranges;
@@ -101,8 +110,8 @@ struct filter_chain_match {
 struct filter_chain {
     struct str name;
     struct filter_chain_match match;
-    const struct downstream_tls *tls;        /* NULL: plain text */
-    const struct network_filter *filters;    /* the last one terminates */
+    const struct downstream_tls *tls;     /* NULL: plain text */
+    const struct network_filter *filters; /* the last one terminates */
     size_t filter_count;
 };
 
@@ -114,11 +123,11 @@ struct listener_filters {
  * mesh listener need beyond Envoy's fields. */
 struct listener {
     struct model_addr address;
-    bool bind_to_port;                       /* default true */
-    bool use_original_dst;                   /* hands over to the listener of that address */
+    bool bind_to_port;     /* default true */
+    bool use_original_dst; /* hands over to the listener of that address */
     enum listener_direction direction;
     struct listener_filters inspectors;
-    uint64_t listener_filters_timeout_us;    /* default 15 s in Envoy; 0: none */
+    uint64_t listener_filters_timeout_us; /* default 15 s in Envoy; 0: none */
     bool continue_on_listener_filters_timeout;
     const struct filter_chain *chains;
     size_t chain_count;

@@ -7,18 +7,18 @@ enum rbac_action { RBAC_ALLOW, RBAC_DENY, RBAC_LOG };
 
 enum rbac_node_kind {
     RBAC_ANY,
-    RBAC_AND,                 /* all children; none: true */
-    RBAC_OR,                  /* any child; none: false */
-    RBAC_NOT,                 /* one child */
-    RBAC_HEADER,              /* never matches on TCP */
-    RBAC_PATH,                /* url_path: path without query; never matches on TCP */
+    RBAC_AND,    /* all children; none: true */
+    RBAC_OR,     /* any child; none: false */
+    RBAC_NOT,    /* one child */
+    RBAC_HEADER, /* never matches on TCP */
+    RBAC_PATH,   /* url_path: path without query; never matches on TCP */
     RBAC_DESTINATION_PORT,
     RBAC_DESTINATION_IP,
-    RBAC_SOURCE_IP,           /* direct_remote_ip */
-    RBAC_REMOTE_IP,           /* remote_ip: from x-forwarded-for where trusted */
-    RBAC_PRINCIPAL,           /* authenticated: URI SAN; kind ANY: any verified peer */
-    RBAC_NAMESPACE,           /* of the peer's SPIFFE id; from our regex-free dialect */
-    RBAC_SNI,                 /* requested_server_name */
+    RBAC_SOURCE_IP, /* direct_remote_ip */
+    RBAC_REMOTE_IP, /* remote_ip: from x-forwarded-for where trusted */
+    RBAC_PRINCIPAL, /* authenticated: URI SAN; kind ANY: any verified peer */
+    RBAC_NAMESPACE, /* of the peer's SPIFFE id; from our regex-free dialect */
+    RBAC_SNI,       /* requested_server_name */
 };
 
 struct rbac_node {
@@ -32,7 +32,7 @@ struct rbac_node {
 };
 
 struct rbac_policy {
-    struct str name;          /* its origin: "AuthorizationPolicy/ns/name#rules[0]" */
+    struct str name;                        /* its origin: "AuthorizationPolicy/ns/name#rules[0]" */
     struct rbac_node permission, principal; /* both must match */
 };
 

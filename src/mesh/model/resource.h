@@ -33,9 +33,9 @@ struct resource {
     atomic_uint ref_count;
     enum resource_type type;
     struct str name;
-    uint64_t hash;           /* of the canonical encoding */
-    struct str version;      /* as the server named it, or the hash in hex */
-    struct str wire;         /* encoded message, for config_dump and the disk cache; may be empty */
+    uint64_t hash;      /* of the canonical encoding */
+    struct str version; /* as the server named it, or the hash in hex */
+    struct str wire;    /* encoded message, for config_dump and the disk cache; may be empty */
     struct arena arena;
     /* What it refers to by name, for closures and warming: resolved in this order. */
     const struct resource_ref *refs;
@@ -58,6 +58,7 @@ struct resource_ref {
 
 /* An empty resource to be filled: body is allocated by the caller in r->arena. ref_count 1. */
 struct resource *resource_new(enum resource_type type, struct str name);
-struct resource *resource_hold(struct resource *r); /* takes a reference (struct resource_ref is a name) */
+struct resource *resource_hold(
+    struct resource *r); /* takes a reference (struct resource_ref is a name) */
 struct resource *resource_unref(struct resource *r);
 AUTO_FREE_DEFINE(struct resource, resource_unref);

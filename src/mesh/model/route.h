@@ -13,12 +13,12 @@ struct query_match {
 struct route_match {
     enum path_match_kind path_kind;
     struct str path;
-    bool is_case_sensitive;                /* default true */
-    const struct header_match *headers;    /* ":method" for methods */
+    bool is_case_sensitive;             /* default true */
+    const struct header_match *headers; /* ":method" for methods */
     size_t header_count;
     const struct query_match *queries;
     size_t query_count;
-    bool is_grpc;                          /* only gRPC requests */
+    bool is_grpc; /* only gRPC requests */
 };
 
 struct weighted_cluster {
@@ -46,30 +46,30 @@ enum retry_on {
 };
 
 struct retry_policy {
-    uint32_t on;                           /* enum retry_on */
-    uint32_t retries_max;                  /* num_retries; Envoy's default 1 */
-    uint64_t per_try_timeout_us;           /* 0: the route's */
-    const uint32_t *status_codes;          /* retriable_status_codes */
+    uint32_t on;                  /* enum retry_on */
+    uint32_t retries_max;         /* num_retries; Envoy's default 1 */
+    uint64_t per_try_timeout_us;  /* 0: the route's */
+    const uint32_t *status_codes; /* retriable_status_codes */
     size_t status_code_count;
-    bool avoid_previous_hosts;             /* retry_host_predicate previous_hosts */
-    uint32_t host_selection_attempts_max;  /* host_selection_retry_max_attempts */
+    bool avoid_previous_hosts;                /* retry_host_predicate previous_hosts */
+    uint32_t host_selection_attempts_max;     /* host_selection_retry_max_attempts */
     uint64_t backoff_base_us, backoff_max_us; /* defaults 25 ms, 10 x base */
 };
 
 enum route_action_kind { ROUTE_FORWARD, ROUTE_REDIRECT, ROUTE_DIRECT_RESPONSE };
 
 struct route {
-    struct str name;                       /* shown as %ROUTE_NAME% */
+    struct str name; /* shown as %ROUTE_NAME% */
     struct route_match match;
     enum route_action_kind kind;
     /* ROUTE_FORWARD */
     const struct weighted_cluster *clusters;
     size_t cluster_count;
     uint64_t weight_total;
-    uint64_t timeout_us;                   /* 0: none; Envoy's default 15 s is filled by the codec */
-    uint64_t idle_timeout_us;              /* stream; MODEL_UNSET_U64: the listener's */
-    const struct retry_policy *retry;      /* NULL: the virtual host's, else none */
-    struct str prefix_rewrite;             /* replaces what matched */
+    uint64_t timeout_us;              /* 0: none; Envoy's default 15 s is filled by the codec */
+    uint64_t idle_timeout_us;         /* stream; MODEL_UNSET_U64: the listener's */
+    const struct retry_policy *retry; /* NULL: the virtual host's, else none */
+    struct str prefix_rewrite;        /* replaces what matched */
     struct str host_rewrite;
     bool auto_host_rewrite;
     /* ROUTE_REDIRECT */
@@ -85,13 +85,13 @@ struct route {
 
 struct virtual_host {
     struct str name;
-    const struct str *domains;             /* exact, "*.suffix", "prefix.*", "*"; lower case */
+    const struct str *domains; /* exact, "*.suffix", "prefix.*", "*"; lower case */
     size_t domain_count;
     const struct route *routes;
     size_t route_count;
     const struct retry_policy *retry;
     struct header_edits request, response;
-    bool include_attempt_count;            /* x-envoy-attempt-count to the upstream */
+    bool include_attempt_count; /* x-envoy-attempt-count to the upstream */
 };
 
 struct route_config {

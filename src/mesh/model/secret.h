@@ -8,8 +8,8 @@ enum secret_kind { SECRET_CERTIFICATE, SECRET_VALIDATION };
 
 struct secret {
     enum secret_kind kind;
-    struct str chain_pem, key_pem;  /* SECRET_CERTIFICATE */
-    struct str roots_pem;           /* SECRET_VALIDATION */
+    struct str chain_pem, key_pem; /* SECRET_CERTIFICATE */
+    struct str roots_pem;          /* SECRET_VALIDATION */
     const struct tls_san_matcher *sans;
     size_t san_count;
 };

@@ -6,8 +6,8 @@
 /* Where a certificate pair or a validation context comes from: a secret resource by SDS, or files
  * and inline data, which the loader turned into an unnamed inline secret. */
 struct tls_secret_source {
-    struct str sds_name;                 /* empty: inline */
-    const struct secret *inline_secret;  /* NULL: none at all */
+    struct str sds_name;                /* empty: inline */
+    const struct secret *inline_secret; /* NULL: none at all */
 };
 
 /* match_typed_subject_alt_names / match_subject_alt_names. */
@@ -20,11 +20,11 @@ struct tls_san_matcher {
 struct common_tls {
     struct tls_secret_source certificate;
     struct tls_secret_source validation;
-    const struct tls_san_matcher *sans;  /* none: any name under the roots */
+    const struct tls_san_matcher *sans; /* none: any name under the roots */
     size_t san_count;
     const struct str *alpn;
     size_t alpn_count;
-    int version_min, version_max;        /* 12, 13; 0: defaults (server 12..13, client 12..13) */
+    int version_min, version_max; /* 12, 13; 0: defaults (server 12..13, client 12..13) */
 };
 
 struct downstream_tls {
@@ -35,5 +35,5 @@ struct downstream_tls {
 struct upstream_tls {
     struct common_tls common;
     struct str sni;
-    bool allow_renegotiation_refused;    /* always; kept for the dump */
+    bool allow_renegotiation_refused; /* always; kept for the dump */
 };

@@ -14,8 +14,9 @@ static int decode_json_format(struct decode *d, const struct pb_path *at, const 
     for (size_t i = 0; i < m->n_fields; i++) {
         const Pb__Value *v = m->fields[i]->value;
         if (v == NULL || v->kind_case != PB__VALUE__KIND_STRING_VALUE)
-            return decode_fail(d, at, "\"%s\" is not a format string: nested objects are not "
-                                      "supported yet",
+            return decode_fail(d, at,
+                               "\"%s\" is not a format string: nested objects are not "
+                               "supported yet",
                                m->fields[i]->key != NULL ? m->fields[i]->key : "");
         fields[i].key = decode_str(d, m->fields[i]->key);
         fields[i].format = decode_str(d, v->string_value);
@@ -24,8 +25,7 @@ static int decode_json_format(struct decode *d, const struct pb_path *at, const 
 }
 
 static int decode_format(struct decode *d, const struct pb_path *at,
-                         const Pb__Core__SubstitutionFormatString *m,
-                         struct access_log_config *log)
+                         const Pb__Core__SubstitutionFormatString *m, struct access_log_config *log)
 {
     if (m == NULL)
         return 0;
@@ -125,8 +125,8 @@ Pb__Accesslog__AccessLog **encode_access_logs(struct encode *e,
 {
     Pb__Accesslog__AccessLog **items = PB_PTRS(e, Pb__Accesslog__AccessLog, count);
     for (size_t i = 0; i < count; i++) {
-        Pb__AccessLogFile__FileAccessLog *file = PB_NEW(e, Pb__AccessLogFile__FileAccessLog,
-                                                        pb__access_log_file__file_access_log);
+        Pb__AccessLogFile__FileAccessLog *file =
+            PB_NEW(e, Pb__AccessLogFile__FileAccessLog, pb__access_log_file__file_access_log);
         file->path = encode_str(e, logs[i].path);
         file->log_format = encode_format(e, &logs[i]);
         items[i] = PB_NEW(e, Pb__Accesslog__AccessLog, pb__accesslog__access_log);

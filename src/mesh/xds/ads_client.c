@@ -31,7 +31,7 @@ struct entry {
 struct type_state {
     struct map entries; /* name -> struct entry */
     bool is_wildcard, is_wildcard_new, is_wildcard_answered;
-    bool is_requested;  /* on this stream */
+    bool is_requested; /* on this stream */
     bool is_dirty;
 };
 
@@ -46,7 +46,7 @@ struct pending {
     struct str nonce;
     VEC(struct resource *) changed;
     VEC(struct str) removed;
-    VEC(struct str) refused;  /* names; their reasons are in why */
+    VEC(struct str) refused; /* names; their reasons are in why */
     struct str_buf why;
 };
 
@@ -142,7 +142,7 @@ struct ads_client *ads_client_free(struct ads_client *c)
 {
     if (c == NULL)
         return NULL;
-    LIST_FOREACH(&c->pending, p, struct pending, link)
+    LIST_FOREACH (&c->pending, p, struct pending, link)
         pending_free(p);
     for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++) {
         size_t iter = 0;
@@ -521,8 +521,7 @@ static void commit(struct type_state *t, struct pending *p, bool is_accepted)
 void ads_client_done(struct ads_client *c, uint64_t token, struct str why)
 {
     struct pending *p = NULL;
-    LIST_FOREACH(&c->pending, at, struct pending, link)
-    {
+    LIST_FOREACH (&c->pending, at, struct pending, link) {
         if (at->token == token)
             p = at;
     }

@@ -14,11 +14,12 @@ struct ads_client;
 
 struct ads_update {
     enum resource_type type;
-    struct resource *const *changed;  /* decoded; borrowed until the callback returns (ref to keep) */
+    struct resource *const
+        *changed; /* decoded; borrowed until the callback returns (ref to keep) */
     size_t changed_count;
-    const struct str *removed;        /* names; also those that the server says do not exist */
+    const struct str *removed; /* names; also those that the server says do not exist */
     size_t removed_count;
-    uint64_t token;                   /* for ads_client_done */
+    uint64_t token; /* for ads_client_done */
 };
 
 struct ads_client_ops {
@@ -42,7 +43,7 @@ void ads_client_unsubscribe(struct ads_client *c, enum resource_type type, struc
 /* A resource known from the disk cache, told as initial version on connect. */
 void ads_client_preload(struct ads_client *c, enum resource_type type, struct str name,
                         struct str version);
-void ads_client_connected(struct ads_client *c);    /* a new stream is open: sends first requests */
+void ads_client_connected(struct ads_client *c); /* a new stream is open: sends first requests */
 void ads_client_disconnected(struct ads_client *c);
 /* A DeltaDiscoveryResponse. -ERR_PROTOCOL: the stream must be reset. */
 int ads_client_recv(struct ads_client *c, struct str message);

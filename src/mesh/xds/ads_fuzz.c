@@ -48,9 +48,12 @@ static void run_client(struct str message)
 
 static void run_server(struct str message)
 {
-    static const struct ads_stream_ops ops = {.on_subscribe = on_name, .on_known = on_name,
-                                              .on_unsubscribe = on_unsubscribe, .on_ack = on_ack,
-                                              .on_nack = on_nack, .on_node = on_node};
+    static const struct ads_stream_ops ops = {.on_subscribe = on_name,
+                                              .on_known = on_name,
+                                              .on_unsubscribe = on_unsubscribe,
+                                              .on_ack = on_ack,
+                                              .on_nack = on_nack,
+                                              .on_node = on_node};
     enum { LEN_MAX = 1 << 16 };
     struct str_buf out = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
     struct ads_stream *s = ads_stream_new(&ops, NULL);

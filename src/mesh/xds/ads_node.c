@@ -17,8 +17,8 @@ static Pb__Struct *encode_metadata(struct arena *a, struct str text)
         pb_json_read(&pb__struct__descriptor, root, NULL, NULL, &wire) != 0)
         return NULL;
     Pb__Struct *m = arena_alloc(a, sizeof *m);
-    const Pb__Struct *unpacked = pb_unpack(a, &pb__struct__descriptor,
-                                           arena_str(a, str_buf_str(&wire)));
+    const Pb__Struct *unpacked =
+        pb_unpack(a, &pb__struct__descriptor, arena_str(a, str_buf_str(&wire)));
     if (unpacked == NULL)
         return NULL;
     *m = *unpacked;

@@ -155,8 +155,8 @@ static int take_subscriptions(struct ads_stream *s, enum resource_type type,
 {
     bool is_first = !s->types[type].is_requested;
     /* The older form of the wildcard: a first request that names nothing. */
-    bool is_all = is_first && m->n_resource_names_subscribe == 0 &&
-                  m->n_resource_names_unsubscribe == 0;
+    bool is_all =
+        is_first && m->n_resource_names_subscribe == 0 && m->n_resource_names_unsubscribe == 0;
     s->types[type].is_requested = true;
     for (size_t i = 0; i < m->n_resource_names_subscribe; i++) {
         struct str name = str_from_c(m->resource_names_subscribe[i]);

@@ -8,7 +8,8 @@
 struct ads_stream;
 
 struct ads_request_info {
-    struct str node_id, node_cluster, node_metadata_json, user_agent; /* first request of a stream */
+    struct str node_id, node_cluster, node_metadata_json,
+        user_agent; /* first request of a stream */
 };
 
 struct ads_stream_ops {
@@ -35,7 +36,7 @@ int ads_stream_recv(struct ads_stream *s, struct str message, struct str_buf *wh
 
 struct ads_item {
     struct str name, version;
-    struct str wire;       /* the encoded resource without the Any around it */
+    struct str wire; /* the encoded resource without the Any around it */
 };
 /* Appends one DeltaDiscoveryResponse; returns its number (for on_ack/on_nack). */
 uint64_t ads_stream_response(struct ads_stream *s, enum resource_type type,

@@ -69,8 +69,12 @@ static void on_node(void *ctx, const struct ads_request_info *info)
 }
 
 static const struct ads_stream_ops stream_ops = {
-    .on_subscribe = on_subscribe, .on_known = on_known, .on_unsubscribe = on_unsubscribe,
-    .on_ack = on_ack, .on_nack = on_nack, .on_node = on_node,
+    .on_subscribe = on_subscribe,
+    .on_known = on_known,
+    .on_unsubscribe = on_unsubscribe,
+    .on_ack = on_ack,
+    .on_nack = on_nack,
+    .on_node = on_node,
 };
 
 /* --- the client's ear --- */
@@ -108,9 +112,12 @@ static int setup(void **state)
     f->log = STR_BUF_INIT(LOG_MAX);
     f->why = STR_BUF_INIT(LOG_MAX);
     f->client = ads_client_new(&(struct ads_client_args){
-        .node_id = STR("sidecar~10.0.0.1"), .node_cluster = STR("web"),
+        .node_id = STR("sidecar~10.0.0.1"),
+        .node_cluster = STR("web"),
         .node_metadata_json = STR("{\"NAMESPACE\":\"shop\",\"n\":1}"),
-        .user_agent = STR("tulle"), .ops = &client_ops, .ctx = f,
+        .user_agent = STR("tulle"),
+        .ops = &client_ops,
+        .ctx = f,
     });
     *state = f;
     return 0;
@@ -167,8 +174,8 @@ static struct str_buf wire_of(const char *name, bool is_good)
     struct str_buf wire = STR_BUF_INIT(MESSAGE_MAX);
     struct endpoints eps = {.cluster_name = str_from_c(name)};
     if (is_good)
-        assert_int_equal(xds_encode(RESOURCE_ENDPOINTS, str_from_c(name), &eps, XDS_DIALECT_TULLE,
-                                    &wire), 0);
+        assert_int_equal(
+            xds_encode(RESOURCE_ENDPOINTS, str_from_c(name), &eps, XDS_DIALECT_TULLE, &wire), 0);
     else
         str_buf_add_c(&wire, "\x7a\x01x"); /* field 15 */
     return wire;
@@ -400,11 +407,20 @@ static void test_malformed_requests(void **state)
         int rc;
     } cases[] = {
         {{"\xff", 1}, -ERR_PROTOCOL},
-        {{"\x12\x42" EDS_URL "\x1a\x00", 70}, -ERR_PROTOCOL},    /* an empty name */
-        {{"\x12\x42" EDS_URL "\x32\x01" "7", 71}, -ERR_PROTOCOL}, /* a nonce never sent */
-        {{"\x12\x42" EDS_URL "\x32\x01" "x", 71}, -ERR_PROTOCOL},
-        {{"\x12\x04what", 6}, 0},                                /* a type of somebody else */
-        {{"\x12\x42" EDS_URL "\x1a\x01" "a", 71}, 0},
+        {{"\x12\x42" EDS_URL "\x1a\x00", 70}, -ERR_PROTOCOL}, /* an empty name */
+        {{"\x12\x42" EDS_URL "\x32\x01"
+          "7",
+          71},
+         -ERR_PROTOCOL}, /* a nonce never sent */
+        {{"\x12\x42" EDS_URL "\x32\x01"
+          "x",
+          71},
+         -ERR_PROTOCOL},
+        {{"\x12\x04what", 6}, 0}, /* a type of somebody else */
+        {{"\x12\x42" EDS_URL "\x1a\x01"
+          "a",
+          71},
+         0},
     };
     struct fixture *f = *state;
     assert_int_equal(strlen(EDS_URL), 0x42);

@@ -90,15 +90,15 @@ static int load_static(struct loader *l, const Pb__Bootstrap__Bootstrap__StaticR
     const struct pb_path *at = PB_AT(NULL, "static_resources");
     if (m == NULL)
         return 0;
-    l->b->resources = ARENA_ARRAY(&l->b->arena, struct resource *,
-                                  m->n_clusters + m->n_listeners + m->n_secrets);
+    l->b->resources =
+        ARENA_ARRAY(&l->b->arena, struct resource *, m->n_clusters + m->n_listeners + m->n_secrets);
     for (size_t i = 0; i < m->n_secrets; i++) {
         if (load_resource(l, RESOURCE_SECRET, PB_AT_I(at, "secrets", i), &m->secrets[i]->base) != 0)
             return -ERR_INVALID;
     }
     for (size_t i = 0; i < m->n_clusters; i++) {
-        if (load_resource(l, RESOURCE_CLUSTER, PB_AT_I(at, "clusters", i),
-                          &m->clusters[i]->base) != 0)
+        if (load_resource(l, RESOURCE_CLUSTER, PB_AT_I(at, "clusters", i), &m->clusters[i]->base) !=
+            0)
             return -ERR_INVALID;
     }
     for (size_t i = 0; i < m->n_listeners; i++) {
@@ -111,8 +111,7 @@ static int load_static(struct loader *l, const Pb__Bootstrap__Bootstrap__StaticR
 
 /* --- dynamic resources --- */
 
-static int load_ads(struct loader *l, const struct pb_path *at,
-                    const Pb__Core__ApiConfigSource *m)
+static int load_ads(struct loader *l, const struct pb_path *at, const Pb__Core__ApiConfigSource *m)
 {
     struct bootstrap *b = l->b;
     switch ((int)m->api_type) {
@@ -191,8 +190,8 @@ int bootstrap_parse(struct str json, struct str_buf *why, struct bootstrap **ret
     arena_init(&scratch, BLOCK_LEN);
     struct bootstrap *b = NEW(struct bootstrap);
     arena_init(&b->arena, BLOCK_LEN);
-    struct loader l = {b, {.arena = &b->arena, .scratch = &scratch, .why = why,
-                           .may_read_files = true}};
+    struct loader l = {
+        b, {.arena = &b->arena, .scratch = &scratch, .why = why, .may_read_files = true}};
     int rc = load_json(&l, json);
     arena_deinit(&scratch);
     if (rc != 0) {

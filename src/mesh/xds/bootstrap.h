@@ -9,13 +9,13 @@
 struct bootstrap {
     struct arena arena;
     struct str node_id, node_cluster;
-    struct str node_metadata_json;       /* kept as text */
-    struct model_addr admin;             /* family 0, no path: no admin */
-    struct resource **resources;         /* static listeners, clusters, secrets; owned */
+    struct str node_metadata_json; /* kept as text */
+    struct model_addr admin;       /* family 0, no path: no admin */
+    struct resource **resources;   /* static listeners, clusters, secrets; owned */
     size_t resource_count;
     /* dynamic_resources.ads_config */
     bool has_ads, is_delta, lds_by_ads, cds_by_ads;
-    struct str ads_cluster;              /* envoy_grpc.cluster_name */
+    struct str ads_cluster; /* envoy_grpc.cluster_name */
 };
 
 int bootstrap_parse(struct str json, struct str_buf *why, struct bootstrap **ret_bootstrap);

@@ -21,16 +21,20 @@ enum { LEN_MAX = 1 << 16 };
 #define ROUTER "{'name':'r','typed_config':{'@type':'" T "filters.http.router.v3.Router'}}"
 #define ADDRESS "'address':{'socket_address':{'address':'127.0.0.1','port_value':8080}}"
 #define CHAIN(filters) "'filter_chains':[{'filters':[" filters "]}]"
-#define TCP "{'name':'t','typed_config':{'@type':'" T "filters.network.tcp_proxy.v3.TcpProxy'," \
-            "'stat_prefix':'t','cluster':'c'}}"
+#define TCP                                                                                        \
+    "{'name':'t','typed_config':{'@type':'" T "filters.network.tcp_proxy.v3.TcpProxy',"            \
+    "'stat_prefix':'t','cluster':'c'}}"
 #define LISTENER(body) "{'static_resources':{'listeners':[{'name':'l'," body "}]}}"
 #define CLUSTER(body) "{'static_resources':{'clusters':[{'name':'c'," body "}]}}"
-#define ONE_ENDPOINT "'load_assignment':{'cluster_name':'c','endpoints':[{'lb_endpoints':[" \
-                     "{'endpoint':{'address':{'socket_address':{'address':'127.0.0.1','port_value':1}}}}]}]}"
-#define HTTP(more) LISTENER(ADDRESS "," CHAIN("{'name':'h','typed_config':{'@type':'" HCM "'," \
-                   "'stat_prefix':'h','http_filters':[" ROUTER "]," more "}}"))
-#define ROUTES(route) HTTP("'route_config':{'virtual_hosts':[{'name':'v','domains':['*']," \
-                           "'routes':[" route "]}]}")
+#define ONE_ENDPOINT                                                                               \
+    "'load_assignment':{'cluster_name':'c','endpoints':[{'lb_endpoints':["                         \
+    "{'endpoint':{'address':{'socket_address':{'address':'127.0.0.1','port_value':1}}}}]}]}"
+#define HTTP(more)                                                                                 \
+    LISTENER(ADDRESS "," CHAIN("{'name':'h','typed_config':{'@type':'" HCM "',"                    \
+                               "'stat_prefix':'h','http_filters':[" ROUTER "]," more "}}"))
+#define ROUTES(route)                                                                              \
+    HTTP("'route_config':{'virtual_hosts':[{'name':'v','domains':['*'],"                           \
+         "'routes':[" route "]}]}")
 
 /* Single quotes stand for double ones: JSON in C is hard to read. */
 static struct str quoted(const char *text, struct str_buf *buf)
@@ -66,10 +70,12 @@ static void test_whole(void **state)
         "'dynamicResources':{'adsConfig':{'apiType':'DELTA_GRPC','transportApiVersion':'V3',"
         "'grpcServices':[{'envoyGrpc':{'clusterName':'xds'}}]},'ldsConfig':{'ads':{}},"
         "'cds_config':{'ads':{},'resource_api_version':'V3','initial_fetch_timeout':'0s'}},"
-        "'static_resources':{'listeners':[{" ADDRESS "," CHAIN(TCP) "}],"
-        "'clusters':[{'name':'c','type':'STATIC','connect_timeout':'0.25s'," ONE_ENDPOINT "}],"
-        "'secrets':[{'name':'s','validation_context':{'trusted_ca':{'inline_string':"
-        "'-----BEGIN CERTIFICATE-----'}}}]}}");
+        "'static_resources':{'listeners':[{" ADDRESS "," CHAIN(
+            TCP) "}],"
+                 "'clusters':[{'name':'c','type':'STATIC','connect_timeout':'0.25s'," ONE_ENDPOINT
+                 "}],"
+                 "'secrets':[{'name':'s','validation_context':{'trusted_ca':{'inline_string':"
+                 "'-----BEGIN CERTIFICATE-----'}}}]}}");
     assert_str(b->node_id, "n");
     assert_str(b->node_cluster, "k");
     assert_str(b->node_metadata_json, "{\"a\":[1,true,null,{\"b\":\"c\"}]}");
@@ -148,7 +154,8 @@ static const struct {
     {HTTP("'route_config':{},'tracing':{}"), HPATH ": field \"tracing\" of HttpConnectionManager"},
     {HTTP("'codec_type':'HTTP3','route_config':{}"), HPATH ".codec_type: AUTO, HTTP1 and HTTP2"},
     {HTTP("'stream_idle_timeout':'x','route_config':{}"), HPATH ".stream_idle_timeout: a duration"},
-    {HTTP("'stream_idle_timeout':'-1s','route_config':{}"), HPATH ".stream_idle_timeout: a duration"},
+    {HTTP("'stream_idle_timeout':'-1s','route_config':{}"),
+     HPATH ".stream_idle_timeout: a duration"},
     {HTTP("'rds':{'route_config_name':'r','config_source':{}}"),
      HPATH ".rds.config_source: only the aggregated stream"},
     {ROUTES("{'route':{'cluster':'c'}}"), RPATH ".match: a match is needed"},
@@ -158,7 +165,8 @@ static const struct {
     {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':''}}"), RPATH ".route.cluster: a name"},
     {ROUTES("{'match':{'prefix':'/'},'route':{'weighted_clusters':{'clusters':[{'name':'a'}]}}}"),
      RPATH ".route.weighted_clusters: the sum of the weights"},
-    {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':'c','retry_policy':{'retry_on':'5xx,no'}}}"),
+    {ROUTES(
+         "{'match':{'prefix':'/'},'route':{'cluster':'c','retry_policy':{'retry_on':'5xx,no'}}}"),
      RPATH ".route.retry_policy.retry_on: \"no\" is not supported"},
     {ROUTES("{'match':{'prefix':'/'},'direct_response':{'status':99}}"),
      RPATH ".direct_response.status: 99"},
@@ -175,24 +183,27 @@ static const struct {
     {CLUSTER("'type':'STATIC','connect_timeout':'0s'," ONE_ENDPOINT),
      "static_resources.clusters[0].connect_timeout: must be longer"},
     {CLUSTER("'type':'EDS'"), "static_resources.clusters[0].eds_cluster_config: needed"},
-    {CLUSTER("'lbPolicy':0,'lb_policy':0"), "static_resources.clusters[0]: lb_policy is there twice"},
+    {CLUSTER("'lbPolicy':0,'lb_policy':0"),
+     "static_resources.clusters[0]: lb_policy is there twice"},
     {CLUSTER("'type':1.5"), "static_resources.clusters[0].type: a whole number"},
     {CLUSTER("'max_requests_per_connection':-1"),
      "static_resources.clusters[0].max_requests_per_connection: out of range"},
     {CLUSTER("'max_requests_per_connection':4294967296"),
      "static_resources.clusters[0].max_requests_per_connection: out of range"},
-    {CLUSTER("'type':'STATIC','common_lb_config':{'healthy_panic_threshold':{'value':101}},"
-             ONE_ENDPOINT),
+    {CLUSTER("'type':'STATIC','common_lb_config':{'healthy_panic_threshold':{'value':101}}"
+             "," ONE_ENDPOINT),
      "static_resources.clusters[0].common_lb_config.healthy_panic_threshold: a percentage"},
     {CLUSTER("'typed_extension_protocol_options':{'x':{'@type':'" T "x'}}"),
      "static_resources.clusters[0].typed_extension_protocol_options[\"x\"]: extension"},
-    {CLUSTER("'type':'STATIC','transport_socket':{'name':'t','typed_config':{'@type':'" T
-             "transport_sockets.tls.v3.UpstreamTlsContext','common_tls_context':{'tls_certificates':"
-             "[{'certificate_chain':{'filename':'/nonexistent'}}]}}}," ONE_ENDPOINT),
+    {CLUSTER(
+         "'type':'STATIC','transport_socket':{'name':'t','typed_config':{'@type':'" T
+         "transport_sockets.tls.v3.UpstreamTlsContext','common_tls_context':{'tls_certificates':"
+         "[{'certificate_chain':{'filename':'/nonexistent'}}]}}}," ONE_ENDPOINT),
      "static_resources.clusters[0].transport_socket.typed_config.common_tls_context."
      "tls_certificates[0].certificate_chain.filename: /nonexistent: "},
     {"{'static_resources':{'clusters':[{'name':'c'," ONE_ENDPOINT "},{'name':'c'," ONE_ENDPOINT
-     "}]}}", "static_resources.clusters[1]: the name \"c\" is there twice"},
+     "}]}}",
+     "static_resources.clusters[1]: the name \"c\" is there twice"},
 };
 
 static void test_bad_ones_are_refused_by_their_path(void **state)
@@ -218,8 +229,10 @@ static void test_files_are_for_bootstraps(void **state)
     assert_true(fd >= 0 && write(fd, "-----BEGIN CERTIFICATE-----\n", 28) == 28);
     close(fd);
     char json[512];
-    snprintf(json, sizeof json, "{'static_resources':{'secrets':[{'name':'s','validation_context':"
-                                "{'trusted_ca':{'filename':'%s'}}}]}}", path);
+    snprintf(json, sizeof json,
+             "{'static_resources':{'secrets':[{'name':'s','validation_context':"
+             "{'trusted_ca':{'filename':'%s'}}}]}}",
+             path);
     struct bootstrap *b = parse(json);
     assert_str(b->resources[0]->secret->roots_pem, "-----BEGIN CERTIFICATE-----\n");
     struct str_buf why = STR_BUF_INIT(LEN_MAX);
@@ -239,10 +252,16 @@ static void test_malformed_wire(void **state)
         const char *why;
     } cases[] = {
         {{"\xff", 1}, "malformed envoy.config.cluster.v3.Cluster"},
-        {{"\x0a\x05" "ab", 4}, "malformed envoy.config.cluster.v3.Cluster"},
+        {{"\x0a\x05"
+          "ab",
+          4},
+         "malformed envoy.config.cluster.v3.Cluster"},
         {{"\x0b", 1}, "malformed envoy.config.cluster.v3.Cluster"}, /* a group */
         {{"\x0a\x01\xff", 3}, "name: not UTF-8"},
-        {{"\x0a\x02" "a\0", 4}, "name: a string with a NUL byte"},
+        {{"\x0a\x02"
+          "a\0",
+          4},
+         "name: a string with a NUL byte"},
         {{"\x08\x01", 2}, "name: wrong wire type 0"},
         {{"\x10\x63", 2}, "type: unknown value 99"},
         {{"\xd2\x02\x00", 3}, "field 42 of envoy.config.cluster.v3.Cluster is not supported"},
@@ -267,9 +286,10 @@ static void test_malformed_wire(void **state)
 static void test_depth_is_bounded(void **state)
 {
     struct str_buf json = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
-    str_buf_add_c(&json, "{'static_resources':{'listeners':[{" ADDRESS ",'filter_chains':[{'filters':"
-                         "[{'typed_config':{'@type':'" T "filters.network.rbac.v3.RBAC','rules':"
-                         "{'policies':{'p':{'principals':[");
+    str_buf_add_c(&json,
+                  "{'static_resources':{'listeners':[{" ADDRESS ",'filter_chains':[{'filters':"
+                  "[{'typed_config':{'@type':'" T "filters.network.rbac.v3.RBAC','rules':"
+                  "{'policies':{'p':{'principals':[");
     for (int i = 0; i < 45; i++)
         str_buf_add_c(&json, "{'not_id':");
     str_buf_add_c(&json, "{'any':true}");
@@ -304,8 +324,9 @@ static void test_ca_messages(void **state)
     assert_int_equal(got.chain_count, 2);
     assert_str(got.chain_pem[1], "root");
     assert_int_equal(ca_codec_decode_response(&a, STR("\xff"), &got), -ERR_PROTOCOL);
-    assert_int_equal(ca_codec_decode_request(&a, STR("\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
-                                             &got_request), -ERR_PROTOCOL); /* -1 s */
+    assert_int_equal(ca_codec_decode_request(
+                         &a, STR("\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), &got_request),
+                     -ERR_PROTOCOL); /* -1 s */
     str_buf_deinit(&wire);
     arena_deinit(&a);
 }

@@ -104,7 +104,8 @@ static int decode_lb(struct decode *d, const struct pb_path *at, const Pb__Clust
                            "CLUSTER_PROVIDED and type ORIGINAL_DST go together");
     cluster->least_request_choices = CHOICES;
     if (m->lb_config_case == PB__CLUSTER__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG)
-        cluster->least_request_choices = decode_u32(m->least_request_lb_config->choice_count, CHOICES);
+        cluster->least_request_choices =
+            decode_u32(m->least_request_lb_config->choice_count, CHOICES);
     if (cluster->least_request_choices < 2)
         return decode_fail(d, PB_AT(at, "least_request_lb_config.choice_count"), "at least 2");
     const Pb__Type__Percent *panic =
@@ -134,8 +135,8 @@ static int decode_socket_match(struct decode *d, const struct pb_path *at,
     return decode_upstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket, &match->tls);
 }
 
-static int decode_sockets(struct decode *d, const struct pb_path *at,
-                          const Pb__Cluster__Cluster *m, struct cluster *cluster)
+static int decode_sockets(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                          struct cluster *cluster)
 {
     size_t count = m->n_transport_socket_matches;
     struct transport_socket_match *matches =
@@ -167,7 +168,8 @@ static void decode_facts(struct decode *d, const Pb__Cluster__Cluster *m, struct
         return;
     cluster->service.host = decode_str(d, decode_struct_str(first->struct_value, "host"));
     cluster->service.name = decode_str(d, decode_struct_str(first->struct_value, "name"));
-    cluster->service.namespace_ = decode_str(d, decode_struct_str(first->struct_value, "namespace"));
+    cluster->service.namespace_ =
+        decode_str(d, decode_struct_str(first->struct_value, "namespace"));
 }
 
 static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
@@ -196,8 +198,8 @@ int decode_cluster(struct decode *d, const struct pb_path *at, const void *messa
     if (cluster->connect_timeout_us == 0)
         return decode_fail(d, PB_AT(at, "connect_timeout"), "must be longer than 0");
     if (decode_cluster_protocol(d, at, m, cluster) != 0 ||
-        decode_breaker(d, PB_AT(at, "circuit_breakers"), m->circuit_breakers,
-                       &cluster->breaker) != 0 ||
+        decode_breaker(d, PB_AT(at, "circuit_breakers"), m->circuit_breakers, &cluster->breaker) !=
+            0 ||
         decode_outlier(d, PB_AT(at, "outlier_detection"), m->outlier_detection,
                        &cluster->outlier) != 0 ||
         decode_sockets(d, at, m, cluster) != 0 || decode_bind(d, at, m, cluster) != 0)
@@ -237,10 +239,11 @@ static void encode_discovery(struct encode *e, const struct cluster *in, Pb__Clu
         break;
     }
     if (in->inline_endpoints != NULL) {
-        ProtobufCMessage *endpoints =
-            encode_endpoints(e, in->inline_endpoints->cluster_name.len > 0
-                                    ? in->inline_endpoints->cluster_name : in->name,
-                             in->inline_endpoints);
+        ProtobufCMessage *endpoints = encode_endpoints(e,
+                                                       in->inline_endpoints->cluster_name.len > 0
+                                                           ? in->inline_endpoints->cluster_name
+                                                           : in->name,
+                                                       in->inline_endpoints);
         m->load_assignment = (Pb__Endpoint__ClusterLoadAssignment *)endpoints;
     }
 }

@@ -3,9 +3,14 @@
 #include "mesh/xds/codec_priv.h"
 
 enum {
-    CONNECTIONS_MAX = 1024, PENDING_MAX = 1024, REQUESTS_MAX = 1024, RETRIES_MAX = 3,
-    BUDGET_PERCENT = 20, BUDGET_MIN = 3,
-    CONSECUTIVE = 5, EJECTION_PERCENT = 10,
+    CONNECTIONS_MAX = 1024,
+    PENDING_MAX = 1024,
+    REQUESTS_MAX = 1024,
+    RETRIES_MAX = 3,
+    BUDGET_PERCENT = 20,
+    BUDGET_MIN = 3,
+    CONSECUTIVE = 5,
+    EJECTION_PERCENT = 10,
 };
 static const uint64_t interval_us = 10000000, base_ejection_us = 30000000,
                       max_ejection_us = 300000000;
@@ -23,9 +28,8 @@ static int decode_thresholds(struct decode *d, const struct pb_path *at,
     if (m->retry_budget == NULL)
         return 0;
     breaker->retry_budget_min = decode_u32(m->retry_budget->min_retry_concurrency, BUDGET_MIN);
-    if (decode_percent(d, PB_AT(at, "retry_budget.budget_percent"),
-                       m->retry_budget->budget_percent, BUDGET_PERCENT,
-                       &breaker->retry_budget_percent) != 0)
+    if (decode_percent(d, PB_AT(at, "retry_budget.budget_percent"), m->retry_budget->budget_percent,
+                       BUDGET_PERCENT, &breaker->retry_budget_percent) != 0)
         return -ERR_INVALID;
     if (breaker->retry_budget_percent == 0)
         return decode_fail(d, PB_AT(at, "retry_budget.budget_percent"), "must be above 0");
@@ -35,7 +39,8 @@ static int decode_thresholds(struct decode *d, const struct pb_path *at,
 int decode_breaker(struct decode *d, const struct pb_path *at,
                    const Pb__Cluster__CircuitBreakers *m, struct circuit_breaker *ret_breaker)
 {
-    *ret_breaker = (struct circuit_breaker){CONNECTIONS_MAX, PENDING_MAX, REQUESTS_MAX, RETRIES_MAX};
+    *ret_breaker =
+        (struct circuit_breaker){CONNECTIONS_MAX, PENDING_MAX, REQUESTS_MAX, RETRIES_MAX};
     for (size_t i = 0; m != NULL && i < m->n_thresholds; i++) {
         /* No route of ours has HIGH priority, so its limits never meet anything. */
         if (m->thresholds[i]->priority != PB__CORE__ROUTING_PRIORITY__DEFAULT)
@@ -88,8 +93,8 @@ static int decode_outlier_times(struct decode *d, const struct pb_path *at,
                                 const Pb__Cluster__OutlierDetection *m, struct outlier_detection *o)
 {
     if (decode_duration(d, PB_AT(at, "interval"), m->interval, interval_us, &o->interval_us) != 0 ||
-        decode_duration(d, PB_AT(at, "base_ejection_time"), m->base_ejection_time,
-                        base_ejection_us, &o->base_ejection_us) != 0 ||
+        decode_duration(d, PB_AT(at, "base_ejection_time"), m->base_ejection_time, base_ejection_us,
+                        &o->base_ejection_us) != 0 ||
         decode_duration(d, PB_AT(at, "max_ejection_time"), m->max_ejection_time,
                         MAX(max_ejection_us, o->base_ejection_us), &o->max_ejection_us) != 0)
         return -ERR_INVALID;

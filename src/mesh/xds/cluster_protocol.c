@@ -145,12 +145,12 @@ static void encode_protocol(struct encode *e, const struct cluster *in,
 
 void encode_cluster_protocol(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m)
 {
-    Pb__UpstreamHttp__HttpProtocolOptions *options = PB_NEW(
-        e, Pb__UpstreamHttp__HttpProtocolOptions, pb__upstream_http__http_protocol_options);
+    Pb__UpstreamHttp__HttpProtocolOptions *options =
+        PB_NEW(e, Pb__UpstreamHttp__HttpProtocolOptions, pb__upstream_http__http_protocol_options);
     Pb__Core__HttpProtocolOptions *common =
         PB_NEW(e, Pb__Core__HttpProtocolOptions, pb__core__http_protocol_options);
-    common->idle_timeout = in->idle_timeout_us != idle_timeout_us
-                               ? encode_duration(e, in->idle_timeout_us) : NULL;
+    common->idle_timeout =
+        in->idle_timeout_us != idle_timeout_us ? encode_duration(e, in->idle_timeout_us) : NULL;
     common->max_requests_per_connection =
         in->max_requests_per_connection > 0 ? encode_u32(e, in->max_requests_per_connection) : NULL;
     if (common->idle_timeout != NULL || common->max_requests_per_connection != NULL)

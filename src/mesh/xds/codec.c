@@ -83,8 +83,8 @@ int codec_decode(enum resource_type type, struct str wire, const struct pb_path 
     struct arena scratch;
     arena_init(&scratch, SCRATCH_BLOCK_LEN);
     struct resource *r = resource_new(type, STR_NULL);
-    struct decode d = {.arena = &r->arena, .scratch = &scratch, .why = why,
-                       .may_read_files = may_read_files};
+    struct decode d = {
+        .arena = &r->arena, .scratch = &scratch, .why = why, .may_read_files = may_read_files};
     for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++)
         map_init(&d.seen_refs[i]);
     int rc = decode_into(r, &d, wire, at);
@@ -108,8 +108,8 @@ int xds_decode(enum resource_type type, struct str wire, struct str_buf *why,
 
 /* --- encoding --- */
 
-int xds_encode(enum resource_type type, struct str name, const void *body,
-               enum xds_dialect dialect, struct str_buf *to)
+int xds_encode(enum resource_type type, struct str name, const void *body, enum xds_dialect dialect,
+               struct str_buf *to)
 {
     ASSERT(type < RESOURCE_TYPE_COUNT);
     struct arena scratch;

@@ -16,8 +16,8 @@ enum xds_dialect { XDS_DIALECT_TULLE, XDS_DIALECT_ENVOY };
 int xds_decode(enum resource_type type, struct str wire, struct str_buf *why,
                struct resource **ret_resource);
 /* body: the model struct of the type; appends to `to`. name is the resource's. */
-int xds_encode(enum resource_type type, struct str name, const void *body,
-               enum xds_dialect dialect, struct str_buf *to);
+int xds_encode(enum resource_type type, struct str name, const void *body, enum xds_dialect dialect,
+               struct str_buf *to);
 uint64_t xds_hash(struct str wire);
 
 /* protobuf JSON of a resource's wire bytes, for config_dump; private keys are redacted. */

@@ -18,8 +18,8 @@ int xds_to_json(enum resource_type type, struct str wire, struct str_buf *to)
     return to->is_overflown ? -ERR_TOO_LARGE : 0;
 }
 
-static int read_json(struct arena *a, enum resource_type type, struct str json,
-                     struct str_buf *why, struct str_buf *wire)
+static int read_json(struct arena *a, enum resource_type type, struct str json, struct str_buf *why,
+                     struct str_buf *wire)
 {
     const struct json *root;
     struct json_error error;

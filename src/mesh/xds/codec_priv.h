@@ -50,8 +50,7 @@ int decode_breaker(struct decode *d, const struct pb_path *at,
 Pb__Cluster__CircuitBreakers *encode_breaker(struct encode *e, const struct circuit_breaker *in);
 int decode_outlier(struct decode *d, const struct pb_path *at,
                    const Pb__Cluster__OutlierDetection *m, struct outlier_detection *ret_outlier);
-Pb__Cluster__OutlierDetection *encode_outlier(struct encode *e,
-                                              const struct outlier_detection *in);
+Pb__Cluster__OutlierDetection *encode_outlier(struct encode *e, const struct outlier_detection *in);
 /* --- cluster_protocol.c: HttpProtocolOptions --- */
 int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
                             const Pb__Cluster__Cluster *m, struct cluster *cluster);
@@ -64,8 +63,8 @@ ProtobufCMessage *encode_endpoints(struct encode *e, struct str name, const void
 int decode_secret(struct decode *d, const struct pb_path *at, const void *message,
                   struct str *ret_name, const void **ret_body);
 ProtobufCMessage *encode_secret(struct encode *e, struct str name, const void *body);
-int decode_certificate(struct decode *d, const struct pb_path *at,
-                       const Pb__Tls__TlsCertificate *m, struct secret *secret);
+int decode_certificate(struct decode *d, const struct pb_path *at, const Pb__Tls__TlsCertificate *m,
+                       struct secret *secret);
 int decode_validation(struct decode *d, const struct pb_path *at,
                       const Pb__Tls__CertificateValidationContext *m, struct secret *secret);
 Pb__Tls__TlsCertificate *encode_certificate(struct encode *e, const struct secret *in);
@@ -76,7 +75,8 @@ Pb__Tls__CertificateValidationContext *encode_validation(struct encode *e, struc
 /* --- tls.c --- */
 /* A NULL socket, and raw_buffer, are plain text: NULL. */
 int decode_downstream_tls(struct decode *d, const struct pb_path *at,
-                          const Pb__Core__TransportSocket *m, const struct downstream_tls **ret_tls);
+                          const Pb__Core__TransportSocket *m,
+                          const struct downstream_tls **ret_tls);
 int decode_upstream_tls(struct decode *d, const struct pb_path *at,
                         const Pb__Core__TransportSocket *m, const struct upstream_tls **ret_tls);
 /* NULL: a raw_buffer socket. */

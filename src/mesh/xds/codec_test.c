@@ -14,7 +14,10 @@
 #include "mesh/model/secret.h"
 #include "mesh/xds/codec.h"
 
-#define S(lit) {lit, sizeof(lit) - 1}
+#define S(lit)                                                                                     \
+    {                                                                                              \
+        lit, sizeof(lit) - 1                                                                       \
+    }
 #define PEM "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 #define KEY "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
 
@@ -32,7 +35,9 @@ static const struct str remove_edits[] = {S("x-gone")};
 static const struct header_edits edits = {set_edits, 4, remove_edits, 1};
 static const struct header_match headers[] = {
     {.name = S(":method"), .value = {STRING_MATCH_EXACT, false, S("GET")}},
-    {.name = S("x-user"), .value = {STRING_MATCH_PREFIX, true, S("b")}, .is_inverted = true,
+    {.name = S("x-user"),
+     .value = {STRING_MATCH_PREFIX, true, S("b")},
+     .is_inverted = true,
      .treat_missing_as_empty = true},
     {.name = S("x-there"), .value = {STRING_MATCH_ANY}},
 };
@@ -43,40 +48,80 @@ static const struct query_match queries[] = {
 static const uint32_t codes[] = {503, 429};
 static const struct retry_policy retry = {
     .on = RETRY_CONNECT_FAILURE | RETRY_RETRIABLE_STATUS_CODES | RETRY_GRPC_UNAVAILABLE,
-    .retries_max = 2, .per_try_timeout_us = 1500000, .status_codes = codes, .status_code_count = 2,
-    .avoid_previous_hosts = true, .host_selection_attempts_max = 5,
-    .backoff_base_us = 50000, .backoff_max_us = 200000,
+    .retries_max = 2,
+    .per_try_timeout_us = 1500000,
+    .status_codes = codes,
+    .status_code_count = 2,
+    .avoid_previous_hosts = true,
+    .host_selection_attempts_max = 5,
+    .backoff_base_us = 50000,
+    .backoff_max_us = 200000,
 };
 static const struct weighted_cluster weighted[] = {
-    {S("v1"), 90, {NULL, 0, NULL, 0}, {set_edits, 1, NULL, 0}}, {S("v2"), 10},
+    {S("v1"), 90, {NULL, 0, NULL, 0}, {set_edits, 1, NULL, 0}},
+    {S("v2"), 10},
 };
 static const struct weighted_cluster one[] = {{S("catalog:8080"), 1}};
 static const struct route routes[] = {
-    {.name = S("all"), .match = {PATH_SEPARATED_PREFIX, S("/api"), false, headers, 3, queries, 2, true},
-     .clusters = weighted, .cluster_count = 2, .weight_total = 100, .timeout_us = 3000000,
-     .idle_timeout_us = 60000000, .retry = &retry, .prefix_rewrite = S("/v1"),
-     .host_rewrite = S("other"), .request = edits, .response = edits,
+    {.name = S("all"),
+     .match = {PATH_SEPARATED_PREFIX, S("/api"), false, headers, 3, queries, 2, true},
+     .clusters = weighted,
+     .cluster_count = 2,
+     .weight_total = 100,
+     .timeout_us = 3000000,
+     .idle_timeout_us = 60000000,
+     .retry = &retry,
+     .prefix_rewrite = S("/v1"),
+     .host_rewrite = S("other"),
+     .request = edits,
+     .response = edits,
      .origin = {S("VirtualService/shop/catalog#http[0]")}},
-    {.match = {PATH_EXACT, S("/old"), true}, .kind = ROUTE_REDIRECT, .redirect_scheme = S("https"),
-     .redirect_host = S("new"), .redirect_path = S("/new"), .redirect_port = 8443,
-     .redirect_status = 308, .redirect_strips_query = true, .idle_timeout_us = MODEL_UNSET_U64},
-    {.match = {PATH_PREFIX, S("/p"), true}, .kind = ROUTE_REDIRECT, .redirect_prefix = S("/q"),
-     .redirect_status = 301, .idle_timeout_us = MODEL_UNSET_U64},
-    {.match = {PATH_PREFIX, S("/down"), true}, .kind = ROUTE_DIRECT_RESPONSE, .direct_status = 503,
-     .direct_body = S("later"), .idle_timeout_us = MODEL_UNSET_U64},
-    {.match = {PATH_PREFIX, S("/"), true}, .clusters = one, .cluster_count = 1, .weight_total = 1,
-     .idle_timeout_us = MODEL_UNSET_U64, .auto_host_rewrite = true},
+    {.match = {PATH_EXACT, S("/old"), true},
+     .kind = ROUTE_REDIRECT,
+     .redirect_scheme = S("https"),
+     .redirect_host = S("new"),
+     .redirect_path = S("/new"),
+     .redirect_port = 8443,
+     .redirect_status = 308,
+     .redirect_strips_query = true,
+     .idle_timeout_us = MODEL_UNSET_U64},
+    {.match = {PATH_PREFIX, S("/p"), true},
+     .kind = ROUTE_REDIRECT,
+     .redirect_prefix = S("/q"),
+     .redirect_status = 301,
+     .idle_timeout_us = MODEL_UNSET_U64},
+    {.match = {PATH_PREFIX, S("/down"), true},
+     .kind = ROUTE_DIRECT_RESPONSE,
+     .direct_status = 503,
+     .direct_body = S("later"),
+     .idle_timeout_us = MODEL_UNSET_U64},
+    {.match = {PATH_PREFIX, S("/"), true},
+     .clusters = one,
+     .cluster_count = 1,
+     .weight_total = 1,
+     .idle_timeout_us = MODEL_UNSET_U64,
+     .auto_host_rewrite = true},
 };
 static const struct str domains[] = {S("catalog"), S("*.catalog")};
 static const struct str any_domain[] = {S("*")};
 static const struct virtual_host hosts[] = {
-    {.name = S("catalog"), .domains = domains, .domain_count = 2, .routes = routes,
-     .route_count = 5, .retry = &retry, .request = edits, .include_attempt_count = true},
+    {.name = S("catalog"),
+     .domains = domains,
+     .domain_count = 2,
+     .routes = routes,
+     .route_count = 5,
+     .retry = &retry,
+     .request = edits,
+     .include_attempt_count = true},
     {.name = S("rest"), .domains = any_domain, .domain_count = 1},
 };
 static const struct route_config route_config = {
-    .name = S("catalog:8080"), .hosts = hosts, .host_count = 2, .response = edits,
-    .ignore_port_in_host = true, .origin = {S("Service/shop/catalog")},
+    .name = S("catalog:8080"),
+    .hosts = hosts,
+    .host_count = 2,
+    .response = edits,
+    .ignore_port_in_host = true,
+    .origin = {S("Service/shop/catalog")},
 };
 
 /* --- listeners --- */
@@ -84,7 +129,8 @@ static const struct route_config route_config = {
 static const struct rbac_node any = {.kind = RBAC_ANY};
 static const struct rbac_node permission_leaves[] = {
     {.kind = RBAC_PATH, .string = {STRING_MATCH_PREFIX, false, S("/charge")}},
-    {.kind = RBAC_HEADER, .header = {.name = S(":method"), .value = {STRING_MATCH_EXACT, false, S("POST")}}},
+    {.kind = RBAC_HEADER,
+     .header = {.name = S(":method"), .value = {STRING_MATCH_EXACT, false, S("POST")}}},
     {.kind = RBAC_DESTINATION_PORT, .port_from = 8080, .port_to = 8080},
     {.kind = RBAC_DESTINATION_PORT, .port_from = 9000, .port_to = 9010},
     {.kind = RBAC_DESTINATION_IP, .cidr = {{10}, 8, IP_V4}},
@@ -92,7 +138,8 @@ static const struct rbac_node permission_leaves[] = {
     {.kind = RBAC_NOT, .children = &any, .child_count = 1},
 };
 static const struct rbac_node principal_leaves[] = {
-    {.kind = RBAC_PRINCIPAL, .string = {STRING_MATCH_EXACT, false, S("spiffe://m/ns/shop/sa/orders")}},
+    {.kind = RBAC_PRINCIPAL,
+     .string = {STRING_MATCH_EXACT, false, S("spiffe://m/ns/shop/sa/orders")}},
     {.kind = RBAC_PRINCIPAL, .string = {STRING_MATCH_ANY}},
     {.kind = RBAC_NAMESPACE, .string = {STRING_MATCH_EXACT, false, S("shop")}},
     {.kind = RBAC_NAMESPACE, .string = {STRING_MATCH_PREFIX, false, S("sh")}},
@@ -101,7 +148,8 @@ static const struct rbac_node principal_leaves[] = {
     {.kind = RBAC_REMOTE_IP, .cidr = {{10, 1}, 16, IP_V4}},
 };
 static const struct rbac_policy policies[] = {
-    {S("AuthorizationPolicy/shop/pay#rules[0]"), {RBAC_OR, permission_leaves, 7},
+    {S("AuthorizationPolicy/shop/pay#rules[0]"),
+     {RBAC_OR, permission_leaves, 7},
      {RBAC_AND, principal_leaves, 7}},
     {S("AuthorizationPolicy/shop/pay#rules[1]"), {RBAC_ANY}, {RBAC_OR, principal_leaves, 2}},
 };
@@ -121,25 +169,46 @@ static const struct access_log_config logs[] = {
     {.path = S("/tmp/b"), .is_json = true, .json_fields = json_fields, .json_field_count = 1},
 };
 static const struct hcm hcm = {
-    .stat_prefix = S("in"), .codec = HCM_CODEC_HTTP2, .route_config_name = S("catalog:8080"),
-    .filters = http_filters, .filter_count = 3, .server_name = S("tulle"),
-    .use_remote_address = true, .normalize_path = true, .merge_slashes = true,
-    .escaped_slashes = SLASHES_REJECT, .xfcc = XFCC_APPEND_FORWARD, .xfcc_subject = true,
-    .xfcc_cert = true, .xfcc_dns = true, .xfcc_uri = true, .generate_request_id = true,
-    .idle_timeout_us = 1000000, .request_headers_timeout_us = 2000000,
-    .stream_idle_timeout_us = 3000000, .request_timeout_us = 4000000, .drain_timeout_us = 5500000,
-    .max_requests_per_connection = 7, .max_concurrent_streams = 100, .access_logs = logs,
+    .stat_prefix = S("in"),
+    .codec = HCM_CODEC_HTTP2,
+    .route_config_name = S("catalog:8080"),
+    .filters = http_filters,
+    .filter_count = 3,
+    .server_name = S("tulle"),
+    .use_remote_address = true,
+    .normalize_path = true,
+    .merge_slashes = true,
+    .escaped_slashes = SLASHES_REJECT,
+    .xfcc = XFCC_APPEND_FORWARD,
+    .xfcc_subject = true,
+    .xfcc_cert = true,
+    .xfcc_dns = true,
+    .xfcc_uri = true,
+    .generate_request_id = true,
+    .idle_timeout_us = 1000000,
+    .request_headers_timeout_us = 2000000,
+    .stream_idle_timeout_us = 3000000,
+    .request_timeout_us = 4000000,
+    .drain_timeout_us = 5500000,
+    .max_requests_per_connection = 7,
+    .max_concurrent_streams = 100,
+    .access_logs = logs,
     .access_log_count = 3,
 };
 static const struct hcm inline_hcm = {
-    .stat_prefix = S("out"), .route_config = &route_config, .filters = &http_filters[2],
+    .stat_prefix = S("out"),
+    .route_config = &route_config,
+    .filters = &http_filters[2],
     .filter_count = 1,
 };
-static const struct tcp_proxy tcp = {.stat_prefix = S("redis"), .clusters = weighted + 1,
-                                     .cluster_count = 1, .idle_timeout_us = 60000000,
-                                     .access_logs = logs, .access_log_count = 1};
-static const struct tcp_proxy plain_tcp = {.stat_prefix = S("t"), .clusters = one,
-                                           .cluster_count = 1, .idle_timeout_us = 3600000000};
+static const struct tcp_proxy tcp = {.stat_prefix = S("redis"),
+                                     .clusters = weighted + 1,
+                                     .cluster_count = 1,
+                                     .idle_timeout_us = 60000000,
+                                     .access_logs = logs,
+                                     .access_log_count = 1};
+static const struct tcp_proxy plain_tcp = {
+    .stat_prefix = S("t"), .clusters = one, .cluster_count = 1, .idle_timeout_us = 3600000000};
 static const struct network_filter hcm_filters[] = {
     {NETWORK_FILTER_RBAC, S("rbac"), {.rbac = &allow_nothing}},
     {NETWORK_FILTER_HCM, S("hcm"), {.hcm = &hcm}},
@@ -163,16 +232,27 @@ static const struct str names[] = {S("a.example"), S("*.example")};
 static const struct filter_chain chains[] = {
     {.name = S("mtls"),
      .match = {8080, ranges, 1, names, 2, S("tls"), alpn, 2, ranges, 1},
-     .tls = &down_tls, .filters = hcm_filters, .filter_count = 2},
+     .tls = &down_tls,
+     .filters = hcm_filters,
+     .filter_count = 2},
     {.name = S("inline"), .filters = inline_filters, .filter_count = 1},
-    {.name = S("tcp"), .match = {.destination_port = 6379}, .filters = tcp_filters, .filter_count = 1},
+    {.name = S("tcp"),
+     .match = {.destination_port = 6379},
+     .filters = tcp_filters,
+     .filter_count = 1},
 };
 static const struct filter_chain default_chain = {.filters = plain_filters, .filter_count = 1};
 static const struct listener listener = {
-    .address = {.ip = {IP_V4, {127, 0, 0, 1}}, .port = 15006}, .bind_to_port = false,
-    .use_original_dst = true, .direction = LISTENER_INBOUND, .inspectors = {true, true, true},
-    .listener_filters_timeout_us = 100000, .continue_on_listener_filters_timeout = true,
-    .chains = chains, .chain_count = 3, .default_chain = &default_chain,
+    .address = {.ip = {IP_V4, {127, 0, 0, 1}}, .port = 15006},
+    .bind_to_port = false,
+    .use_original_dst = true,
+    .direction = LISTENER_INBOUND,
+    .inspectors = {true, true, true},
+    .listener_filters_timeout_us = 100000,
+    .continue_on_listener_filters_timeout = true,
+    .chains = chains,
+    .chain_count = 3,
+    .default_chain = &default_chain,
     .origin = {S("Workload/shop/catalog")},
 };
 
@@ -181,19 +261,25 @@ static const struct listener listener = {
 static const struct secret inline_cert = {SECRET_CERTIFICATE, S(PEM), S(KEY)};
 static const struct secret inline_roots = {.kind = SECRET_VALIDATION, .roots_pem = S(PEM)};
 static const struct upstream_tls up_tls = {
-    {{.inline_secret = &inline_cert}, {.inline_secret = &inline_roots}, sans, 1, alpn, 1}, S("web")};
+    {{.inline_secret = &inline_cert}, {.inline_secret = &inline_roots}, sans, 1, alpn, 1},
+    S("web")};
 static const struct upstream_tls sds_tls = {{{S("default")}, {S("ROOTCA")}}, S("sni")};
 static const struct transport_socket_match matches[] = {
     {S("tlsMode-istio"), S("tlsMode"), S("istio"), &sds_tls},
     {.name = S("tlsMode-disabled")},
 };
 static const struct endpoint endpoint_items[] = {
-    {.address = {.ip = {IP_V4, {10, 0, 0, 1}}, .port = 8080}, .weight = 3,
-     .identity = S("spiffe://m/ns/shop/sa/catalog"), .match_key = S("tlsMode"),
-     .match_value = S("istio"), .is_tulle = true,
+    {.address = {.ip = {IP_V4, {10, 0, 0, 1}}, .port = 8080},
+     .weight = 3,
+     .identity = S("spiffe://m/ns/shop/sa/catalog"),
+     .match_key = S("tlsMode"),
+     .match_value = S("istio"),
+     .is_tulle = true,
      .workload = {S("catalog-v1"), S("shop"), S("catalog"), S("v1"), S("box"), S("catalog"),
                   S("spiffe://m/ns/shop/sa/catalog")}},
-    {.address = {.ip = {IP_V6, {0xfd, 1}}, .port = 8080}, .weight = 1, .health = ENDPOINT_UNHEALTHY},
+    {.address = {.ip = {IP_V6, {0xfd, 1}}, .port = 8080},
+     .weight = 1,
+     .health = ENDPOINT_UNHEALTHY},
     {.address = {.path = S("/run/app.sock")}, .weight = 1, .health = ENDPOINT_DRAINING},
 };
 static const struct endpoint dns_items[] = {
@@ -205,36 +291,59 @@ static const struct endpoints dns_endpoints = {S("dns"), dns_items, 1};
     .least_request_choices = 2, .connect_timeout_us = 5000000, .idle_timeout_us = 3600000000,      \
     .panic_threshold_percent = 50, .breaker = {1024, 1024, 1024, 3}
 static const struct cluster eds_cluster = {
-    .name = S("catalog:8080"), .alt_stat_name = S("stat"), .kind = CLUSTER_EDS,
-    .eds_service_name = S("catalog"), .lb = LB_LEAST_REQUEST, .least_request_choices = 4,
-    .connect_timeout_us = 10000000, .idle_timeout_us = 0, .max_requests_per_connection = 9,
-    .max_concurrent_streams = 50, .protocol = UPSTREAM_DOWNSTREAM,
+    .name = S("catalog:8080"),
+    .alt_stat_name = S("stat"),
+    .kind = CLUSTER_EDS,
+    .eds_service_name = S("catalog"),
+    .lb = LB_LEAST_REQUEST,
+    .least_request_choices = 4,
+    .connect_timeout_us = 10000000,
+    .idle_timeout_us = 0,
+    .max_requests_per_connection = 9,
+    .max_concurrent_streams = 50,
+    .protocol = UPSTREAM_DOWNSTREAM,
     .breaker = {UINT32_MAX, 10, 0, 3, 20, 10},
     .outlier = {true, 5, 100, 7, 50, 30000000, 60000000, 300000000, 100},
-    .panic_threshold_percent = 0, .tls = &up_tls, .tls_matches = matches, .tls_match_count = 2,
+    .panic_threshold_percent = 0,
+    .tls = &up_tls,
+    .tls_matches = matches,
+    .tls_match_count = 2,
     .bind = {.ip = {IP_V4, {127, 0, 0, 6}}},
-    .service = {S("catalog.shop.svc.cluster.local"), S("catalog"), S("shop")}, .is_inbound = true,
+    .service = {S("catalog.shop.svc.cluster.local"), S("catalog"), S("shop")},
+    .is_inbound = true,
     .origin = {S("DestinationRule/shop/catalog")},
 };
-static const struct cluster static_cluster = {
-    DEFAULTS, .name = S("static"), .kind = CLUSTER_STATIC, .inline_endpoints = &endpoints,
-    .protocol = UPSTREAM_HTTP2};
-static const struct cluster dst_cluster = {
-    DEFAULTS, .name = S("passthrough"), .kind = CLUSTER_ORIGINAL_DST, .lb = LB_CLUSTER_PROVIDED,
-    .original_dst_port = 8080, .protocol = UPSTREAM_AUTO_ALPN};
-static const struct cluster dns_cluster = {
-    DEFAULTS, .name = S("dns"), .kind = CLUSTER_STRICT_DNS, .lb = LB_RANDOM,
-    .inline_endpoints = &dns_endpoints};
+static const struct cluster static_cluster = {DEFAULTS, .name = S("static"), .kind = CLUSTER_STATIC,
+                                              .inline_endpoints = &endpoints,
+                                              .protocol = UPSTREAM_HTTP2};
+static const struct cluster dst_cluster = {DEFAULTS,
+                                           .name = S("passthrough"),
+                                           .kind = CLUSTER_ORIGINAL_DST,
+                                           .lb = LB_CLUSTER_PROVIDED,
+                                           .original_dst_port = 8080,
+                                           .protocol = UPSTREAM_AUTO_ALPN};
+static const struct cluster dns_cluster = {DEFAULTS, .name = S("dns"), .kind = CLUSTER_STRICT_DNS,
+                                           .lb = LB_RANDOM, .inline_endpoints = &dns_endpoints};
 static const struct secret roots = {
     .kind = SECRET_VALIDATION, .roots_pem = S(PEM), .sans = sans, .san_count = 3};
-static const struct directory_port ports[] = {{8080, PROTOCOL_HTTP}, {9090, PROTOCOL_GRPC}, {1, PROTOCOL_AUTO}};
+static const struct directory_port ports[] = {
+    {8080, PROTOCOL_HTTP}, {9090, PROTOCOL_GRPC}, {1, PROTOCOL_AUTO}};
 static const struct directory_service services[] = {
-    {S("catalog.shop.svc.cluster.local"), {{IP_V4, {240, 240, 0, 1}}, {IP_V6, {0xfd, 1}}}, ports, 3},
+    {S("catalog.shop.svc.cluster.local"),
+     {{IP_V4, {240, 240, 0, 1}}, {IP_V6, {0xfd, 1}}},
+     ports,
+     3},
     {S("headless.shop"), {{0}, {0}}, ports, 1},
     {S("six.shop"), {{0}, {IP_V6, {0xfd, 2}}}, NULL, 0},
 };
 static const struct directory_workload workloads[] = {
-    {{{IP_V4, {10, 0, 0, 1}}, {0}}, S("spiffe://m/ns/shop/sa/a"), S("a-0"), S("shop"), S("a"), S("v1"), true},
+    {{{IP_V4, {10, 0, 0, 1}}, {0}},
+     S("spiffe://m/ns/shop/sa/a"),
+     S("a-0"),
+     S("shop"),
+     S("a"),
+     S("v1"),
+     true},
 };
 static const struct directory directory = {
     S("shop"), S("svc.cluster.local"), ranges, 1, true, services, 3, workloads, 1};
@@ -324,7 +433,8 @@ static void test_json_round_trips(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         enum resource_type type = bodies[i].type;
-        if (str_eq_nocase(str_from_c(bodies[i].what), STR("certificate")) || type == RESOURCE_CLUSTER)
+        if (str_eq_nocase(str_from_c(bodies[i].what), STR("certificate")) ||
+            type == RESOURCE_CLUSTER)
             continue; /* their keys are redacted */
         struct str_buf first = encode(type, bodies[i].name, bodies[i].body);
         struct str_buf json = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
@@ -343,8 +453,10 @@ static void test_json_round_trips(void **state)
 
 static void test_keys_are_redacted(void **state)
 {
-    const struct { enum resource_type type; const void *body; } rows[] = {
-        {RESOURCE_SECRET, &inline_cert}, {RESOURCE_CLUSTER, &eds_cluster}};
+    const struct {
+        enum resource_type type;
+        const void *body;
+    } rows[] = {{RESOURCE_SECRET, &inline_cert}, {RESOURCE_CLUSTER, &eds_cluster}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct str_buf wire = encode(rows[i].type, STR("x"), rows[i].body);
         struct str_buf json = STR_BUF_INIT(LEN_MAX);

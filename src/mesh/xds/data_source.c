@@ -41,8 +41,8 @@ int decode_data_source(struct decode *d, const struct pb_path *at, const Pb__Cor
         *ret_data = decode_str(d, m->inline_string);
         return 0;
     case PB__CORE__DATA_SOURCE__SPECIFIER_INLINE_BYTES:
-        *ret_data = arena_str(d->arena, str_from((const char *)m->inline_bytes.data,
-                                                 m->inline_bytes.len));
+        *ret_data =
+            arena_str(d->arena, str_from((const char *)m->inline_bytes.data, m->inline_bytes.len));
         return 0;
     case PB__CORE__DATA_SOURCE__SPECIFIER_FILENAME:
         if (!d->may_read_files)

@@ -219,7 +219,8 @@ static bool is_header_name(const char *s)
     if (!decode_is_set(s) || s[0] == ':')
         return false;
     for (; *s != '\0'; s++) {
-        if ((unsigned char)*s <= ' ' || (unsigned char)*s >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", *s))
+        if ((unsigned char)*s <= ' ' || (unsigned char)*s >= 0x7f ||
+            strchr("\"(),/:;<=>?@[\\]{}", *s))
             return false;
     }
     return true;
@@ -267,7 +268,8 @@ int decode_header_edits(struct decode *d, const struct pb_path *at, const struct
 {
     bool is_request = strcmp(in->prefix, "request") == 0;
     const char *set_name = is_request ? "request_headers_to_add" : "response_headers_to_add";
-    const char *remove_name = is_request ? "request_headers_to_remove" : "response_headers_to_remove";
+    const char *remove_name =
+        is_request ? "request_headers_to_remove" : "response_headers_to_remove";
     struct header_edit *set = ARENA_ARRAY(d->arena, struct header_edit, in->set_count);
     struct str *remove = ARENA_ARRAY(d->arena, struct str, in->remove_count);
     for (size_t i = 0; i < in->set_count; i++) {
@@ -281,8 +283,10 @@ int decode_header_edits(struct decode *d, const struct pb_path *at, const struct
         remove[i] = decode_str_lower(d, in->remove[i]);
     }
     *ret_edits = (struct header_edits){
-        in->set_count > 0 ? set : NULL, in->set_count,
-        in->remove_count > 0 ? remove : NULL, in->remove_count,
+        in->set_count > 0 ? set : NULL,
+        in->set_count,
+        in->remove_count > 0 ? remove : NULL,
+        in->remove_count,
     };
     return 0;
 }

@@ -102,8 +102,8 @@ Pb__Core__CidrRange **encode_cidrs(struct encode *e, const struct cidr *cidrs, s
 
 Pb__Matcher__StringMatcher *encode_string_match(struct encode *e, const struct string_match *in)
 {
-    Pb__Matcher__StringMatcher *m = PB_NEW(e, Pb__Matcher__StringMatcher,
-                                           pb__matcher__string_matcher);
+    Pb__Matcher__StringMatcher *m =
+        PB_NEW(e, Pb__Matcher__StringMatcher, pb__matcher__string_matcher);
     m->has_ignore_case = m->ignore_case = in->ignore_case;
     switch (in->kind) {
     case STRING_MATCH_ANY:
@@ -143,8 +143,7 @@ Pb__Route__HeaderMatcher *encode_header_match(struct encode *e, const struct hea
         m->present_match = true;
         return m;
     }
-    m->header_match_specifier_case =
-        PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
+    m->header_match_specifier_case = PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
     m->string_match = encode_string_match(e, &in->value);
     return m;
 }
@@ -264,9 +263,8 @@ void encode_metadata_add(struct encode *e, Pb__Core__Metadata **to, const char *
         (*to)->filter_metadata = PB_PTRS(e, Pb__Core__Metadata__FilterMetadataEntry, FILTERS_MAX);
     }
     ASSERT((*to)->n_filter_metadata < FILTERS_MAX);
-    Pb__Core__Metadata__FilterMetadataEntry *entry =
-        PB_NEW(e, Pb__Core__Metadata__FilterMetadataEntry,
-               pb__core__metadata__filter_metadata_entry);
+    Pb__Core__Metadata__FilterMetadataEntry *entry = PB_NEW(
+        e, Pb__Core__Metadata__FilterMetadataEntry, pb__core__metadata__filter_metadata_entry);
     entry->key = filter;
     entry->value = value;
     (*to)->filter_metadata[(*to)->n_filter_metadata++] = entry;

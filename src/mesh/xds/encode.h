@@ -9,7 +9,7 @@
 struct encode {
     struct arena *arena; /* scratch */
     enum xds_dialect dialect;
-    int rc;              /* the first thing that has no encoding: -ERR_UNSUPPORTED */
+    int rc; /* the first thing that has no encoding: -ERR_UNSUPPORTED */
 };
 
 /* A message at its defaults. */

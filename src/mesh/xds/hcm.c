@@ -21,8 +21,8 @@ static int decode_routes(struct decode *d, const struct pb_path *at,
     case PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS:
         if (!decode_is_set(m->rds->route_config_name))
             return decode_fail(d, PB_AT(at, "rds.route_config_name"), "a name is needed");
-        if (decode_config_source(d, PB_AT(at, "rds.config_source"), m->rds->config_source,
-                                 false) != 0)
+        if (decode_config_source(d, PB_AT(at, "rds.config_source"), m->rds->config_source, false) !=
+            0)
             return -ERR_INVALID;
         hcm->route_config_name = decode_str(d, m->rds->route_config_name);
         decode_add_ref(d, RESOURCE_ROUTE, hcm->route_config_name);
@@ -83,7 +83,8 @@ static int decode_timeouts(struct decode *d, const struct pb_path *at,
     } rows[] = {
         {"common_http_protocol_options.idle_timeout", common != NULL ? common->idle_timeout : NULL,
          idle_timeout_us, &hcm->idle_timeout_us},
-        {"request_headers_timeout", m->request_headers_timeout, 0, &hcm->request_headers_timeout_us},
+        {"request_headers_timeout", m->request_headers_timeout, 0,
+         &hcm->request_headers_timeout_us},
         {"stream_idle_timeout", m->stream_idle_timeout, stream_idle_timeout_us,
          &hcm->stream_idle_timeout_us},
         {"request_timeout", m->request_timeout, 0, &hcm->request_timeout_us},

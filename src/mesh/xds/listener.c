@@ -92,14 +92,14 @@ static int decode_chain(struct decode *d, const struct pb_path *at,
     chain->name = decode_str(d, m->name);
     if (decode_chain_match(d, PB_AT(at, "filter_chain_match"), m->filter_chain_match,
                            &chain->match) != 0 ||
-        decode_downstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket,
-                              &chain->tls) != 0)
+        decode_downstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket, &chain->tls) !=
+            0)
         return -ERR_INVALID;
     return decode_filters(d, at, m, chain);
 }
 
-static int decode_chains(struct decode *d, const struct pb_path *at, const Pb__Listener__Listener *m,
-                         struct listener *l)
+static int decode_chains(struct decode *d, const struct pb_path *at,
+                         const Pb__Listener__Listener *m, struct listener *l)
 {
     struct filter_chain *chains = ARENA_ARRAY(d->arena, struct filter_chain, m->n_filter_chains);
     for (size_t i = 0; i < m->n_filter_chains; i++) {
@@ -194,8 +194,7 @@ static Pb__Listener__FilterChainMatch *encode_chain_match(struct encode *e,
 {
     Pb__Listener__FilterChainMatch *m =
         PB_NEW(e, Pb__Listener__FilterChainMatch, pb__listener__filter_chain_match);
-    m->destination_port =
-        in->destination_port != 0 ? encode_u32(e, in->destination_port) : NULL;
+    m->destination_port = in->destination_port != 0 ? encode_u32(e, in->destination_port) : NULL;
     m->n_prefix_ranges = in->prefix_range_count;
     m->prefix_ranges = encode_cidrs(e, in->prefix_ranges, in->prefix_range_count);
     m->n_server_names = in->server_name_count;
@@ -306,8 +305,7 @@ ProtobufCMessage *encode_listener(struct encode *e, struct str name, const void 
     m->filter_chains = PB_PTRS(e, Pb__Listener__FilterChain, in->chain_count);
     for (size_t i = 0; i < in->chain_count; i++)
         m->filter_chains[i] = encode_chain(e, &in->chains[i]);
-    m->default_filter_chain =
-        in->default_chain != NULL ? encode_chain(e, in->default_chain) : NULL;
+    m->default_filter_chain = in->default_chain != NULL ? encode_chain(e, in->default_chain) : NULL;
     m->metadata = encode_origin(e, &in->origin);
     return &m->base;
 }

@@ -143,8 +143,8 @@ static int check_message(struct check *c, const ProtobufCMessageDescriptor *desc
     return failed;
 }
 
-int pb_check(const ProtobufCMessageDescriptor *descriptor, struct str wire,
-             enum pb_check_mode mode, const struct pb_path *at, struct str_buf *why)
+int pb_check(const ProtobufCMessageDescriptor *descriptor, struct str wire, enum pb_check_mode mode,
+             const struct pb_path *at, struct str_buf *why)
 {
     struct check c = {.mode = mode, .why = why};
     return check_message(&c, descriptor, wire, at);

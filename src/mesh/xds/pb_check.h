@@ -14,5 +14,5 @@ enum pb_check_mode {
 };
 
 /* 0, or -ERR_INVALID with path and reason in why. `at` is printed in front. */
-int pb_check(const ProtobufCMessageDescriptor *descriptor, struct str wire,
-             enum pb_check_mode mode, const struct pb_path *at, struct str_buf *why);
+int pb_check(const ProtobufCMessageDescriptor *descriptor, struct str wire, enum pb_check_mode mode,
+             const struct pb_path *at, struct str_buf *why);

@@ -7,15 +7,16 @@
 struct pb_path {
     const struct pb_path *parent; /* NULL: the message itself, its name is not printed if empty */
     const char *name;
-    long index;                   /* of a repeated field; -1: none */
-    struct str key;               /* of a map; ptr NULL: none */
+    long index;     /* of a repeated field; -1: none */
+    struct str key; /* of a map; ptr NULL: none */
     /* A walker of the wire does not count: the index is how often this field stands in
      * `before`. NULL: index holds. */
     struct str before;
     uint32_t number;
 };
 
-#define PB_AT(parent_, name_) (&(const struct pb_path){(parent_), (name_), -1, {NULL, 0}, {NULL, 0}, 0})
+#define PB_AT(parent_, name_)                                                                      \
+    (&(const struct pb_path){(parent_), (name_), -1, {NULL, 0}, {NULL, 0}, 0})
 #define PB_AT_I(parent_, name_, index_)                                                            \
     (&(const struct pb_path){(parent_), (name_), (long)(index_), {NULL, 0}, {NULL, 0}, 0})
 

@@ -23,8 +23,8 @@ static bool is_listed(struct str origins, struct str document)
 
 /* --- decoding --- */
 
-static int decode_permissions(struct decode *d, const struct pb_path *at,
-                              const Pb__Rbac__Policy *m, struct rbac_node *node)
+static int decode_permissions(struct decode *d, const struct pb_path *at, const Pb__Rbac__Policy *m,
+                              struct rbac_node *node)
 {
     if (m->n_permissions == 0)
         return decode_fail(d, PB_AT(at, "permissions"), "at least one is needed");
@@ -33,15 +33,15 @@ static int decode_permissions(struct decode *d, const struct pb_path *at,
     struct rbac_node *children = ARENA_ARRAY(d->arena, struct rbac_node, m->n_permissions);
     *node = (struct rbac_node){RBAC_OR, children, m->n_permissions};
     for (size_t i = 0; i < m->n_permissions; i++) {
-        if (decode_permission(d, PB_AT_I(at, "permissions", i), m->permissions[i],
-                              &children[i]) != 0)
+        if (decode_permission(d, PB_AT_I(at, "permissions", i), m->permissions[i], &children[i]) !=
+            0)
             return -ERR_INVALID;
     }
     return 0;
 }
 
-static int decode_principals(struct decode *d, const struct pb_path *at,
-                             const Pb__Rbac__Policy *m, struct rbac_node *node)
+static int decode_principals(struct decode *d, const struct pb_path *at, const Pb__Rbac__Policy *m,
+                             struct rbac_node *node)
 {
     if (m->n_principals == 0)
         return decode_fail(d, PB_AT(at, "principals"), "at least one is needed");
@@ -181,8 +181,8 @@ Pb__Rbac__RBAC *encode_rbac(struct encode *e, const struct rbac *in)
     m->has_action = in->action != RBAC_ALLOW;
     m->action = actions[in->action];
     struct str origins = in->action == RBAC_ALLOW ? in->origins : STR_NULL;
-    m->policies = PB_PTRS(e, Pb__Rbac__RBAC__PoliciesEntry,
-                          in->policy_count + count_origins(origins));
+    m->policies =
+        PB_PTRS(e, Pb__Rbac__RBAC__PoliciesEntry, in->policy_count + count_origins(origins));
     for (size_t i = 0; i < in->policy_count; i++)
         add_policy(e, m, in->policies[i].name, &in->policies[i].permission,
                    &in->policies[i].principal);

@@ -93,8 +93,8 @@ int decode_permission(struct decode *d, const struct pb_path *at, const Pb__Rbac
                             (int64_t)m->destination_port_range->end - 1, node);
     case PB__RBAC__PERMISSION__RULE_REQUESTED_SERVER_NAME:
         node->kind = RBAC_SNI;
-        return decode_string_match(d, PB_AT(at, "requested_server_name"),
-                                   m->requested_server_name, &node->string);
+        return decode_string_match(d, PB_AT(at, "requested_server_name"), m->requested_server_name,
+                                   &node->string);
     default:
         return decode_fail(d, at, "a rule is needed");
     }
@@ -146,8 +146,7 @@ static bool decode_namespace(const struct string_match *m, struct string_match *
 }
 
 static int decode_authenticated(struct decode *d, const struct pb_path *at,
-                                const Pb__Rbac__Principal__Authenticated *m,
-                                struct rbac_node *node)
+                                const Pb__Rbac__Principal__Authenticated *m, struct rbac_node *node)
 {
     node->kind = RBAC_PRINCIPAL;
     node->string.kind = STRING_MATCH_ANY;
@@ -198,8 +197,7 @@ int decode_principal(struct decode *d, const struct pb_path *at, const Pb__Rbac_
 
 /* --- encoding --- */
 
-static Pb__Rbac__Permission *new_permission(struct encode *e,
-                                            Pb__Rbac__Permission__RuleCase rule)
+static Pb__Rbac__Permission *new_permission(struct encode *e, Pb__Rbac__Permission__RuleCase rule)
 {
     Pb__Rbac__Permission *m = PB_NEW(e, Pb__Rbac__Permission, pb__rbac__permission);
     m->rule_case = rule;
@@ -255,9 +253,9 @@ static Pb__Rbac__Permission *encode_permission_set(struct encode *e, const struc
     set->rules = PB_PTRS(e, Pb__Rbac__Permission, in->child_count);
     for (size_t i = 0; i < in->child_count; i++)
         set->rules[i] = encode_permission(e, &in->children[i]);
-    Pb__Rbac__Permission *m = new_permission(e, in->kind == RBAC_AND
-                                                    ? PB__RBAC__PERMISSION__RULE_AND_RULES
-                                                    : PB__RBAC__PERMISSION__RULE_OR_RULES);
+    Pb__Rbac__Permission *m =
+        new_permission(e, in->kind == RBAC_AND ? PB__RBAC__PERMISSION__RULE_AND_RULES
+                                               : PB__RBAC__PERMISSION__RULE_OR_RULES);
     m->and_rules = set; /* the same member of the union */
     return m;
 }
@@ -282,8 +280,8 @@ Pb__Rbac__Permission *encode_permission(struct encode *e, const struct rbac_node
         m->header = encode_header_match(e, &in->header);
         break;
     case RBAC_PATH:
-        m->rule_case = is_any_string ? PB__RBAC__PERMISSION__RULE_HEADER
-                                     : PB__RBAC__PERMISSION__RULE_URL_PATH;
+        m->rule_case =
+            is_any_string ? PB__RBAC__PERMISSION__RULE_HEADER : PB__RBAC__PERMISSION__RULE_URL_PATH;
         if (is_any_string)
             m->header = any_path_header(e);
         else
@@ -323,9 +321,9 @@ static Pb__Rbac__Principal *encode_principal_set(struct encode *e, const struct 
     set->ids = PB_PTRS(e, Pb__Rbac__Principal, in->child_count);
     for (size_t i = 0; i < in->child_count; i++)
         set->ids[i] = encode_principal(e, &in->children[i]);
-    Pb__Rbac__Principal *m = new_principal(e, in->kind == RBAC_AND
-                                                  ? PB__RBAC__PRINCIPAL__IDENTIFIER_AND_IDS
-                                                  : PB__RBAC__PRINCIPAL__IDENTIFIER_OR_IDS);
+    Pb__Rbac__Principal *m =
+        new_principal(e, in->kind == RBAC_AND ? PB__RBAC__PRINCIPAL__IDENTIFIER_AND_IDS
+                                              : PB__RBAC__PRINCIPAL__IDENTIFIER_OR_IDS);
     m->and_ids = set; /* the same member of the union */
     return m;
 }

@@ -137,9 +137,8 @@ static void encode_predicates(struct encode *e, const struct retry_policy *in,
     m->host_selection_retry_max_attempts = in->host_selection_attempts_max;
     if (!in->avoid_previous_hosts)
         return;
-    Pb__PreviousHosts__PreviousHostsPredicate *config =
-        PB_NEW(e, Pb__PreviousHosts__PreviousHostsPredicate,
-               pb__previous_hosts__previous_hosts_predicate);
+    Pb__PreviousHosts__PreviousHostsPredicate *config = PB_NEW(
+        e, Pb__PreviousHosts__PreviousHostsPredicate, pb__previous_hosts__previous_hosts_predicate);
     Pb__Route__RetryPolicy__RetryHostPredicate *predicate =
         PB_NEW(e, Pb__Route__RetryPolicy__RetryHostPredicate,
                pb__route__retry_policy__retry_host_predicate);
@@ -164,9 +163,8 @@ Pb__Route__RetryPolicy *encode_retry(struct encode *e, const struct retry_policy
     m->retriable_status_codes = ARENA_ARRAY(e->arena, uint32_t, in->status_code_count);
     for (size_t i = 0; i < in->status_code_count; i++)
         m->retriable_status_codes[i] = in->status_codes[i];
-    if (in->backoff_base_us == 0 ||
-        (in->backoff_base_us == BACKOFF_BASE_US &&
-         in->backoff_max_us == BACKOFF_BASE_US * BACKOFF_MAX_FACTOR))
+    if (in->backoff_base_us == 0 || (in->backoff_base_us == BACKOFF_BASE_US &&
+                                     in->backoff_max_us == BACKOFF_BASE_US * BACKOFF_MAX_FACTOR))
         return m;
     m->retry_back_off =
         PB_NEW(e, Pb__Route__RetryPolicy__RetryBackOff, pb__route__retry_policy__retry_back_off);

@@ -287,8 +287,7 @@ ProtobufCMessage *encode_route_config(struct encode *e, struct str name, const v
         m->virtual_hosts[i] = encode_virtual_host(e, &in->hosts[i]);
     ENCODE_EDITS(e, in, m);
     m->validate_clusters = encode_bool(e, false); /* clusters come on demand */
-    m->has_ignore_port_in_host_matching = m->ignore_port_in_host_matching =
-        in->ignore_port_in_host;
+    m->has_ignore_port_in_host_matching = m->ignore_port_in_host_matching = in->ignore_port_in_host;
     m->metadata = encode_origin(e, &in->origin);
     return &m->base;
 }

@@ -21,8 +21,8 @@ static int decode_weights(struct decode *d, const struct pb_path *at,
 {
     if (m->n_clusters == 0)
         return decode_fail(d, PB_AT(at, "clusters"), "at least one is needed");
-    struct weighted_cluster *clusters = ARENA_ARRAY(d->arena, struct weighted_cluster,
-                                                    m->n_clusters);
+    struct weighted_cluster *clusters =
+        ARENA_ARRAY(d->arena, struct weighted_cluster, m->n_clusters);
     for (size_t i = 0; i < m->n_clusters; i++) {
         const Pb__Route__WeightedCluster__ClusterWeight *w = m->clusters[i];
         const struct pb_path *here = PB_AT_I(at, "clusters", i);
@@ -31,14 +31,12 @@ static int decode_weights(struct decode *d, const struct pb_path *at,
         clusters[i].name = decode_str(d, w->name);
         clusters[i].weight = decode_u32(w->weight, 0);
         route->weight_total += clusters[i].weight;
-        const struct decode_edits request = {"request", w->request_headers_to_add,
-                                             w->n_request_headers_to_add,
-                                             w->request_headers_to_remove,
-                                             w->n_request_headers_to_remove};
-        const struct decode_edits response = {"response", w->response_headers_to_add,
-                                              w->n_response_headers_to_add,
-                                              w->response_headers_to_remove,
-                                              w->n_response_headers_to_remove};
+        const struct decode_edits request = {
+            "request", w->request_headers_to_add, w->n_request_headers_to_add,
+            w->request_headers_to_remove, w->n_request_headers_to_remove};
+        const struct decode_edits response = {
+            "response", w->response_headers_to_add, w->n_response_headers_to_add,
+            w->response_headers_to_remove, w->n_response_headers_to_remove};
         if (decode_header_edits(d, here, &request, &clusters[i].request) != 0 ||
             decode_header_edits(d, here, &response, &clusters[i].response) != 0)
             return -ERR_INVALID;
@@ -131,9 +129,8 @@ static int decode_direct(struct decode *d, const struct pb_path *at,
     if (m->status < 200 || m->status > 599)
         return decode_fail(d, PB_AT(at, "status"), "%u is not a final status", m->status);
     route->direct_status = (uint16_t)m->status;
-    return m->body == NULL
-               ? 0
-               : decode_data_source(d, PB_AT(at, "body"), m->body, &route->direct_body);
+    return m->body == NULL ? 0
+                           : decode_data_source(d, PB_AT(at, "body"), m->body, &route->direct_body);
 }
 
 int decode_route_action(struct decode *d, const struct pb_path *at, const Pb__Route__Route *m,
@@ -157,7 +154,8 @@ int decode_route_action(struct decode *d, const struct pb_path *at, const Pb__Ro
 static bool has_edits(const struct weighted_cluster *w)
 {
     return w->request.set_count + w->request.remove_count + w->response.set_count +
-               w->response.remove_count > 0;
+               w->response.remove_count >
+           0;
 }
 
 static Pb__Route__WeightedCluster *encode_weights(struct encode *e, const struct route *in)
@@ -198,9 +196,8 @@ static Pb__Route__RouteAction *encode_forward(struct encode *e, const struct rou
     }
     m->prefix_rewrite = encode_str(e, in->prefix_rewrite);
     m->timeout = encode_duration(e, in->timeout_us);
-    m->idle_timeout = in->idle_timeout_us != MODEL_UNSET_U64
-                          ? encode_duration(e, in->idle_timeout_us)
-                          : NULL;
+    m->idle_timeout =
+        in->idle_timeout_us != MODEL_UNSET_U64 ? encode_duration(e, in->idle_timeout_us) : NULL;
     m->retry_policy = encode_retry(e, in->retry);
     if (in->host_rewrite.len > 0) {
         m->host_rewrite_specifier_case =

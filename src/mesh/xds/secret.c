@@ -8,8 +8,8 @@ static int check_pem(struct decode *d, const struct pb_path *at, struct str pem)
     return str_contains(pem, STR("-----BEGIN ")) ? 0 : decode_fail(d, at, "not PEM");
 }
 
-int decode_certificate(struct decode *d, const struct pb_path *at,
-                       const Pb__Tls__TlsCertificate *m, struct secret *secret)
+int decode_certificate(struct decode *d, const struct pb_path *at, const Pb__Tls__TlsCertificate *m,
+                       struct secret *secret)
 {
     const struct pb_path *chain_at = PB_AT(at, "certificate_chain");
     const struct pb_path *key_at = PB_AT(at, "private_key");
@@ -132,8 +132,8 @@ Pb__Tls__CertificateValidationContext *encode_validation(struct encode *e, struc
                                                          const struct tls_san_matcher *sans,
                                                          size_t san_count)
 {
-    Pb__Tls__CertificateValidationContext *m = PB_NEW(e, Pb__Tls__CertificateValidationContext,
-                                                      pb__tls__certificate_validation_context);
+    Pb__Tls__CertificateValidationContext *m =
+        PB_NEW(e, Pb__Tls__CertificateValidationContext, pb__tls__certificate_validation_context);
     if (roots_pem.len > 0)
         m->trusted_ca = encode_inline(e, roots_pem);
     m->match_subject_alt_names = PB_PTRS(e, Pb__Matcher__StringMatcher, san_count);

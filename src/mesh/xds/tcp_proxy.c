@@ -31,8 +31,7 @@ static int decode_weights(struct decode *d, const struct pb_path *at,
 static int decode_clusters(struct decode *d, const struct pb_path *at,
                            const Pb__TcpProxy__TcpProxy *m, struct tcp_proxy *tcp)
 {
-    if (m->cluster_specifier_case ==
-        PB__TCP_PROXY__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS)
+    if (m->cluster_specifier_case == PB__TCP_PROXY__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS)
         return decode_weights(d, PB_AT(at, "weighted_clusters"), m->weighted_clusters, tcp);
     if (m->cluster_specifier_case != PB__TCP_PROXY__TCP_PROXY__CLUSTER_SPECIFIER_CLUSTER ||
         !decode_is_set(m->cluster))
@@ -68,8 +67,8 @@ int decode_tcp_proxy(struct decode *d, const struct pb_path *at, const Pb__TcpPr
 static Pb__TcpProxy__TcpProxy__WeightedCluster *encode_weights(struct encode *e,
                                                                const struct tcp_proxy *in)
 {
-    Pb__TcpProxy__TcpProxy__WeightedCluster *m =
-        PB_NEW(e, Pb__TcpProxy__TcpProxy__WeightedCluster, pb__tcp_proxy__tcp_proxy__weighted_cluster);
+    Pb__TcpProxy__TcpProxy__WeightedCluster *m = PB_NEW(e, Pb__TcpProxy__TcpProxy__WeightedCluster,
+                                                        pb__tcp_proxy__tcp_proxy__weighted_cluster);
     m->n_clusters = in->cluster_count;
     m->clusters =
         PB_PTRS(e, Pb__TcpProxy__TcpProxy__WeightedCluster__ClusterWeight, in->cluster_count);

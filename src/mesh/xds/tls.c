@@ -85,10 +85,9 @@ static int decode_inline_validation(struct decode *d, const struct pb_path *at,
     return 0;
 }
 
-static int decode_combined(
-    struct decode *d, const struct pb_path *at,
-    const Pb__Tls__CommonTlsContext__CombinedCertificateValidationContext *m,
-    struct common_tls *tls)
+static int decode_combined(struct decode *d, const struct pb_path *at,
+                           const Pb__Tls__CommonTlsContext__CombinedCertificateValidationContext *m,
+                           struct common_tls *tls)
 {
     const struct pb_path *default_at = PB_AT(at, "default_validation_context");
     if (decode_inline_validation(d, default_at, m->default_validation_context, tls) != 0)
@@ -171,8 +170,8 @@ int decode_downstream_tls(struct decode *d, const struct pb_path *at,
     if (tls->common.certificate.sds_name.len == 0 && tls->common.certificate.inline_secret == NULL)
         return decode_fail(d, PB_AT(here, "common_tls_context"), "a server needs a certificate");
     tls->require_client_certificate = decode_bool(context->require_client_certificate, false);
-    bool has_roots = tls->common.validation.sds_name.len > 0 ||
-                     tls->common.validation.inline_secret != NULL;
+    bool has_roots =
+        tls->common.validation.sds_name.len > 0 || tls->common.validation.inline_secret != NULL;
     if (tls->require_client_certificate && !has_roots)
         return decode_fail(d, PB_AT(here, "require_client_certificate"),
                            "without a validation context any certificate would do");
@@ -290,8 +289,7 @@ static Pb__Tls__CommonTlsContext *encode_common(struct encode *e, const struct c
 static Pb__Core__TransportSocket *encode_socket(struct encode *e, const char *name,
                                                 const ProtobufCMessage *config)
 {
-    Pb__Core__TransportSocket *m =
-        PB_NEW(e, Pb__Core__TransportSocket, pb__core__transport_socket);
+    Pb__Core__TransportSocket *m = PB_NEW(e, Pb__Core__TransportSocket, pb__core__transport_socket);
     m->name = name;
     m->typed_config = encode_any(e, config);
     return m;
