@@ -104,7 +104,9 @@ void up_view_trouble(struct up_view *v, const char *text)
         char prefix[600];
         snprintf(prefix, sizeof prefix, "%.*s/%.*s/%u: ", STR_FMT(r->namespace),
                  STR_FMT(r->workload), r->index);
-        if (strncmp(text, prefix, strlen(prefix)) == 0)
+        /* Once: what fails again and again says the same again and again. */
+        if (strncmp(text, prefix, strlen(prefix)) == 0 &&
+            r->sidecar_restarts + r->app_restarts <= 1)
             print_tail(v, r->slug, strncmp(text + strlen(prefix), "app", 3) != 0);
     }
 }
