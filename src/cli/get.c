@@ -51,6 +51,56 @@ static void print_table(struct cli *cli, const struct api_kind_info *kind,
     table_deinit(&t);
 }
 
+/* A copy of an object with one member replaced or added. */
+static const struct json *with_member(struct arena *a, const struct json *object, const char *key,
+                                      const struct json *value)
+{
+    struct json *copy = json_new_object(a);
+    for (size_t i = 0; i < json_count(object); i++)
+        if (!str_eq(object->keys[i], str_from_c(key)))
+            json_object_add(a, copy, object->keys[i], json_at(object, i));
+    json_object_add(a, copy, str_from_c(key), value);
+    return copy;
+}
+
+/* The app's process is known to the supervisor only: it is added to each replica of the status. */
+static const struct json *with_pids(struct arena *a, const struct json *doc, struct state *state)
+{
+    const struct json *metadata = json_get(doc, "metadata"), *status = json_get(doc, "status");
+    const struct json *replicas = json_get(status, "replicas");
+    struct json *list = json_new_array(a);
+    if (replicas == NULL)
+        return doc;
+    for (size_t i = 0; i < json_count(replicas); i++) {
+        uint64_t index = UINT32_MAX;
+        json_u64(json_get(json_at(replicas, i), "index"), &index);
+        const struct state_replica *r = state_find(state, text_at(metadata, "namespace"),
+                                                   text_at(metadata, "name"), (uint32_t)index);
+        const struct json *pid =
+            r != NULL && proc_is_alive(r->app) ? json_new_i64(a, r->app.pid) : json_new_null(a);
+        json_array_add(a, list, with_member(a, json_at(replicas, i), "pid", pid));
+    }
+    return with_member(a, doc, "status", with_member(a, status, "replicas", list));
+}
+
+static const struct json *add_pids(struct arena *a, const char *mesh, const struct json *root,
+                                   bool is_list)
+{
+    struct state state;
+    const struct json *result = root;
+    if (state_load(mesh, &state) == 0 && is_list) {
+        struct json *items = json_new_array(a);
+        const struct json *old = json_get(root, "items");
+        for (size_t i = 0; i < json_count(old); i++)
+            json_array_add(a, items, with_pids(a, json_at(old, i), &state));
+        result = with_member(a, root, "items", items);
+    } else if (!is_list) {
+        result = with_pids(a, root, &state);
+    }
+    state_deinit(&state);
+    return result;
+}
+
 static void print_whole(struct cli *cli, const struct json *root, enum cli_output output)
 {
     struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
@@ -117,6 +167,8 @@ int cli_get(struct cli *cli)
     arena_init(&a, 65536);
     struct str path = rest_path(&a, kind, in, str_from_c(is_list ? NULL : args.args[1]));
     int err = rest_json(cli, mesh, "GET", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &a, &root);
+    if (err == 0 && kind->kind == API_KIND_WORKLOAD)
+        root = add_pids(&a, mesh, root, is_list);
     if (err == 0)
         print_answer(cli, kind, root, is_list, output);
     arena_deinit(&a);

@@ -44,17 +44,27 @@ static void write_proc(struct json_writer *w, const char *key, struct proc p)
         json_writer_null(w, key);
 }
 
-static void write_memory(struct json_writer *w, const struct state_replica *r)
+/* The sidecar's process. */
+static void write_sidecar(struct json_writer *w, const struct state_replica *r)
 {
     struct proc_memory m;
-    if (!proc_is_alive(r->sidecar) || !proc_memory_read(r->sidecar.pid, &m)) {
-        json_writer_null(w, "memory");
-        return;
+    json_writer_object(w, "proxy");
+    write_proc(w, "pid", r->sidecar);
+    json_writer_u64(w, "restarts", r->sidecar_restarts);
+    if (proc_is_alive(r->sidecar) && proc_memory_read(r->sidecar.pid, &m)) {
+        json_writer_u64(w, "rssBytes", m.rss_kib * 1024);
+        json_writer_u64(w, "privateDirtyBytes", m.private_dirty_kib * 1024);
     }
-    json_writer_object(w, "memory");
-    json_writer_u64(w, "rssKib", m.rss_kib);
-    json_writer_u64(w, "privateDirtyKib", m.private_dirty_kib);
     json_writer_end(w);
+}
+
+/* What tulled knows beyond what was written already. */
+static void write_known(struct json_writer *w, const struct json *proxy)
+{
+    static const char *const keys[] = {"state", "connected", "identity", "certNotAfter", "nacks"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (json_get(proxy, keys[i]) != NULL)
+            json_writer_tree(w, keys[i], json_get(proxy, keys[i]));
 }
 
 static void write_replica(struct json_writer *w, const struct view *v,
@@ -76,14 +86,11 @@ static void write_replica(struct json_writer *w, const struct view *v,
         json_writer_c(w, NULL, state_address_v6(r->address, address));
     json_writer_end(w);
     write_proc(w, "pid", r->init);
-    write_proc(w, "sidecarPid", r->sidecar);
     write_proc(w, "appPid", r->app);
-    json_writer_u64(w, "sidecarRestarts", r->sidecar_restarts);
     json_writer_u64(w, "appRestarts", r->app_restarts);
-    write_memory(w, r);
+    write_sidecar(w, r);
     json_writer_c(w, "message", r->message);
-    if (proxy != NULL)
-        json_writer_tree(w, "proxy", proxy);
+    write_known(w, proxy);
     json_writer_end(w);
 }
 
