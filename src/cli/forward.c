@@ -127,6 +127,12 @@ static void serve(int connection, int netns, uint16_t port)
     _exit(0);
 }
 
+/* Ctrl-C is how it ends, so it is no failure. */
+static void end(int signal)
+{
+    _exit(CLI_OK);
+}
+
 static int forward(struct cli *cli, const struct state_replica *r, uint16_t port, const char *at)
 {
     char host[HOST_LEN_MAX], port_text[8];
@@ -142,6 +148,8 @@ static int forward(struct cli *cli, const struct state_replica *r, uint16_t port
     if (port == 0)
         port = listening;
     signal(SIGCHLD, SIG_IGN);
+    signal(SIGINT, end);
+    signal(SIGTERM, end);
     fprintf(cli->out, "%s:%u -> %.*s/%u:%u\n", host, listening, STR_FMT(r->workload), r->index,
             port);
     fflush(cli->out);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -14,10 +15,11 @@
 #include "cli/up_view.h"
 #include "control/api/check.h"
 #include "host/box.h"
+#include "host/http_call.h"
 #include "host/preflight.h"
 #include "host/replica.h"
 
-enum { TIMEOUT_MS_DEFAULT = 60000, TABLE_MS = 1000 };
+enum { TIMEOUT_MS_DEFAULT = 60000, TABLE_MS = 1000, SYNC_MS_MAX = 5000, SYNC_POLL_MS = 20 };
 
 struct up {
     struct cli *cli;
@@ -76,11 +78,54 @@ static void apply(struct up *u)
     replica_send(u->channel, "go");
 }
 
+/* Whether tulled says of so many sidecars that they run the present configuration. */
+static bool is_synced(const char *mesh, size_t wanted)
+{
+    char socket[PATH_LEN_MAX];
+    struct http_answer answer;
+    struct arena a;
+    const struct json *root;
+    size_t synced = 0;
+    struct http_call call = {.unix_path = paths_in_mesh(mesh, "api.sock", socket),
+                             .path = "/tulle/v1/status",
+                             .timeout_ms = 1000};
+    arena_init(&a, 16384);
+    if (http_call(&call, &answer) == 0 && answer.status == 200 &&
+        json_parse(&a, str_buf_str(&answer.body), HTTP_CALL_BODY_MAX, &root, NULL) == 0) {
+        const struct json *proxies = json_get(root, "proxies");
+        for (size_t i = 0; i < json_count(proxies); i++) {
+            bool is_one = false;
+            json_bool(json_get(json_at(proxies, i), "synced"), &is_one);
+            synced += is_one;
+        }
+    }
+    http_answer_deinit(&answer);
+    arena_deinit(&a);
+    return synced >= wanted;
+}
+
+/* Ready apps are told a moment before the last configuration is acknowledged. */
+static void wait_synced(struct up *u)
+{
+    size_t wanted = 0;
+    uint64_t deadline_ms = MIN(proc_now_ms() + SYNC_MS_MAX, u->deadline_ms);
+    for (size_t i = 0; i < u->view.state.replicas.len; i++)
+        wanted += u->view.state.replicas.ptr[i].is_wanted;
+    while (!is_synced(u->mesh, wanted)) {
+        if (proc_now_ms() >= deadline_ms) {
+            up_view_trouble(&u->view, "not every sidecar runs the present configuration yet");
+            return;
+        }
+        nanosleep(&(struct timespec){0, SYNC_POLL_MS * 1000000}, NULL);
+    }
+}
+
 static void on_change(struct up *u)
 {
     if (u->is_up || u->is_stopping || !up_view_update(&u->view) || !u->is_applied)
         return;
     u->is_up = true;
+    wait_synced(u);
     up_view_done(&u->view);
     if (u->is_detach)
         replica_send(u->channel, "detach");

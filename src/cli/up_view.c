@@ -39,7 +39,7 @@ void up_view_note(struct up_view *v, const char *text)
 
 static bool is_replica_up(const struct state_replica *r)
 {
-    return !r->is_wanted || r->phase == STATE_READY || (!r->has_run && r->phase == STATE_APP);
+    return !r->is_wanted || r->phase == STATE_READY || (!r->is_self_ready && r->phase == STATE_APP);
 }
 
 static const struct state_replica *find_same(struct state *s, const struct state_replica *r)
@@ -56,7 +56,8 @@ static void print_new(struct up_view *v, struct state *now)
             continue;
         char text[600], address[STATE_ADDRESS_LEN_MAX];
         snprintf(text, sizeof text, "%.*s/%.*s/%u %s at %s", STR_FMT(r->namespace),
-                 STR_FMT(r->workload), r->index, r->has_run ? "ready" : "sidecar ready (no run)",
+                 STR_FMT(r->workload), r->index,
+                 r->is_self_ready ? "ready" : "sidecar ready (to be started by hand)",
                  state_address_v4(r->address, address));
         up_view_note(v, text);
     }

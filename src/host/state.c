@@ -50,7 +50,7 @@ static void format_proc(struct str_buf *out, struct proc p)
 static void format_replica(struct str_buf *out, const struct state_replica *r)
 {
     str_buf_printf(out, "replica %.*s %.*s %u %.*s %d %d %s %u", STR_FMT(r->namespace),
-                   STR_FMT(r->workload), r->index, STR_FMT(r->slug), r->has_run, r->is_wanted,
+                   STR_FMT(r->workload), r->index, STR_FMT(r->slug), r->is_self_ready, r->is_wanted,
                    state_phase_name(r->phase), r->address);
     format_proc(out, r->init);
     format_proc(out, r->sidecar);
@@ -119,7 +119,7 @@ static void take_replica(struct state *s, struct line *l)
     r.workload = arena_str(&s->arena, take_word(l));
     r.index = (uint32_t)take_number(l, BOX_REPLICAS_MAX);
     r.slug = arena_str(&s->arena, take_word(l));
-    r.has_run = take_number(l, 1) != 0;
+    r.is_self_ready = take_number(l, 1) != 0;
     r.is_wanted = take_number(l, 1) != 0;
     r.phase = take_phase(l);
     r.address = (uint32_t)take_number(l, UINT16_MAX - 1);
@@ -288,7 +288,7 @@ int state_plan(struct state *s, const struct box_spec *spec)
             if (r == NULL)
                 r = add_replica(s, w, index);
             r->is_wanted = true;
-            r->has_run = w->command != NULL;
+            r->is_self_ready = w->command != NULL || w->first_port == 0;
         }
     }
     return 0;

@@ -30,8 +30,8 @@ enum { STATE_MESSAGE_MAX = 160 };
 struct state_replica {
     struct str namespace, workload, slug;
     uint32_t index;
-    bool has_run;
-    bool is_wanted; /* in the present documents; else only its address is remembered */
+    bool is_self_ready; /* has `run`, or no port: nobody has to start something by hand */
+    bool is_wanted;     /* in the present documents; else only its address is remembered */
     enum state_phase phase;
     uint32_t address; /* number in the address plan, state_address_format */
     struct proc init, sidecar, app;
