@@ -41,6 +41,7 @@ struct rbac {
     enum rbac_action action;
     const struct rbac_policy *policies;
     size_t policy_count;
-    /* Names of all ALLOW policies in force, for "none matched" (x-tulle-origin). */
+    /* Names of all ALLOW policies in force, joined by ",", for "none matched" (x-tulle-origin): a
+     * policy's name without its "#...". */
     struct str origins;
 };

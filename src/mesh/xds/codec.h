@@ -2,7 +2,7 @@
  *
  * decode: bytes of one resource -> struct resource in its own arena, checked; a field that is
  * present and that we do not support is an error by its path, never silently ignored (fields that
- * only annotate, such as foreign metadata, are listed in codec.c and pass).
+ * only annotate, such as foreign metadata, stand in proto/ and are not read).
  * encode: model -> bytes, deterministic, so that equal content has an equal hash.
  * The protobuf structs do not leave this folder. Thread: any; no state. */
 #pragma once
