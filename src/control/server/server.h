@@ -17,6 +17,8 @@ struct server_args {
 };
 
 struct server *server_new(const struct server_args *args);
-struct server *server_free(struct server *s);
+/* Ends listening and all connections; they are gone after the next turn. */
+void server_stop(struct server *s);
+struct server *server_free(struct server *s); /* stopped, and the turn has run */
 int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why);
 int server_listen_metrics(struct server *s, const struct addr *at, struct str_buf *why);
