@@ -1,18 +1,19 @@
 /* Delivery: xDS streams of proxies, what each should have, has, and refused.
  *
  * A stream authenticates by its client certificate (SPIFFE id), names its workload in the node
- * metadata, and gets only what that identity may have. Changed facts mark outputs dirty; a stream's
- * dirty set drains when its socket has room; a slow proxy skips intermediate versions. Content
- * hashes decide: what a proxy already has is not sent again, not after a restart either.
+ * metadata, and gets only what that identity may have. Changed facts mark subscriptions dirty; a
+ * stream's dirty set drains when its socket has room; a slow proxy skips intermediate versions.
+ * Content hashes decide: what a proxy already has is not sent again, not after a restart either.
  *
  * Owner and thread: the brain (edge and brain share one thread for now; they are apart in code:
- * edge_*.c hold streams, push.c holds subscriptions). */
+ * edge*.c hold connections, push*.c hold subscriptions). */
 #pragma once
 
+#include "codec/json_writer.h"
 #include "control/ca/ca.h"
 #include "control/registry/registry.h"
 #include "control/translate/translate.h"
-#include "crypto/tls.h"
+#include "io/conn.h"
 #include "io/turn.h"
 
 struct push;
@@ -26,15 +27,21 @@ struct push_args {
 };
 
 struct push *push_new(const struct push_args *args);
+/* All connections must be closed or are aborted; the turn has to run once more to free them. */
 struct push *push_free(struct push *p);
 /* Listens for gRPC over mTLS: AggregatedDiscoveryService/DeltaAggregatedResources and
- * IstioCertificateService/CreateCertificate (client certificate, or join token). */
+ * tulle.mesh.v1.Agent/Report (client certificate), IstioCertificateService/CreateCertificate
+ * (client certificate, or join token). */
 int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
-/* Connected facts of registry; call from registry_watch. */
+/* Where push_listen listens, with the port that the kernel chose; NULL: not yet. */
+const struct addr *push_addr(const struct push *p);
+/* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);
+/* The supervisor saw this sidecar die: no lease for it. False: no such replica. */
+bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index);
 
 /* apply --wait: all proxies whose bytes change by revisions up to `revision` run them, or refused.
- * done comes once; ms since the commit. */
+ * done comes once, from the run list or a timer; ms since the commit. */
 struct push_wait_result {
     unsigned proxies, acked, nacked;
     uint64_t ms;
@@ -47,6 +54,8 @@ void push_committed(struct push *p, uint64_t revision);
 void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
                void *ctx);
 
-/* For status: JSON object of proxies (what each runs, should, since when, why not) and counters. */
-void push_render_status(const struct push *p, struct str_buf *to);
+/* For status: members of an object: "proxies" (what each replica runs, and why not) and counters. */
+void push_render_status(const struct push *p, struct json_writer *to);
+/* Prometheus text. */
+void push_render_metrics(const struct push *p, struct str_buf *to);
 uint64_t push_bytes_sent(const struct push *p);

@@ -1,0 +1,264 @@
+/* Connections of proxies: accepted, handshaken under our own certificate, handed to HTTP/2. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "control/push/edge_priv.h"
+
+enum {
+    CONNS_MAX = 20000,
+    OWN_LIFETIME_S = 24 * 3600,
+    HANDSHAKE_US = 15 * 1000 * 1000,
+    CLOSE_TURNS_MAX = 100,
+};
+
+struct edge_conn {
+    struct edge *edge;
+    struct list link;
+    struct conn *conn;
+    struct http_server *server; /* NULL: still shaking hands */
+    struct timer timer;
+    uint64_t not_after_s;
+};
+
+static void conn_free(struct edge_conn *ec)
+{
+    list_remove(&ec->link);
+    timer_stop(&ec->timer);
+    ec->edge->conn_count--;
+    free(ec);
+}
+
+/* --- HTTP --- */
+
+static struct ip_addr ip_of(const struct addr *a)
+{
+    if (a->family == ADDR_IP4)
+        return ip_from_bytes(a->ip, 4);
+    if (a->family == ADDR_IP6)
+        return ip_from_bytes(a->ip, 16);
+    return (struct ip_addr){.family = IP_NONE};
+}
+
+/* What the connection proved is copied: the call may outlive it by a turn. */
+static void on_exchange(void *ctx, struct exchange *x)
+{
+    struct edge_conn *ec = ctx;
+    struct edge_call *c = ARENA_NEW(&x->arena, struct edge_call);
+    c->edge = ec->edge;
+    if (x->info->is_mtls)
+        c->peer.identity = arena_str(&x->arena, x->info->peer_principal);
+    c->peer.address = ip_of(&x->info->remote);
+    c->peer.not_after_s = ec->not_after_s;
+    x->ctx = c;
+    x->filters = &ec->edge->filter;
+    x->filter_count = 1;
+}
+
+static void on_server_close(void *ctx, int err)
+{
+    (void)err;
+    conn_free(ctx);
+}
+
+static const struct http_server_ops server_ops = {
+    .on_exchange = on_exchange,
+    .on_close = on_server_close,
+};
+
+/* --- TLS --- */
+
+static void on_open(struct conn *c)
+{
+    struct edge_conn *ec = c->ctx;
+    const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
+    struct downstream_info info = {
+        .local = c->local,
+        .remote = c->remote,
+        .is_mtls = peer->is_verified && peer->uri_san.len > 0,
+        .peer_principal = peer->is_verified ? peer->uri_san : STR_NULL,
+        .sni = peer->sni,
+        .alpn = peer->alpn,
+        .tls_version = str_from_c(peer->version),
+    };
+    ec->not_after_s = peer->is_verified ? peer->not_after_s : 0;
+    timer_stop(&ec->timer);
+    ec->server = http_server_open(c, &ec->edge->config, &info, &server_ops, ec);
+}
+
+static void on_input(struct conn *c)
+{
+    (void)c;
+}
+
+static void on_close(struct conn *c, int err)
+{
+    if (err != 0)
+        log_event(LOG_INFO, "xds_handshake_failed", LFC("error", err_text(err)),
+                  LF("reason", conn_error_text(c)));
+    conn_free(c->ctx);
+}
+
+static const struct conn_handler handshake_handler = {
+    .on_open = on_open,
+    .on_input = on_input,
+    .on_close = on_close,
+};
+
+static void on_handshake_timeout(struct timer *timer)
+{
+    conn_abort(CONTAINER_OF(timer, struct edge_conn, timer)->conn, -ERR_TIMEOUT);
+}
+
+static void on_accept(void *ctx, struct conn *c)
+{
+    struct edge *e = ctx;
+    if (e->conn_count >= CONNS_MAX) {
+        conn_abort(c, -ERR_LIMIT);
+        return;
+    }
+    struct edge_conn *ec = NEW(struct edge_conn);
+    ec->edge = e;
+    ec->conn = c;
+    timer_init(&ec->timer, on_handshake_timeout);
+    list_push_back(&e->conns, &ec->link);
+    e->conn_count++;
+    conn_set_handler(c, &handshake_handler, ec);
+    conn_set_layer(c, &tls_layer_ops,
+                   tls_endpoint_new(&(struct tls_endpoint_args){.context = e->tls}));
+    timer_start(e->turn, &ec->timer, HANDSHAKE_US);
+}
+
+/* --- our own certificate --- */
+
+static int make_context(const struct edge *e, struct cert *leaf, struct str_buf *why,
+                        struct tls_context **ret_context)
+{
+    static const struct str alpn[] = {{"h2", 2}};
+    struct cert *root = ca_root(e->push->ca);
+    struct tls_context_args args = {
+        .role = TLS_SERVER,
+        .key = e->key,
+        .chain = &leaf,
+        .chain_count = 1,
+        .roots = &root,
+        .root_count = 1,
+        .is_client_cert_asked = true,
+        .alpn = alpn,
+        .alpn_count = ARRAY_LEN(alpn),
+    };
+    return tls_context_new(&args, why, ret_context);
+}
+
+static int renew(struct edge *e, struct str_buf *why)
+{
+    static const struct str names[] = {{"tulled", 6}};
+    AUTO(cert_unref_auto) struct cert *leaf = NULL;
+    struct tls_context *context = NULL;
+    uint64_t now_s = turn_wall_us(e->turn) / 1000000;
+    str_buf_reset(&e->identity);
+    str_buf_printf(&e->identity, "spiffe://%.*s/ns/tulle-system/sa/tulled",
+                   STR_FMT(registry_mesh(e->push->registry)->trust_domain));
+    int err = ca_issue_own(e->push->ca, e->key, names, ARRAY_LEN(names), str_buf_str(&e->identity),
+                           now_s, OWN_LIFETIME_S, &leaf);
+    if (err != 0)
+        str_buf_printf(why, "a certificate for tulled itself: %s", err_text(err));
+    else
+        err = make_context(e, leaf, why, &context);
+    timer_start(e->turn, &e->renew_timer, (uint64_t)OWN_LIFETIME_S / 2 * 1000000);
+    if (err != 0)
+        return err;
+    tls_context_unref(e->tls);
+    e->tls = context;
+    return 0;
+}
+
+static void renew_or_say(struct edge *e)
+{
+    struct str_buf why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    if (renew(e, &why) != 0)
+        log_event(LOG_ERROR, "own_certificate_not_renewed", LF("reason", str_buf_str(&why)));
+    str_buf_deinit(&why);
+}
+
+static void on_renew(struct timer *timer)
+{
+    renew_or_say(CONTAINER_OF(timer, struct edge, renew_timer));
+}
+
+void edge_mesh_changed(struct edge *e)
+{
+    struct str_buf identity = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    str_buf_printf(&identity, "spiffe://%.*s/ns/tulle-system/sa/tulled",
+                   STR_FMT(registry_mesh(e->push->registry)->trust_domain));
+    if (!str_eq(str_buf_str(&identity), str_buf_str(&e->identity)))
+        renew_or_say(e);
+    str_buf_deinit(&identity);
+}
+
+/* --- life --- */
+
+static void set_config(struct edge *e)
+{
+    limits_init(&e->limits);
+    e->config = (struct http_server_config){
+        .codec = HTTP_CODEC_2,
+        .limits = &e->limits,
+        .path = url_path_options_base,
+        .headers_timeout_us = 10ull * 1000 * 1000,
+        .idle_timeout_us = 3600ull * 1000 * 1000,
+    };
+    e->service = (struct service){&edge_call_ops, e};
+    e->filter = (struct filter){&service_filter_ops, &e->service};
+}
+
+struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err)
+{
+    struct edge *e = NEW(struct edge);
+    char text[ADDR_TEXT_LEN];
+    e->push = p;
+    e->turn = p->turn;
+    list_init(&e->conns);
+    e->key = key_new_p256();
+    e->identity = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    timer_init(&e->renew_timer, on_renew);
+    set_config(e);
+    int err = renew(e, why);
+    if (err == 0) {
+        err = listen_open(e->turn, at, NULL, on_accept, e, &e->socket);
+        if (err != 0)
+            str_buf_printf(why, "listening on %.*s: %s", STR_FMT(addr_format(at, text)),
+                           err_text(err));
+    }
+    if (err != 0) {
+        *ret_err = err;
+        return edge_close(e);
+    }
+    return e;
+}
+
+const struct addr *edge_addr(const struct edge *e)
+{
+    return listen_addr(e->socket);
+}
+
+struct edge *edge_close(struct edge *e)
+{
+    if (e == NULL)
+        return NULL;
+    timer_stop(&e->renew_timer);
+    listen_close(e->socket);
+    LIST_FOREACH (&e->conns, ec, struct edge_conn, link) {
+        if (ec->server != NULL)
+            http_server_abort(ec->server, -ERR_CLOSED);
+        else
+            conn_abort(ec->conn, -ERR_CLOSED);
+    }
+    /* Calls end in the turns that follow the abort. */
+    for (int i = 0; i < CLOSE_TURNS_MAX && (!list_is_empty(&e->conns) || i < 3); i++)
+        turn_once(e->turn, 0);
+    tls_context_unref(e->tls);
+    key_unref(e->key);
+    str_buf_deinit(&e->identity);
+    free(e);
+    return NULL;
+}

@@ -1,0 +1,191 @@
+/* gRPC calls: the ADS stream, and the one-shot ones. */
+#include "control/push/edge_priv.h"
+
+enum { MESSAGE_BYTES_MAX = 4 * 1024 * 1024, ANSWER_BYTES_MAX = 256 * 1024 };
+
+#define PATH_ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+#define PATH_CERTIFICATE "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+#define PATH_REPORT "/tulle.mesh.v1.Agent/Report"
+
+static enum edge_method method_of(const struct http_head *head)
+{
+    static const struct {
+        struct str path;
+        enum edge_method method;
+    } table[] = {
+        {{PATH_ADS, sizeof PATH_ADS - 1}, EDGE_ADS},
+        {{PATH_CERTIFICATE, sizeof PATH_CERTIFICATE - 1}, EDGE_CREATE_CERTIFICATE},
+        {{PATH_REPORT, sizeof PATH_REPORT - 1}, EDGE_REPORT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (str_eq(head->path, table[i].path))
+            return table[i].method;
+    }
+    return EDGE_NONE;
+}
+
+/* --- answering --- */
+
+static void respond(struct edge_call *c)
+{
+    static const struct http_field type = {
+        {"content-type", 12}, {"application/grpc", 16}, HTTP_NAME_CONTENT_TYPE};
+    if (c->is_responded)
+        return;
+    c->is_responded = true;
+    service_respond(c->s, 200, &type, 1);
+}
+
+static void send_message(struct edge_call *c, struct str message)
+{
+    struct chain out;
+    chain_init(&out, turn_chunks(c->edge->turn), NULL);
+    grpc_frame(&out, message);
+    respond(c);
+    service_write(c->s, &out);
+    chain_deinit(&out);
+}
+
+static void finish(struct edge_call *c, enum grpc_status status, struct str why)
+{
+    struct arena *a = &service_exchange(c->s)->arena;
+    if (c->is_done)
+        return;
+    c->is_done = true;
+    struct http_field trailers[2] = {
+        {STR("grpc-status"), arena_printf(a, "%d", (int)status), HTTP_NAME_GRPC_STATUS},
+        {STR("grpc-message"), grpc_message_encode(why, a), HTTP_NAME_GRPC_MESSAGE},
+    };
+    respond(c);
+    service_end(c->s, trailers, why.len > 0 ? 2 : 1);
+}
+
+/* --- what the brain asks of the stream --- */
+
+static void stream_send(void *ctx, struct str message)
+{
+    struct edge_call *c = ctx;
+    if (!c->is_done)
+        send_message(c, message);
+}
+
+static bool stream_has_room(void *ctx)
+{
+    const struct edge_call *c = ctx;
+    return !c->is_done && service_room(c->s) > 0;
+}
+
+static void stream_end(void *ctx, enum grpc_status status, struct str why)
+{
+    finish(ctx, status, why);
+}
+
+static const struct push_stream_ops stream_ops = {
+    .send = stream_send,
+    .has_room = stream_has_room,
+    .end = stream_end,
+};
+
+/* --- one message --- */
+
+static void take_unary(struct edge_call *c, struct str message)
+{
+    struct str_buf answer = STR_BUF_INIT(ANSWER_BYTES_MAX), why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    struct push *p = c->edge->push;
+    enum grpc_status status =
+        c->method == EDGE_CREATE_CERTIFICATE
+            ? push_create_certificate(p, c->peer.identity, c->token, message, &answer, &why)
+            : push_report(p, c->peer.identity, message, &why);
+    if (status == GRPC_OK)
+        send_message(c, str_buf_str(&answer));
+    finish(c, status, str_buf_str(&why));
+    str_buf_deinit(&answer);
+    str_buf_deinit(&why);
+}
+
+static void take_messages(struct edge_call *c)
+{
+    int rc = 0;
+    while (!c->is_done && (rc = grpc_deframe(&c->in, MESSAGE_BYTES_MAX, &c->message)) == 1) {
+        if (c->method == EDGE_ADS)
+            push_stream_recv(c->stream, str_buf_str(&c->message));
+        else
+            take_unary(c, str_buf_str(&c->message));
+    }
+    if (rc < 0)
+        finish(c, rc == -ERR_TOO_LARGE ? GRPC_RESOURCE_EXHAUSTED : GRPC_UNIMPLEMENTED,
+               str_from_c(err_text(rc)));
+}
+
+/* --- service --- */
+
+static struct str bearer(const struct http_head *head)
+{
+    struct str value = http_head_get_named(head, STR("authorization"));
+    return str_starts_with_nocase(value, STR("bearer ")) ? str_trim(str_skip(value, 7)) : STR_NULL;
+}
+
+static void on_head(void *service, struct service_stream *s, const struct http_head *head)
+{
+    struct edge *e = service;
+    struct edge_call *c = service_exchange(s)->ctx;
+    c->s = s;
+    c->method = method_of(head);
+    c->token = bearer(head);
+    c->message = STR_BUF_INIT(MESSAGE_BYTES_MAX + 1);
+    chain_init(&c->in, turn_chunks(e->turn), NULL);
+    service_set_ctx(s, c);
+    if (!head->is_grpc && !http_is_grpc_type(http_head_get(head, HTTP_NAME_CONTENT_TYPE))) {
+        c->is_done = true;
+        service_reply(s, 415, STR("text/plain"), STR("gRPC only\n"));
+    } else if (c->method == EDGE_NONE) {
+        finish(c, GRPC_UNIMPLEMENTED, STR("no such method"));
+    } else if (c->method != EDGE_CREATE_CERTIFICATE && c->peer.identity.len == 0) {
+        finish(c, GRPC_UNAUTHENTICATED, STR("needs a client certificate of the mesh"));
+    } else if (c->method == EDGE_ADS) {
+        c->stream = push_stream_open(e->push, &c->peer, &stream_ops, c);
+        respond(c);
+    }
+}
+
+static void on_body(void *service, struct service_stream *s, struct chain *body, bool is_ended)
+{
+    struct edge_call *c = service_ctx(s);
+    (void)service;
+    if (c->is_done) {
+        chain_clear(body);
+        return;
+    }
+    chain_move(&c->in, body, body->len);
+    take_messages(c);
+    if (is_ended && !c->is_done)
+        finish(c, c->method == EDGE_ADS ? GRPC_OK : GRPC_INVALID_ARGUMENT,
+               c->method == EDGE_ADS ? STR_NULL : STR("no message"));
+}
+
+static void on_room(void *service, struct service_stream *s)
+{
+    const struct edge_call *c = service_ctx(s);
+    (void)service;
+    if (c->stream != NULL && !c->is_done)
+        push_stream_room(c->stream);
+}
+
+static void on_end(void *service, struct service_stream *s, int err)
+{
+    struct edge_call *c = service_ctx(s);
+    (void)service;
+    (void)err;
+    c->is_done = true;
+    if (c->stream != NULL)
+        c->stream = push_stream_close(c->stream);
+    str_buf_deinit(&c->message);
+    chain_deinit(&c->in);
+}
+
+const struct service_ops edge_call_ops = {
+    .on_head = on_head,
+    .on_body = on_body,
+    .on_room = on_room,
+    .on_end = on_end,
+};

@@ -1,0 +1,41 @@
+/* The edge: connections and gRPC calls of proxies. Inside control/push/ only. */
+#pragma once
+
+#include "control/push/push_priv.h"
+#include "crypto/tls.h"
+#include "http/server.h"
+#include "http/service.h"
+
+struct edge {
+    struct push *push;
+    struct turn *turn;
+    struct listen_socket *socket;
+    struct list conns;
+    size_t conn_count;
+    struct key *key;
+    struct tls_context *tls;
+    struct str_buf identity; /* "spiffe://TD/ns/tulle-system/sa/tulled" */
+    struct timer renew_timer;
+    struct limits limits;
+    struct http_server_config config;
+    struct service service;
+    struct filter filter;
+};
+
+enum edge_method { EDGE_NONE, EDGE_ADS, EDGE_CREATE_CERTIFICATE, EDGE_REPORT };
+
+/* One gRPC call; in its exchange's arena. */
+struct edge_call {
+    struct edge *edge;
+    struct service_stream *s;
+    enum edge_method method;
+    struct push_peer peer;       /* identity empty: no verified certificate */
+    struct str token;
+    struct chain in;             /* received, not yet a whole message */
+    struct str_buf message;
+    struct push_stream *stream;  /* ADS */
+    bool is_responded, is_done;
+};
+
+/* edge_call.c */
+extern const struct service_ops edge_call_ops;

@@ -1,0 +1,150 @@
+/* Facts in, dirty streams out; the turn's task sends what they lack. */
+#include "control/push/push_priv.h"
+
+#include <stdlib.h>
+
+static void on_run(struct turn_task *task)
+{
+    struct push *p = CONTAINER_OF(task, struct push, task);
+    struct list now = LIST_INIT(now);
+    list_splice_back(&now, &p->dirty);
+    LIST_FOREACH (&now, s, struct push_stream, dirty_link) {
+        list_remove(&s->dirty_link);
+        if (s->is_ended || !push_stream_check(s))
+            continue;
+        if (!push_stream_flush(s))
+            continue; /* push_stream_room comes back */
+        s->is_dirty = false;
+        push_wait_flushed(s);
+        s->has_sent = false;
+    }
+}
+
+static void on_expire(struct timer *timer)
+{
+    push_expire_soon(CONTAINER_OF(timer, struct push, expire_timer));
+}
+
+void push_expire_soon(struct push *p)
+{
+    uint64_t now_us = turn_now_us(p->turn);
+    uint64_t next_us = registry_expire(p->registry, now_us);
+    timer_stop(&p->expire_timer);
+    if (next_us != UINT64_MAX)
+        timer_start(p->turn, &p->expire_timer, next_us > now_us ? next_us - now_us : 1);
+}
+
+static void on_dirty(void *ctx, enum resource_type type, struct str name, struct str view)
+{
+    struct push *p = ctx;
+    char key[PUSH_NAME_LEN_MAX + 8];
+    (void)view; /* who has an equal version already is not sent anything */
+    if (name.len > PUSH_NAME_LEN_MAX)
+        return;
+    size_t len = (size_t)snprintf(key, sizeof key, "%d/%.*s", (int)type, STR_FMT(name));
+    const struct push_target *t = map_get(&p->targets, str_from(key, len));
+    for (size_t i = 0; t != NULL && i < t->subs.len; i++)
+        push_sub_mark(t->subs.ptr[i]);
+}
+
+/* Wildcards that a fact can change: a directory's namespaces, a workload's own. */
+static bool concerns(const struct push_stream *s, struct str fact)
+{
+    if (s->workload.len == 0)
+        return false;
+    if (str_eq(fact, STR("namespaces")) || str_eq(fact, STR("mesh")))
+        return true;
+    struct str rest = fact;
+    return str_eq(str_split(&rest, '/'), STR("workload")) &&
+           str_eq(str_split(&rest, '/'), s->namespace_) && str_eq(rest, s->workload);
+}
+
+void push_fact_changed(struct push *p, struct str fact)
+{
+    translate_changed(p->translate, fact, on_dirty, p);
+    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
+        if (!concerns(s, fact))
+            continue;
+        s->is_wild_due = s->is_check_due = true;
+        push_stream_mark(s);
+    }
+    if (p->edge != NULL && str_eq(fact, STR("mesh")))
+        edge_mesh_changed(p->edge);
+}
+
+bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index)
+{
+    struct registry_replica *r = registry_replica(p->registry, namespace_, workload, index);
+    if (r == NULL)
+        return false;
+    struct push_stream *s = r->node;
+    registry_replica_set_state(p->registry, r, REPLICA_GONE);
+    if (s != NULL)
+        push_stream_end(s, GRPC_UNAVAILABLE, "its supervisor says that this sidecar is gone");
+    return true;
+}
+
+const struct api_document *push_workload_of(const struct push *p, struct str namespace_,
+                                            struct str workload, struct str identity)
+{
+    const struct api_document *d =
+        registry_doc(p->registry, API_KIND_WORKLOAD, namespace_, workload);
+    if (d == NULL)
+        return NULL;
+    struct arena a;
+    arena_init(&a, 512);
+    bool is_its = str_eq(registry_identity(p->registry, d, &a), identity);
+    arena_deinit(&a);
+    return is_its ? d : NULL;
+}
+
+int push_listen(struct push *p, const struct addr *at, struct str_buf *why)
+{
+    int err = 0;
+    ASSERT(p->edge == NULL);
+    p->edge = edge_open(p, at, why, &err);
+    return err;
+}
+
+const struct addr *push_addr(const struct push *p)
+{
+    return p->edge != NULL ? edge_addr(p->edge) : NULL;
+}
+
+uint64_t push_bytes_sent(const struct push *p)
+{
+    return p->counters.bytes;
+}
+
+struct push *push_new(const struct push_args *args)
+{
+    struct push *p = NEW(struct push);
+    p->turn = args->turn;
+    p->store = args->store;
+    p->registry = args->registry;
+    p->translate = args->translate;
+    p->ca = args->ca;
+    list_init(&p->streams);
+    list_init(&p->dirty);
+    list_init(&p->waiters);
+    map_init(&p->targets);
+    turn_task_init(&p->task, on_run);
+    timer_init(&p->expire_timer, on_expire);
+    push_expire_soon(p);
+    return p;
+}
+
+struct push *push_free(struct push *p)
+{
+    if (p == NULL)
+        return NULL;
+    p->edge = edge_close(p->edge);
+    LIST_FOREACH (&p->streams, s, struct push_stream, link)
+        push_stream_close(s);
+    turn_cancel(&p->task);
+    timer_stop(&p->expire_timer);
+    push_wait_free(p);
+    map_deinit(&p->targets);
+    free(p);
+    return NULL;
+}

@@ -1,0 +1,155 @@
+/* Answers of clients: what was accepted, what was refused and why. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "control/push/push_priv.h"
+#include "codec/json_writer.h"
+
+void push_sent_free(struct push_sent *sent)
+{
+    str_buf_deinit(&sent->names);
+    free(sent);
+}
+
+static void nack_deinit(struct push_nack *n)
+{
+    free(n->name);
+    free(n->reason);
+}
+
+void push_nacks_free(struct push_stream *s)
+{
+    for (size_t i = 0; i < s->nacks.len; i++)
+        nack_deinit(&s->nacks.ptr[i]);
+    VEC_DEINIT(&s->nacks);
+}
+
+/* --- on the documents' status, best effort --- */
+
+struct status {
+    struct push *push;
+    struct str json;
+};
+
+static void on_document(void *ctx, const struct api_document *d)
+{
+    const struct status *status = ctx;
+    int err = store_set_status(status->push->store, d->kind, d->namespace, d->name, status->json);
+    if (err != 0)
+        log_event(LOG_WARN, "status_not_kept", LF("name", d->name), LFC("reason", err_text(err)));
+}
+
+/* The documents that a resource of a host is made of. reason empty: it is fine again. */
+static void set_document_status(struct push *p, enum resource_type type, struct str name,
+                                struct str reason)
+{
+    struct str host = str_split(&name, ':');
+    struct str_buf json = STR_BUF_INIT(4 * PUSH_REASON_LEN_MAX + 512);
+    if (reason.len > 0) {
+        struct json_writer w;
+        json_writer_init(&w, &json, 0);
+        json_writer_object(&w, NULL);
+        json_writer_array(&w, "conditions");
+        json_writer_object(&w, NULL);
+        json_writer_c(&w, "type", "Programmed");
+        json_writer_c(&w, "status", "False");
+        json_writer_c(&w, "reason", "Refused");
+        json_writer_str(&w, "message", reason);
+        json_writer_end(&w);
+        json_writer_end(&w);
+        json_writer_end(&w);
+    }
+    struct status status = {p, str_buf_str(&json)};
+    if (type == RESOURCE_ROUTE || type == RESOURCE_LISTENER)
+        registry_routes(p->registry, host, on_document, &status);
+    else if (type == RESOURCE_CLUSTER || type == RESOURCE_ENDPOINTS)
+        registry_rules(p->registry, host, on_document, &status);
+    str_buf_deinit(&json);
+}
+
+/* --- a stream's refusals --- */
+
+static void forget(struct push_stream *s, enum resource_type type, struct str name)
+{
+    for (size_t i = s->nacks.len; i-- > 0;) {
+        struct push_nack *n = &s->nacks.ptr[i];
+        if (n->type != type || !str_eq(str_from_c(n->name), name))
+            continue;
+        set_document_status(s->push, type, name, STR_NULL);
+        nack_deinit(n);
+        VEC_REMOVE_SWAP(&s->nacks, i);
+    }
+}
+
+static void note(struct push_stream *s, enum resource_type type, struct str name, struct str reason)
+{
+    forget(s, type, name);
+    if (s->nacks.len >= PUSH_NACKS_MAX)
+        return;
+    struct push_nack n = {type, str_dup_c(name), str_dup_c(reason)};
+    VEC_PUSH(&s->nacks, n);
+    if (name.len > 0)
+        set_document_status(s->push, type, name, reason);
+}
+
+/* Refused resources are named in the reason; when none is, it is about the response. */
+static void on_refused(struct push_stream *s, const struct push_sent *sent, struct str reason)
+{
+    struct str rest = str_buf_str(&sent->names);
+    bool is_any = false;
+    reason = str_sub(reason, 0, PUSH_REASON_LEN_MAX);
+    while (rest.len > 0) {
+        struct str name = str_split(&rest, '\n');
+        if (!str_contains(reason, name))
+            continue;
+        is_any = true;
+        note(s, sent->type, name, reason);
+    }
+    if (!is_any)
+        note(s, sent->type, STR_NULL, reason);
+}
+
+static void on_accepted(struct push_stream *s, const struct push_sent *sent)
+{
+    struct str rest = str_buf_str(&sent->names);
+    while (s->nacks.len > 0 && rest.len > 0)
+        forget(s, sent->type, str_split(&rest, '\n'));
+    forget(s, sent->type, STR_NULL);
+}
+
+static void observe(struct push *p, uint64_t us)
+{
+    static const uint64_t bounds_us[PUSH_CONVERGENCE_BUCKETS] = {
+        100000, 500000, 1000000, 3000000, 5000000, 10000000, 20000000, 30000000};
+    size_t i = 0;
+    while (i < PUSH_CONVERGENCE_BUCKETS && us > bounds_us[i])
+        i++;
+    p->counters.convergence[i]++;
+    p->counters.convergence_us += us;
+}
+
+void push_answered(struct push_stream *s, enum resource_type type, uint64_t number, bool is_nack,
+                   struct str reason)
+{
+    struct push *p = s->push;
+    for (size_t i = 0; i < s->sent.len; i++) {
+        struct push_sent *sent = s->sent.ptr[i];
+        if (sent->number != number)
+            continue;
+        VEC_REMOVE_SWAP(&s->sent, i);
+        if (is_nack) {
+            p->counters.nacks++;
+            log_event(LOG_WARN, "xds_nack", LF("identity", s->identity), LF("workload", s->workload),
+                      LFC("type", resource_type_name(type)),
+                      LF("reason", str_sub(reason, 0, PUSH_REASON_LEN_MAX)));
+            on_refused(s, sent, reason);
+        } else {
+            p->counters.acks++;
+            on_accepted(s, sent);
+            observe(p, turn_now_us(p->turn) - sent->changed_us);
+        }
+        push_sent_free(sent);
+        break;
+    }
+    push_wait_answered(s, type, number, is_nack, str_sub(reason, 0, PUSH_REASON_LEN_MAX));
+}

@@ -1,0 +1,171 @@
+/* Inside control/push/ only. */
+#pragma once
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "control/push/push.h"
+#include "http/grpc.h"
+#include "mesh/xds/ads_server.h"
+
+struct edge;
+struct push_stream;
+
+enum {
+    PUSH_VERSION_LEN_MAX = 16,        /* ours are 16 digits; longer ones are not ours */
+    PUSH_NAME_LEN_MAX = 512,
+    PUSH_NACKS_MAX = 100,             /* kept of a stream */
+    PUSH_REASON_LEN_MAX = 1024,
+    PUSH_RESPONSE_BYTES = 1024 * 1024, /* a response is closed once it is that large */
+    PUSH_MESSAGE_BYTES_MAX = 32 * 1024 * 1024,
+    PUSH_CONVERGENCE_BUCKETS = 8,
+};
+
+/* --- subscriptions --- */
+
+/* A (type, name) that somebody subscribes to. */
+struct push_target {
+    struct str key; /* own memory */
+    VEC(struct push_sub *) subs;
+};
+
+struct push_sub {
+    struct push_stream *stream;
+    struct push_target *target;
+    enum resource_type type;
+    struct str name; /* own memory */
+    char version[PUSH_VERSION_LEN_MAX];
+    uint8_t version_len;  /* of what the client has, or was sent; 0: nothing */
+    bool is_named;        /* subscribed to by name */
+    bool is_wild;         /* one of what the wildcard stands for */
+    bool is_answered;
+    struct list link;     /* stream->dirty[type] or stream->gone[type] */
+};
+
+/* An unanswered response. */
+struct push_sent {
+    uint64_t number, changed_us;
+    enum resource_type type;
+    struct str_buf names; /* of its resources, each ended by a newline */
+};
+
+struct push_nack {
+    enum resource_type type;
+    char *name, *reason; /* own memory; name may be empty */
+};
+
+struct push_counters {
+    uint64_t bytes, resources, responses[RESOURCE_TYPE_COUNT], acks, nacks, rejects, certificates;
+    uint64_t convergence[PUSH_CONVERGENCE_BUCKETS + 1], convergence_us;
+};
+
+/* --- streams: the brain's side of the edge --- */
+
+struct push_stream_ops {
+    void (*send)(void *ctx, struct str message);
+    bool (*has_room)(void *ctx);
+    /* Ends the stream; push_stream_close follows later, never from within. */
+    void (*end)(void *ctx, enum grpc_status status, struct str why);
+};
+
+/* What the connection proved. */
+struct push_peer {
+    struct str identity;     /* SPIFFE id of a verified client certificate */
+    struct ip_addr address;  /* where it comes from; IP_NONE: not known */
+    uint64_t not_after_s;    /* of its certificate */
+};
+
+struct push_stream {
+    struct push *push;
+    struct list link, dirty_link; /* push->streams, push->dirty */
+    const struct push_stream_ops *ops;
+    void *ctx;
+    struct ads_stream *ads;
+    struct str identity; /* own memory, like namespace_ and workload */
+    struct ip_addr address;
+    uint64_t not_after_s, connected_us, dirty_us;
+    struct str namespace_, workload; /* empty: no node yet */
+    uint32_t index;
+    enum xds_dialect dialect;
+    struct map subs; /* "TYPE/NAME" -> struct push_sub */
+    struct list dirty[RESOURCE_TYPE_COUNT], gone[RESOURCE_TYPE_COUNT];
+    bool is_wild[RESOURCE_TYPE_COUNT], is_wild_unanswered[RESOURCE_TYPE_COUNT];
+    bool is_wild_due, is_check_due, is_dirty, has_sent, is_ended;
+    uint64_t last_number;
+    VEC(struct push_sent *) sent;
+    VEC(struct push_nack) nacks;
+};
+
+struct push_stream *push_stream_open(struct push *p, const struct push_peer *peer,
+                                     const struct push_stream_ops *ops, void *ctx);
+/* A DeltaDiscoveryRequest. */
+void push_stream_recv(struct push_stream *s, struct str message);
+void push_stream_room(struct push_stream *s);
+struct push_stream *push_stream_close(struct push_stream *s);
+void push_stream_end(struct push_stream *s, enum grpc_status status, const char *why);
+/* Something has to be looked at in this turn. */
+void push_stream_mark(struct push_stream *s);
+void push_sub_mark(struct push_sub *sub);
+void push_sub_free(struct push_sub *sub);
+/* Its subscriptions of a type that are there because of the wildcard are what they should be. */
+void push_stream_refresh_wild(struct push_stream *s);
+/* False: its Workload is gone or became somebody else's; the stream is being ended. */
+bool push_stream_check(struct push_stream *s);
+/* "NS/WORKLOAD/INDEX" in the arena. */
+struct str push_stream_name(const struct push_stream *s, struct arena *a);
+
+/* push_send.c: sends what is dirty; true when nothing is left. */
+bool push_stream_flush(struct push_stream *s);
+
+/* push_nack.c */
+void push_sent_free(struct push_sent *sent);
+void push_answered(struct push_stream *s, enum resource_type type, uint64_t number, bool is_nack,
+                   struct str reason);
+void push_nacks_free(struct push_stream *s);
+
+/* push_wait.c */
+struct push_commit;
+void push_wait_flushed(struct push_stream *s);
+void push_wait_answered(struct push_stream *s, enum resource_type type, uint64_t number,
+                        bool is_nack, struct str reason);
+void push_wait_gone(struct push_stream *s);
+void push_wait_free(struct push *p);
+
+/* --- one-shot calls --- */
+
+/* push_join.c: CreateCertificate. token empty: by peer's identity (renewal). GRPC_OK with the
+ * response's bytes, else why. */
+enum grpc_status push_create_certificate(struct push *p, struct str identity, struct str token,
+                                         struct str request, struct str_buf *ret_response,
+                                         struct str_buf *why);
+/* push_report.c: Agent/Report; the JSON text is the message. */
+enum grpc_status push_report(struct push *p, struct str identity, struct str json,
+                             struct str_buf *why);
+/* Whether a Workload document exists that has this identity. */
+const struct api_document *push_workload_of(const struct push *p, struct str namespace_,
+                                            struct str workload, struct str identity);
+
+struct push {
+    struct turn *turn;
+    struct store *store;
+    struct registry *registry;
+    struct translate *translate;
+    struct ca *ca;
+    struct edge *edge; /* NULL: not listening */
+    struct list streams, dirty;
+    struct map targets;
+    struct turn_task task;
+    struct timer expire_timer;
+    VEC(struct push_commit *) commits;
+    struct list waiters;
+    struct push_counters counters;
+    size_t stream_count;
+};
+void push_expire_soon(struct push *p);
+
+/* edge.c */
+struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err);
+struct edge *edge_close(struct edge *e);
+const struct addr *edge_addr(const struct edge *e);
+void edge_mesh_changed(struct edge *e);

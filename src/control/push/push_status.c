@@ -1,0 +1,154 @@
+/* What there is to tell of proxies: for people (status), for Prometheus (metrics). */
+#include <stdlib.h>
+
+#include "codec/duration.h"
+#include "control/push/push_priv.h"
+
+static const char *state_name(enum replica_state state)
+{
+    switch (state) {
+    case REPLICA_CONNECTED:
+        return "unready";
+    case REPLICA_READY:
+        return "ready";
+    case REPLICA_DRAINING:
+        return "draining";
+    case REPLICA_GONE:
+        return "gone";
+    }
+    return "gone";
+}
+
+static bool is_synced(const struct push_stream *s)
+{
+    return s != NULL && !s->is_ended && !s->is_dirty && s->sent.len == 0 && s->nacks.len == 0;
+}
+
+static void write_nacks(struct json_writer *w, const struct push_stream *s)
+{
+    json_writer_array(w, "nacks");
+    for (size_t i = 0; s != NULL && i < s->nacks.len; i++) {
+        const struct push_nack *n = &s->nacks.ptr[i];
+        json_writer_object(w, NULL);
+        json_writer_c(w, "type", resource_type_name(n->type));
+        json_writer_c(w, "name", n->name);
+        json_writer_c(w, "reason", n->reason);
+        json_writer_end(w);
+    }
+    json_writer_end(w);
+}
+
+static void write_addresses(struct json_writer *w, const struct registry_replica *r)
+{
+    char text[IP_TEXT_MAX];
+    json_writer_array(w, "addresses");
+    for (size_t i = 0; i < ARRAY_LEN(r->addresses); i++) {
+        if (r->addresses[i].family != IP_NONE)
+            json_writer_str(w, NULL, ip_format(&r->addresses[i], text));
+    }
+    json_writer_end(w);
+}
+
+static void on_replica(void *ctx, const struct registry_replica *r)
+{
+    struct json_writer *w = ctx;
+    struct arena a;
+    char time[TIME_TEXT_MAX];
+    const struct push_stream *s = r->node;
+    arena_init(&a, 512);
+    json_writer_object(w, NULL);
+    json_writer_str(w, "namespace", r->namespace_);
+    json_writer_str(w, "workload", r->workload);
+    json_writer_u64(w, "replica", r->index);
+    json_writer_str(w, "proxy", arena_printf(&a, "%.*s/%.*s/%u", STR_FMT(r->namespace_),
+                                             STR_FMT(r->workload), r->index));
+    json_writer_c(w, "state", state_name(r->state));
+    json_writer_bool(w, "ready", r->state == REPLICA_READY);
+    json_writer_bool(w, "connected", s != NULL);
+    json_writer_bool(w, "synced", is_synced(s));
+    json_writer_str(w, "identity", r->identity);
+    write_addresses(w, r);
+    if (s != NULL && s->not_after_s > 0)
+        json_writer_str(w, "certNotAfter",
+                        time_format((int64_t)s->not_after_s * 1000, false, time));
+    write_nacks(w, s);
+    json_writer_end(w);
+    arena_deinit(&a);
+}
+
+void push_render_status(const struct push *p, struct json_writer *w)
+{
+    const struct push_counters *c = &p->counters;
+    json_writer_array(w, "proxies");
+    registry_replicas(p->registry, on_replica, w);
+    json_writer_end(w);
+    json_writer_u64(w, "xdsBytesPushed", c->bytes);
+    json_writer_u64(w, "xdsResourcesSent", c->resources);
+    json_writer_u64(w, "acks", c->acks);
+    json_writer_u64(w, "nacks", c->nacks);
+    json_writer_u64(w, "translateRuns", translate_runs(p->translate));
+}
+
+/* --- Prometheus --- */
+
+static void counter(struct str_buf *to, const char *name, const char *help, uint64_t value)
+{
+    str_buf_printf(to, "# HELP %s %s\n# TYPE %s counter\n%s %llu\n", name, help, name, name,
+                   (unsigned long long)value);
+}
+
+static void gauge(struct str_buf *to, const char *name, const char *help, uint64_t value)
+{
+    str_buf_printf(to, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name,
+                   (unsigned long long)value);
+}
+
+static void pushes(const struct push *p, struct str_buf *to)
+{
+    static const char *const istio_names[RESOURCE_TYPE_COUNT] = {
+        [RESOURCE_LISTENER] = "lds",  [RESOURCE_ROUTE] = "rds",  [RESOURCE_CLUSTER] = "cds",
+        [RESOURCE_ENDPOINTS] = "eds", [RESOURCE_SECRET] = "sds", [RESOURCE_DIRECTORY] = "directory",
+    };
+    str_buf_add_c(to, "# HELP pilot_xds_pushes Responses sent, by type.\n"
+                      "# TYPE pilot_xds_pushes counter\n");
+    for (int i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        str_buf_printf(to, "pilot_xds_pushes{type=\"%s\"} %llu\n", istio_names[i],
+                       (unsigned long long)p->counters.responses[i]);
+}
+
+static void convergence(const struct push *p, struct str_buf *to)
+{
+    static const char *const bounds[PUSH_CONVERGENCE_BUCKETS] = {"0.1", "0.5", "1",  "3",
+                                                                 "5",   "10",  "20", "30"};
+    uint64_t sum = 0;
+    str_buf_add_c(to, "# HELP pilot_proxy_convergence_time Seconds from a change to the "
+                      "acknowledgement of a proxy.\n"
+                      "# TYPE pilot_proxy_convergence_time histogram\n");
+    for (int i = 0; i < PUSH_CONVERGENCE_BUCKETS; i++) {
+        sum += p->counters.convergence[i];
+        str_buf_printf(to, "pilot_proxy_convergence_time_bucket{le=\"%s\"} %llu\n", bounds[i],
+                       (unsigned long long)sum);
+    }
+    sum += p->counters.convergence[PUSH_CONVERGENCE_BUCKETS];
+    str_buf_printf(to,
+                   "pilot_proxy_convergence_time_bucket{le=\"+Inf\"} %llu\n"
+                   "pilot_proxy_convergence_time_sum %.6f\n"
+                   "pilot_proxy_convergence_time_count %llu\n",
+                   (unsigned long long)sum, (double)p->counters.convergence_us / 1e6,
+                   (unsigned long long)sum);
+}
+
+void push_render_metrics(const struct push *p, struct str_buf *to)
+{
+    const struct push_counters *c = &p->counters;
+    gauge(to, "pilot_xds", "Proxies connected by xDS.", p->stream_count);
+    pushes(p, to);
+    counter(to, "pilot_total_xds_rejects", "Responses that a proxy refused.", c->nacks);
+    convergence(p, to);
+    counter(to, "tulled_xds_sent_bytes_total", "Bytes of xDS responses.", c->bytes);
+    counter(to, "tulled_xds_resources_sent_total", "Resources in xDS responses.", c->resources);
+    counter(to, "tulled_xds_acks_total", "Responses that a proxy applied.", c->acks);
+    counter(to, "tulled_translate_runs_total", "Outputs computed.", translate_runs(p->translate));
+    counter(to, "tulled_certificates_issued_total", "Leaves issued to workloads.", c->certificates);
+    counter(to, "tulled_certificate_rejects_total", "Certificate requests refused.", c->rejects);
+}

@@ -1,0 +1,422 @@
+/* One stream of a proxy: who it is, what it subscribes to. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "codec/json.h"
+#include "control/push/push_priv.h"
+
+static struct str own(struct str s)
+{
+    return str_from(str_dup_c(s), s.len);
+}
+
+static void disown(struct str *s)
+{
+    free((void *)(uintptr_t)s->ptr);
+    *s = STR_NULL;
+}
+
+struct str push_stream_name(const struct push_stream *s, struct arena *a)
+{
+    return arena_printf(a, "%.*s/%.*s/%u", STR_FMT(s->namespace_), STR_FMT(s->workload), s->index);
+}
+
+void push_stream_end(struct push_stream *s, enum grpc_status status, const char *why)
+{
+    if (s->is_ended)
+        return;
+    s->is_ended = true;
+    if (status != GRPC_OK)
+        log_event(LOG_WARN, "xds_stream_ended", LF("identity", s->identity),
+                  LF("namespace", s->namespace_), LF("workload", s->workload),
+                  LFC("reason", why));
+    s->ops->end(s->ctx, status, str_from_c(why));
+}
+
+void push_stream_mark(struct push_stream *s)
+{
+    if (!s->is_dirty)
+        s->dirty_us = turn_now_us(s->push->turn);
+    s->is_dirty = true;
+    if (!list_is_linked(&s->dirty_link))
+        list_push_back(&s->push->dirty, &s->dirty_link);
+    turn_soon(s->push->turn, &s->push->task);
+}
+
+/* --- subscriptions --- */
+
+static size_t format_key(char *buf, size_t cap, enum resource_type type, struct str name)
+{
+    return (size_t)snprintf(buf, cap, "%d/%.*s", (int)type, STR_FMT(name));
+}
+
+static struct push_target *target_of(struct push *p, struct str key)
+{
+    struct push_target *t = map_get(&p->targets, key);
+    if (t == NULL) {
+        t = NEW(struct push_target);
+        t->key = own(key);
+        map_put(&p->targets, t->key, t);
+    }
+    return t;
+}
+
+static void drop_target(struct push *p, struct push_target *t)
+{
+    if (t->subs.len > 0)
+        return;
+    map_remove(&p->targets, t->key);
+    VEC_DEINIT(&t->subs);
+    disown(&t->key);
+    free(t);
+}
+
+static struct push_sub *sub_find(struct push_stream *s, enum resource_type type, struct str name)
+{
+    char key[PUSH_NAME_LEN_MAX + 8];
+    return map_get(&s->subs, str_from(key, format_key(key, sizeof key, type, name)));
+}
+
+static struct push_sub *sub_get(struct push_stream *s, enum resource_type type, struct str name)
+{
+    char text[PUSH_NAME_LEN_MAX + 8];
+    struct str key = str_from(text, format_key(text, sizeof text, type, name));
+    struct push_sub *sub = map_get(&s->subs, key);
+    if (sub != NULL)
+        return sub;
+    sub = NEW(struct push_sub);
+    sub->stream = s;
+    sub->type = type;
+    sub->name = own(name);
+    list_init(&sub->link);
+    map_put(&s->subs, key, sub);
+    sub->target = target_of(s->push, key);
+    VEC_PUSH(&sub->target->subs, sub);
+    return sub;
+}
+
+void push_sub_free(struct push_sub *sub)
+{
+    struct push_stream *s = sub->stream;
+    struct push_target *t = sub->target;
+    for (size_t i = 0; i < t->subs.len; i++) {
+        if (t->subs.ptr[i] == sub) {
+            VEC_REMOVE_SWAP(&t->subs, i);
+            break;
+        }
+    }
+    map_remove(&s->subs, t->key);
+    drop_target(s->push, t);
+    list_remove(&sub->link);
+    disown(&sub->name);
+    free(sub);
+}
+
+void push_sub_mark(struct push_sub *sub)
+{
+    list_remove(&sub->link);
+    list_push_back(&sub->stream->dirty[sub->type], &sub->link);
+    push_stream_mark(sub->stream);
+}
+
+static void set_version(struct push_sub *sub, struct str version)
+{
+    if (version.len == 0 || version.len > sizeof sub->version)
+        return;
+    memcpy(sub->version, version.ptr, version.len);
+    sub->version_len = (uint8_t)version.len;
+}
+
+struct wild {
+    struct push_stream *stream;
+    enum resource_type type;
+};
+
+static void on_wild_name(void *ctx, struct str name)
+{
+    const struct wild *w = ctx;
+    struct push_sub *sub;
+    if (name.len == 0 || name.len > PUSH_NAME_LEN_MAX)
+        return;
+    sub = sub_get(w->stream, w->type, name);
+    sub->is_wild = true;
+    if (!sub->is_answered)
+        push_sub_mark(sub);
+}
+
+/* All are taken out first; what stays is put back by its name. */
+static void refresh_type(struct push_stream *s, enum resource_type type)
+{
+    struct translate_viewer v = {s->dialect, s->namespace_, s->workload};
+    struct wild w = {s, type};
+    size_t iter = 0;
+    void *value;
+    while (map_next(&s->subs, &iter, NULL, &value)) {
+        struct push_sub *sub = value;
+        if (sub->type == type)
+            sub->is_wild = false;
+    }
+    translate_names(s->push->translate, &v, type, on_wild_name, &w);
+    iter = 0;
+    while (map_next(&s->subs, &iter, NULL, &value)) {
+        struct push_sub *sub = value;
+        if (sub->type == type && !sub->is_wild && !sub->is_named)
+            push_sub_mark(sub);
+    }
+}
+
+void push_stream_refresh_wild(struct push_stream *s)
+{
+    s->is_wild_due = false;
+    for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
+        if (s->is_wild[type])
+            refresh_type(s, (enum resource_type)type);
+    }
+}
+
+static void on_subscribe(void *ctx, enum resource_type type, struct str name, struct str version)
+{
+    struct push_stream *s = ctx;
+    if (s->is_ended)
+        return;
+    if (str_eq(name, STR("*"))) {
+        s->is_wild[type] = s->is_wild_due = s->is_wild_unanswered[type] = true;
+        push_stream_mark(s);
+        return;
+    }
+    if (name.len > PUSH_NAME_LEN_MAX) {
+        push_stream_end(s, GRPC_INVALID_ARGUMENT, "a resource name is too long");
+        return;
+    }
+    struct push_sub *sub = sub_get(s, type, name);
+    sub->is_named = true;
+    /* Asked for again: it lost what it was sent. */
+    sub->version_len = 0;
+    sub->is_answered = version.len > 0;
+    set_version(sub, version);
+    push_sub_mark(sub);
+}
+
+static void on_known(void *ctx, enum resource_type type, struct str name, struct str version)
+{
+    struct push_stream *s = ctx;
+    if (s->is_ended || name.len > PUSH_NAME_LEN_MAX)
+        return;
+    struct push_sub *sub = sub_get(s, type, name);
+    sub->is_answered = true;
+    set_version(sub, version);
+    s->is_wild_unanswered[type] = false;
+    push_sub_mark(sub);
+}
+
+static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
+{
+    struct push_stream *s = ctx;
+    if (str_eq(name, STR("*"))) {
+        size_t iter = 0;
+        void *value;
+        s->is_wild[type] = false;
+        while (map_next(&s->subs, &iter, NULL, &value)) {
+            struct push_sub *sub = value;
+            if (sub->type == type && !sub->is_named)
+                push_sub_free(sub);
+        }
+        return;
+    }
+    struct push_sub *sub = name.len <= PUSH_NAME_LEN_MAX ? sub_find(s, type, name) : NULL;
+    if (sub == NULL)
+        return;
+    sub->is_named = false;
+    if (!sub->is_wild)
+        push_sub_free(sub);
+}
+
+static void on_ack(void *ctx, enum resource_type type, uint64_t number)
+{
+    push_answered(ctx, type, number, false, STR_NULL);
+}
+
+static void on_nack(void *ctx, enum resource_type type, uint64_t number, struct str detail)
+{
+    push_answered(ctx, type, number, true, detail);
+}
+
+/* --- who it is --- */
+
+struct node {
+    struct str namespace_, workload;
+    uint64_t index;
+    struct ip_addr addresses[2];
+    bool has_ready, is_ready;
+    enum xds_dialect dialect;
+};
+
+static bool parse_addresses(const struct json *list, struct ip_addr addresses[2])
+{
+    for (size_t i = 0; i < json_count(list); i++) {
+        struct str text;
+        struct ip_addr ip;
+        if (!json_str(json_at(list, i), &text) || !ip_parse(text, &ip))
+            return false;
+        struct ip_addr *to = &addresses[ip.family == IP_V4 ? 0 : 1];
+        if (to->family == IP_NONE)
+            *to = ip;
+    }
+    return true;
+}
+
+static bool parse_node(struct arena *a, struct str text, struct node *ret_node)
+{
+    const struct json *root;
+    struct node n = {.dialect = XDS_DIALECT_ENVOY};
+    if (json_parse(a, text, 64 * 1024, &root, NULL) != 0 ||
+        !json_str(json_get(root, "NAMESPACE"), &n.namespace_) ||
+        !json_str(json_get(root, "WORKLOAD"), &n.workload) ||
+        !json_u64(json_get(root, "INDEX"), &n.index) || n.index >= API_WORKLOAD_REPLICAS_MAX ||
+        !parse_addresses(json_get(root, "ADDRESSES"), n.addresses))
+        return false;
+    n.has_ready = json_bool(json_get(root, "READY"), &n.is_ready);
+    if (str_eq(json_str_or(json_get(root, "DIALECT"), STR_NULL), STR("tulle")))
+        n.dialect = XDS_DIALECT_TULLE;
+    *ret_node = n;
+    return true;
+}
+
+/* The connection's own address counts, not what its metadata says; loopback says nothing. */
+static void choose_addresses(const struct push_stream *s, struct ip_addr addresses[2])
+{
+    if (s->address.family == IP_NONE || ip_is_loopback(&s->address))
+        return;
+    addresses[s->address.family == IP_V4 ? 0 : 1] = s->address;
+}
+
+static void join_registry(struct push_stream *s, struct node *n)
+{
+    struct registry *r = s->push->registry;
+    struct registry_replica *replica = registry_replica(r, s->namespace_, s->workload, s->index);
+    struct push_stream *old = replica != NULL ? replica->node : NULL;
+    choose_addresses(s, n->addresses);
+    int err = registry_replica_connect(r, s->namespace_, s->workload, s->index, n->addresses, s,
+                                       &replica);
+    if (err != 0) {
+        push_stream_end(s, GRPC_FAILED_PRECONDITION, err_text(err));
+        return;
+    }
+    if (old != NULL && old != s)
+        push_stream_end(old, GRPC_ABORTED, "this replica has connected anew");
+    if (n->has_ready && (n->is_ready || replica->state == REPLICA_READY))
+        registry_replica_set_state(r, replica, n->is_ready ? REPLICA_READY : REPLICA_CONNECTED);
+}
+
+static void on_node(void *ctx, const struct ads_request_info *info)
+{
+    struct push_stream *s = ctx;
+    struct arena a;
+    struct node n;
+    arena_init(&a, 4096);
+    if (!parse_node(&a, info->node_metadata_json, &n)) {
+        push_stream_end(s, GRPC_INVALID_ARGUMENT,
+                        "node.metadata needs NAMESPACE, WORKLOAD, INDEX and ADDRESSES");
+    } else if (push_workload_of(s->push, n.namespace_, n.workload, s->identity) == NULL) {
+        push_stream_end(s, GRPC_PERMISSION_DENIED, "this identity is not that Workload's");
+    } else {
+        s->namespace_ = own(n.namespace_);
+        s->workload = own(n.workload);
+        s->index = (uint32_t)n.index;
+        s->dialect = n.dialect;
+        join_registry(s, &n);
+    }
+    arena_deinit(&a);
+}
+
+bool push_stream_check(struct push_stream *s)
+{
+    if (!s->is_check_due)
+        return true;
+    s->is_check_due = false;
+    if (push_workload_of(s->push, s->namespace_, s->workload, s->identity) != NULL)
+        return true;
+    push_stream_end(s, GRPC_PERMISSION_DENIED, "this identity is no longer that Workload's");
+    return false;
+}
+
+/* --- life --- */
+
+static const struct ads_stream_ops ads_ops = {
+    .on_subscribe = on_subscribe,
+    .on_known = on_known,
+    .on_unsubscribe = on_unsubscribe,
+    .on_ack = on_ack,
+    .on_nack = on_nack,
+    .on_node = on_node,
+};
+
+struct push_stream *push_stream_open(struct push *p, const struct push_peer *peer,
+                                     const struct push_stream_ops *ops, void *ctx)
+{
+    struct push_stream *s = NEW(struct push_stream);
+    s->push = p;
+    s->ops = ops;
+    s->ctx = ctx;
+    s->ads = ads_stream_new(&ads_ops, s);
+    s->identity = own(peer->identity);
+    s->address = peer->address;
+    s->not_after_s = peer->not_after_s;
+    s->connected_us = turn_now_us(p->turn);
+    map_init(&s->subs);
+    for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
+        list_init(&s->dirty[type]);
+        list_init(&s->gone[type]);
+    }
+    list_init(&s->dirty_link);
+    list_push_back(&p->streams, &s->link);
+    p->stream_count++;
+    return s;
+}
+
+void push_stream_recv(struct push_stream *s, struct str message)
+{
+    struct str_buf why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    if (!s->is_ended && ads_stream_recv(s->ads, message, &why) != 0)
+        push_stream_end(s, GRPC_INVALID_ARGUMENT, why.ptr != NULL ? why.ptr : "malformed");
+    str_buf_deinit(&why);
+}
+
+void push_stream_room(struct push_stream *s)
+{
+    if (s->is_dirty)
+        push_stream_mark(s);
+}
+
+struct push_stream *push_stream_close(struct push_stream *s)
+{
+    struct push *p = s->push;
+    size_t iter = 0;
+    void *value;
+    s->is_ended = true;
+    push_wait_gone(s);
+    struct registry_replica *r =
+        s->workload.len > 0 ? registry_replica(p->registry, s->namespace_, s->workload, s->index)
+                            : NULL;
+    if (r != NULL && r->node == s) {
+        registry_replica_disconnect(p->registry, r, turn_now_us(p->turn));
+        push_expire_soon(p);
+    }
+    while (map_next(&s->subs, &iter, NULL, &value))
+        push_sub_free(value);
+    map_deinit(&s->subs);
+    for (size_t i = 0; i < s->sent.len; i++)
+        push_sent_free(s->sent.ptr[i]);
+    VEC_DEINIT(&s->sent);
+    push_nacks_free(s);
+    ads_stream_free(s->ads);
+    list_remove(&s->link);
+    list_remove(&s->dirty_link);
+    disown(&s->identity);
+    disown(&s->namespace_);
+    disown(&s->workload);
+    p->stream_count--;
+    free(s);
+    return NULL;
+}
