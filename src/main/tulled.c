@@ -1,27 +1,36 @@
-/* tulled: the control plane. Only wires; see ARCHITECTURE.md for who does what. */
+/* The control plane: store, registry, translation, CA, xDS server and REST in one loop. */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/log.h"
 #include "control/server/server.h"
 
-enum { ROOT_LIFETIME_S = 10 * 365 * 24 * 3600, END_TURNS = 100 };
+#define ROOT_LIFETIME_S (10ull * 365 * 24 * 3600)
+
+enum { WHY_BYTES_MAX = 4096, EXIT_USAGE = 2 };
+
+static const char usage[] =
+    "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
+    "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
+    "\n"
+    "  --state DIR     where the store (store.db) and the CA (ca-key.pem, ca-cert.pem) live;\n"
+    "                  made when it is missing\n"
+    "  --socket PATH   REST for administrators (root and the user of this process)\n"
+    "  --xds           configuration and certificates for sidecars, gRPC over TLS; usually :15012\n"
+    "  --metrics       Prometheus' /metrics; usually :15014\n";
 
 struct options {
-    const char *state, *socket, *xds, *metrics;
+    const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
 };
 
-struct daemon {
+struct tulled {
     struct turn *turn;
     struct store *store;
     struct registry *registry;
@@ -30,116 +39,51 @@ struct daemon {
     struct push *push;
     struct server *server;
     struct watch signals;
+    struct str_buf why;
 };
 
-static const char usage[] =
-    "Usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
-    "              [--log-level debug|info|warn|error] [--log-format text|json]\n"
-    "\n"
-    "The control plane of a mesh.\n"
-    "  --state DIR       store, CA key and certificate; only this user may read it\n"
-    "  --socket PATH     REST API on a unix socket, for root and this user\n"
-    "  --xds ADDR        xDS and certificates for proxies, gRPC over TLS\n"
-    "  --metrics ADDR    Prometheus metrics at /metrics\n";
-
-static int fail(const char *what, struct str why)
+static bool parse_options(int argc, char **argv, struct options *o)
 {
-    fprintf(stderr, "tulled: %s: %.*s\n", what, STR_FMT(why));
-    return 1;
+    const struct {
+        const char *name, **value;
+    } table[] = {
+        {"--state", &o->state},           {"--socket", &o->socket},       {"--xds", &o->xds},
+        {"--metrics", &o->metrics},       {"--mesh", &o->mesh},
+        {"--log-format", &o->log_format}, {"--log-level", &o->log_level},
+    };
+    for (int i = 1; i < argc; i += 2) {
+        size_t n = 0;
+        while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
+            n++;
+        if (n == ARRAY_LEN(table) || i + 1 == argc)
+            return false;
+        *table[n].value = argv[i + 1];
+    }
+    return o->state != NULL && o->socket != NULL && o->xds != NULL;
 }
 
-static bool take_option(int c, const char *value, struct options *o)
+static bool set_up_log(const struct options *o)
 {
-    const char **const slots[] = {&o->state, &o->socket, &o->xds, &o->metrics};
     enum log_level level;
-    if (c >= 0 && (size_t)c < ARRAY_LEN(slots)) {
-        *slots[c] = value;
-        return true;
-    }
-    if (c == 'f') {
-        log_set_json(strcmp(value, "json") == 0);
-        return true;
-    }
-    if (c != 'l' || !log_level_parse(str_from_c(value), &level))
+    if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
+        return false;
+    if (!log_level_parse(str_from_c(o->log_level), &level))
         return false;
     log_set_level(level);
+    log_set_json(strcmp(o->log_format, "json") == 0);
     return true;
-}
-
-static bool parse(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"state", required_argument, NULL, 0},
-        {"socket", required_argument, NULL, 1},
-        {"xds", required_argument, NULL, 2},
-        {"metrics", required_argument, NULL, 3},
-        {"log-level", required_argument, NULL, 'l'},
-        {"log-format", required_argument, NULL, 'f'},
-        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
-    while ((c = getopt_long(argc, argv, "hv", longs, NULL)) != -1) {
-        if (c == 'v' || c == 'h') {
-            fputs(c == 'v' ? "tulled " TULLE_VERSION "\n" : usage, stdout);
-            exit(0);
-        }
-        if (!take_option(c, optarg, o))
-            return false;
-    }
-    return optind == argc && o->state != NULL && o->socket != NULL && o->xds != NULL;
-}
-
-static void on_fact(void *ctx, struct str fact)
-{
-    struct daemon *d = ctx;
-    push_fact_changed(d->push, fact);
-}
-
-static int open_parts(struct daemon *d, const struct options *o, struct str_buf *why)
-{
-    struct str_buf path = STR_BUF_INIT(4096);
-    str_buf_printf(&path, "%s/store.db", o->state);
-    int err = store_open_sqlite(str_buf_str(&path), why, &d->store);
-    if (err == 0 && (d->registry = registry_new(d->store, why)) == NULL)
-        err = -1;
-    if (err == 0) {
-        struct ca_options ca = {
-            .state_dir = str_from_c(o->state), /* ca-cert.pem there is what sidecars trust */
-            .trust_domain = registry_mesh(d->registry)->trust_domain,
-            .root_lifetime_s = ROOT_LIFETIME_S,
-        };
-        err = ca_open(&ca, (uint64_t)time(NULL), why, &d->ca);
-    }
-    str_buf_deinit(&path);
-    return err;
-}
-
-static int listen_all(struct daemon *d, const struct options *o, struct str_buf *why)
-{
-    struct addr xds, metrics;
-    if (!addr_parse(str_from_c(o->xds), &xds) ||
-        (o->metrics != NULL && !addr_parse(str_from_c(o->metrics), &metrics))) {
-        str_buf_add_c(why, "an address is ADDRESS:PORT");
-        return -1;
-    }
-    int err = push_listen(d->push, &xds, why);
-    if (err == 0 && o->metrics != NULL)
-        err = server_listen_metrics(d->server, &metrics, why);
-    /* Last: who sees the socket answer may use everything. */
-    return err != 0 ? err : server_listen_api(d->server, str_from_c(o->socket), why);
 }
 
 static void on_signal(struct watch *w, bool is_readable, bool is_writable)
 {
-    struct daemon *d = CONTAINER_OF(w, struct daemon, signals);
+    struct signalfd_siginfo info;
     (void)is_readable;
     (void)is_writable;
-    turn_stop(d->turn);
+    if (read(w->fd, &info, sizeof info) == sizeof info)
+        turn_stop(w->turn);
 }
 
-static void watch_signals(struct daemon *d)
+static int watch_signals(struct tulled *t)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -147,59 +91,100 @@ static void watch_signals(struct daemon *d)
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd >= 0)
-        (void)watch_start(d->turn, &d->signals, fd, false, on_signal);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd >= 0 ? watch_start(t->turn, &t->signals, fd, false, on_signal) : -ERR_SYSTEM;
 }
 
-static void close_all(struct daemon *d)
+static void on_fact(void *ctx, struct str fact)
 {
-    watch_stop(&d->signals);
-    server_stop(d->server);
-    d->push = push_free(d->push);
-    for (int i = 0; i < END_TURNS; i++)
-        turn_once(d->turn, 0);
-    server_free(d->server);
-    translate_free(d->translate);
-    registry_free(d->registry);
-    ca_free(d->ca);
-    store_close(d->store);
-    turn_free(d->turn);
+    push_fact_changed(ctx, fact);
+}
+
+static int open_state(struct tulled *t, const struct options *o)
+{
+    char path[4096];
+    if (mkdir(o->state, 0700) != 0 && errno != EEXIST) {
+        str_buf_printf(&t->why, "%s: %s", o->state, strerror(errno));
+        return -ERR_SYSTEM;
+    }
+    int len = snprintf(path, sizeof path, "%s/store.db", o->state);
+    if (len < 0 || (size_t)len >= sizeof path)
+        return -ERR_TOO_LARGE;
+    int err = store_open_sqlite(str_from(path, (size_t)len), &t->why, &t->store);
+    if (err != 0)
+        return err;
+    t->registry = registry_new(t->store, &t->why);
+    if (t->registry == NULL)
+        return -ERR_CORRUPT;
+    struct ca_options ca = {str_from_c(o->state), registry_mesh(t->registry)->trust_domain,
+                            ROOT_LIFETIME_S};
+    return ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
+}
+
+static int listen_at(struct tulled *t, const struct options *o)
+{
+    struct addr xds, metrics;
+    if (!addr_parse(str_from_c(o->xds), &xds) ||
+        (o->metrics != NULL && !addr_parse(str_from_c(o->metrics), &metrics))) {
+        str_buf_add_c(&t->why, "--xds and --metrics take ADDRESS:PORT");
+        return -ERR_INVALID;
+    }
+    int err = push_listen(t->push, &xds, &t->why);
+    if (err == 0 && o->metrics != NULL)
+        err = server_listen_metrics(t->server, &metrics, &t->why);
+    if (err == 0)
+        err = server_listen_api(t->server, str_from_c(o->socket), &t->why);
+    return err;
+}
+
+static int start(struct tulled *t, const struct options *o)
+{
+    int err = watch_signals(t);
+    if (err == 0)
+        err = open_state(t, o);
+    if (err != 0)
+        return err;
+    t->translate = translate_new(t->registry);
+    t->push = push_new(&(struct push_args){t->turn, t->store, t->registry, t->translate, t->ca});
+    registry_watch(t->registry, on_fact, t->push);
+    t->server = server_new(&(struct server_args){t->turn, t->store, t->registry, t->translate,
+                                                 t->push, t->ca, str_from_c(o->mesh)});
+    return listen_at(t, o);
+}
+
+static void stop(struct tulled *t)
+{
+    server_free(t->server);
+    push_free(t->push);
+    translate_free(t->translate);
+    registry_free(t->registry);
+    ca_free(t->ca);
+    store_close(t->store);
+    if (t->signals.turn != NULL)
+        watch_stop(&t->signals);
+    turn_free(t->turn);
+    str_buf_deinit(&t->why);
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {0};
-    struct daemon d = {0};
-    struct str_buf why = STR_BUF_INIT(4096);
-    struct rlimit files;
-    if (!parse(argc, argv, &o)) {
+    struct options o = {.log_format = "text", .log_level = "info", .mesh = ""};
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(usage, stdout) < 0;
+    if (!parse_options(argc, argv, &o) || !set_up_log(&o)) {
         fputs(usage, stderr);
-        return 2;
+        return EXIT_USAGE;
     }
-    umask(077);
-    prctl(PR_SET_DUMPABLE, 0);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files);
+    struct tulled t = {.turn = turn_new_linux(), .why = STR_BUF_INIT(WHY_BYTES_MAX)};
+    int err = start(&t, &o);
+    if (err == 0) {
+        log_event(LOG_INFO, "tulled_started", LFC("version", TULLE_VERSION), LFC("xds", o.xds));
+        turn_run(t.turn);
+        log_event(LOG_INFO, "tulled_stopped", LFC("mesh", o.mesh));
+    } else {
+        log_event(LOG_ERROR, "tulled_cannot_start", LFC("error", err_text(err)),
+                  LF("reason", str_buf_str(&t.why)));
     }
-    if (mkdir(o.state, 0700) != 0 && errno != EEXIST)
-        return fail(o.state, str_from_c(strerror(errno)));
-    if (open_parts(&d, &o, &why) != 0)
-        return fail("start", str_buf_str(&why));
-    d.turn = turn_new_linux();
-    watch_signals(&d);
-    d.translate = translate_new(d.registry);
-    d.push = push_new(&(struct push_args){d.turn, d.store, d.registry, d.translate, d.ca});
-    registry_watch(d.registry, on_fact, &d);
-    d.server =
-        server_new(&(struct server_args){d.turn, d.store, d.registry, d.translate, d.push, d.ca});
-    if (listen_all(&d, &o, &why) != 0)
-        return fail("listen", str_buf_str(&why));
-    log_event(LOG_INFO, "started", LFC("xds", o.xds), LFC("socket", o.socket));
-    turn_run(d.turn);
-    log_event(LOG_INFO, "ends", LFC("reason", "signal"));
-    close_all(&d);
-    str_buf_deinit(&why);
-    return 0;
+    stop(&t);
+    return err == 0 ? 0 : 1;
 }

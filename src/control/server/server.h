@@ -14,11 +14,11 @@ struct server_args {
     struct translate *translate;
     struct push *push;
     struct ca *ca;
+    struct str mesh; /* its name, for status; borrowed for good */
 };
 
 struct server *server_new(const struct server_args *args);
-/* Ends listening and all connections; they are gone after the next turn. */
-void server_stop(struct server *s);
-struct server *server_free(struct server *s); /* stopped, and the turn has run */
+struct server *server_free(struct server *s);
+/* The socket gets mode 0600. */
 int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why);
 int server_listen_metrics(struct server *s, const struct addr *at, struct str_buf *why);

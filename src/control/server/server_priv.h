@@ -1,77 +1,97 @@
-/* Inside control/server/ only: a request with its whole body, and the answers. */
+/* Inside control/server/ only. */
 #pragma once
 
-#include "base/arena.h"
 #include "base/err.h"
+#include "base/list.h"
+#include "base/vec.h"
 #include "codec/json.h"
 #include "codec/json_writer.h"
 #include "control/server/server.h"
 #include "http/server.h"
 #include "http/service.h"
 
-enum { BODY_BYTES_MAX = 64 * 1024 * 1024, ANSWER_BYTES_MAX = 256 * 1024 * 1024 };
+enum {
+    REST_BODY_BYTES_MAX = 64 * 1024 * 1024,
+    REST_ANSWER_BYTES_MAX = 256 * 1024 * 1024,
+    REST_SEGMENTS_MAX = 12,
+};
+
+/* A listening socket with what it serves. */
+struct server_face {
+    struct server *server;
+    struct listen_socket *socket;
+    struct service service;
+    struct filter filter;
+    bool is_admin_only;
+};
 
 struct server {
     struct server_args args;
     struct limits limits;
-    struct http_server_config http;
-    struct listen_socket *api, *metrics;
-    struct list conns; /* server_conn.link */
-    struct service api_service, metrics_service;
-    struct filter api_filter, metrics_filter;
+    struct http_server_config config;
+    struct server_face api, metrics;
+    struct list conns;
 };
 
-/* One request of the REST API. Lives from its head until its stream ends and its handler is done.
- */
-struct rest {
+/* One request; in its exchange's arena. */
+struct rest_call {
     struct server *server;
-    struct service_stream *stream; /* NULL: the client has left */
-    struct str method, path, query;
-    bool is_json;
-    struct str file; /* x-tulle-file: for places of findings */
+    struct service_stream *s;
+    struct arena *a;
+    const struct http_head *head;
+    struct str path[REST_SEGMENTS_MAX]; /* decoded segments */
+    size_t path_count;
     struct str_buf body;
-    struct arena arena;
-    bool is_waiting; /* a handler will answer later (wait) */
-    bool is_refused; /* the body was too large; answered already */
+    bool is_done;
+    void *waiting; /* rest_mesh.c */
 };
 
-struct str rest_query(struct rest *q, struct str name); /* decoded; empty: none */
-void rest_answer(struct rest *q, unsigned status, struct str json);
-/* {"kind": "Status", "status": "Failure", "code", "reason", "message"} as Kubernetes'. */
-void rest_error(struct rest *q, unsigned status, const char *reason, const char *fmt, ...)
+extern const struct service_ops rest_ops;
+extern const struct service_ops server_metrics_ops;
+
+/* --- answering --- */
+
+void rest_reply(struct rest_call *c, unsigned status, struct str json);
+/* Kubernetes' Status: {"kind":"Status","code","reason","message",..}. */
+void rest_fail(struct rest_call *c, unsigned status, const char *reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-void rest_free(struct rest *q);
+/* The store's error as a Status. */
+void rest_fail_store(struct rest_call *c, int err, const struct store_object *o);
+/* The decoded value of a query parameter; the null string when there is none. */
+struct str rest_query(const struct rest_call *c, const char *name);
+bool rest_query_is_true(const struct rest_call *c, const char *name);
+bool rest_is_method(const struct rest_call *c, const char *method);
 
-/* route.c: finds the handler and calls it. */
-void rest_dispatch(struct rest *q);
+/* --- handlers: true when the path is theirs --- */
 
-/* objects.c: GET, POST, PUT, DELETE at Kubernetes' paths. name empty: the list or the collection.
- */
-struct rest_target {
-    const struct api_kind_info *kind;
-    struct str namespace_, name;
+bool rest_objects(struct rest_call *c);   /* /api/v1/.., /apis/GROUP/VERSION/.. */
+bool rest_discovery(struct rest_call *c); /* /api, /apis, /version, /readyz */
+bool rest_apply(struct rest_call *c);     /* /tulle/v1/apply */
+bool rest_mesh(struct rest_call *c);      /* the rest of /tulle/v1 */
+void rest_mesh_forget(struct rest_call *c); /* the client is gone */
+void rest_token(struct rest_call *c, struct str namespace_, struct str workload);
+
+/* An object as the API shows it, with metadata and status. */
+void rest_object(const struct server *s, const struct store_object *o, struct json_writer *w);
+
+/* --- change.c: a set of documents, all or nothing --- */
+
+struct change {
+    struct server *server;
+    struct api_document_list docs;
+    struct api_findings findings;    /* of parsing; then of checking, too */
+    struct str owner;                /* "up", "api" */
+    VEC(struct store_write) writes;  /* in the order of docs, then deletions */
+    struct arena arena;
 };
-void objects_get(struct rest *q, const struct rest_target *t);
-void objects_list(struct rest *q, const struct rest_target *t);
-void objects_put(struct rest *q, const struct rest_target *t, bool is_create);
-void objects_delete(struct rest *q, const struct rest_target *t);
-void objects_write(struct json_writer *w, struct server *s, const struct store_object *o,
-                   struct arena *a);
 
-/* apply.c */
-struct apply_options {
-    struct str owner;
-    bool is_pruning, is_dry_run;
-};
-void apply_handle(struct rest *q);
-/* Documents of the body, checked with those of the store; findings were answered when negative. */
-int apply_parse(struct rest *q, struct api_document_list *list, struct api_findings *warnings,
-                const struct apply_options *options);
-/* Commits all or nothing and tells push; negative: answered already. */
-int apply_commit(struct rest *q, struct store_write *writes, size_t count);
-struct store_write apply_write(struct rest *q, const struct api_document *d, struct str owner);
-
-/* status.c */
-void status_handle(struct rest *q);
-void wait_handle(struct rest *q);
-void token_handle(struct rest *q, const struct rest_target *workload);
+void change_init(struct change *c, struct server *s, struct str owner);
+void change_deinit(struct change *c);
+/* Adds the documents of a text; findings are collected. */
+void change_parse(struct change *c, struct str file, struct str text, struct str namespace_);
+/* Deletes what the owner has and the set does not name. */
+void change_prune(struct change *c);
+/* Checks the set together with what is there. False: there are errors, and none is of before. */
+bool change_check(struct change *c);
+/* Writes; 0 or the store's error (ret_failed: which). is_dry: only says what would change. */
+int change_commit(struct change *c, bool is_dry, size_t *ret_failed);

@@ -1,0 +1,205 @@
+/* A set of documents that takes effect as one: parsed, checked against what is there, written. */
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "codec/duration.h"
+#include "control/server/server_priv.h"
+
+void change_init(struct change *c, struct server *s, struct str owner)
+{
+    *c = (struct change){.server = s, .owner = owner};
+    api_document_list_init(&c->docs);
+    api_findings_init(&c->findings);
+    arena_init(&c->arena, 4096);
+}
+
+void change_deinit(struct change *c)
+{
+    api_document_list_deinit(&c->docs);
+    api_findings_deinit(&c->findings);
+    VEC_DEINIT(&c->writes);
+    arena_deinit(&c->arena);
+}
+
+static const struct api_document *find(const struct change *c, enum api_kind kind,
+                                       struct str namespace_, struct str name)
+{
+    for (size_t i = 0; i < c->docs.docs.len; i++) {
+        const struct api_document *d = c->docs.docs.ptr[i];
+        if (d->kind == kind && str_eq(d->name, name) && str_eq(d->namespace, namespace_))
+            return d;
+    }
+    return NULL;
+}
+
+static void add_write(struct change *c, const struct api_document *d)
+{
+    char text[TIME_TEXT_MAX];
+    uint64_t now_ms = turn_wall_us(c->server->args.turn) / 1000;
+    struct store_write w = {
+        .object = {.kind = d->kind,
+                   .namespace_ = d->namespace,
+                   .name = d->name,
+                   .json = d->json,
+                   .file = d->file,
+                   .line = d->place.line,
+                   .owner = c->owner,
+                   .created_at =
+                       arena_str(&c->arena, time_format((int64_t)now_ms, false, text))},
+    };
+    if (d->resource_version.len > 0 &&
+        (!str_to_u64(d->resource_version, UINT64_MAX - 1, &w.expected_revision) ||
+         w.expected_revision == 0))
+        w.expected_revision = UINT64_MAX - 1; /* no revision of ours: never equal */
+    VEC_PUSH(&c->writes, w);
+}
+
+void change_parse(struct change *c, struct str file, struct str text, struct str namespace_)
+{
+    size_t before = c->docs.docs.len;
+    struct api_source source = {.file = arena_str(&c->arena, file),
+                                .text = text,
+                                .default_namespace = namespace_};
+    (void)api_document_parse(&source, &c->docs, &c->findings);
+    for (size_t i = before; i < c->docs.docs.len; i++)
+        add_write(c, c->docs.docs.ptr[i]);
+}
+
+static void on_owned(void *ctx, const struct store_object *o)
+{
+    struct change *c = ctx;
+    if (!str_eq(o->owner, c->owner) || find(c, o->kind, o->namespace_, o->name) != NULL)
+        return;
+    struct store_write w = {
+        .is_delete = true,
+        .object = {.kind = o->kind,
+                   .namespace_ = arena_str(&c->arena, o->namespace_),
+                   .name = arena_str(&c->arena, o->name)},
+    };
+    VEC_PUSH(&c->writes, w);
+}
+
+void change_prune(struct change *c)
+{
+    for (int kind = 0; kind < API_KIND_COUNT; kind++)
+        (void)store_list(c->server->args.store, (enum api_kind)kind, STR_NULL, on_owned, c);
+}
+
+/* --- checking --- */
+
+static bool is_deleted(const struct change *c, const struct api_document *d)
+{
+    for (size_t i = c->docs.docs.len; i < c->writes.len; i++) {
+        const struct store_object *o = &c->writes.ptr[i].object;
+        if (o->kind == d->kind && str_eq(o->name, d->name) &&
+            str_eq(o->namespace_, d->namespace))
+            return true;
+    }
+    return false;
+}
+
+/* What is there, without what the set replaces or deletes when it is given. */
+static void add_stored(struct change *c, bool is_before, struct api_document_list *to)
+{
+    for (int kind = 0; kind < API_KIND_COUNT; kind++) {
+        struct registry_docs docs =
+            registry_docs(c->server->args.registry, (enum api_kind)kind, STR_NULL);
+        for (size_t i = 0; i < docs.len; i++) {
+            struct api_document *d = docs.ptr[i];
+            if (is_before || (find(c, d->kind, d->namespace, d->name) == NULL && !is_deleted(c, d)))
+                api_document_list_add(to, d);
+        }
+    }
+}
+
+static bool is_equal(const struct api_finding *a, const struct api_finding *b)
+{
+    return a->severity == b->severity && str_eq(a->subject, b->subject) &&
+           str_eq(a->path, b->path) && str_eq(a->text, b->text);
+}
+
+static bool is_among(const struct api_findings *list, const struct api_finding *f)
+{
+    for (size_t i = 0; i < list->list.len; i++) {
+        if (is_equal(&list->list.ptr[i], f))
+            return true;
+    }
+    return false;
+}
+
+static bool is_about(struct change *c, const struct api_finding *f)
+{
+    for (size_t i = 0; i < c->docs.docs.len; i++) {
+        if (str_eq(api_document_subject(&c->arena, c->docs.docs.ptr[i]), f->subject))
+            return true;
+    }
+    return false;
+}
+
+bool change_check(struct change *c)
+{
+    struct api_document_list before, after;
+    struct api_findings old, now;
+    if (c->findings.error_count > 0)
+        return false;
+    api_document_list_init(&before);
+    api_document_list_init(&after);
+    api_findings_init(&old);
+    api_findings_init(&now);
+    add_stored(c, true, &before);
+    add_stored(c, false, &after);
+    for (size_t i = 0; i < c->docs.docs.len; i++)
+        api_document_list_add(&after, c->docs.docs.ptr[i]);
+    api_check_documents(&before, &old);
+    api_check_documents(&after, &now);
+    /* What was wrong before is no reason to refuse; what this change makes wrong is. */
+    for (size_t i = 0; i < now.list.len; i++) {
+        const struct api_finding *f = &now.list.ptr[i];
+        if (is_about(c, f) || (f->severity == API_ERROR && !is_among(&old, f)))
+            api_findings_add(&c->findings, f);
+    }
+    api_findings_sort(&c->findings);
+    api_findings_deinit(&old);
+    api_findings_deinit(&now);
+    api_document_list_deinit(&before);
+    api_document_list_deinit(&after);
+    return c->findings.error_count == 0;
+}
+
+/* --- writing --- */
+
+static int look(struct change *c, size_t *ret_failed)
+{
+    for (size_t i = 0; i < c->writes.len; i++) {
+        struct store_write *w = &c->writes.ptr[i];
+        struct store_object o;
+        int err = store_get(c->server->args.store, w->object.kind, w->object.namespace_,
+                            w->object.name, &c->arena, &o);
+        *ret_failed = i;
+        if (err != 0 && (err != -ERR_NOT_FOUND || w->is_delete))
+            return err;
+        bool is_expected = w->expected_revision == 0 ||
+                           (w->expected_revision == UINT64_MAX ? err != 0
+                                                               : err == 0 && o.revision ==
+                                                                     w->expected_revision);
+        if (!is_expected)
+            return -ERR_CONFLICT;
+        w->change = w->is_delete                         ? STORE_DELETED
+                    : err != 0                           ? STORE_CREATED
+                    : str_eq(o.json, w->object.json)     ? STORE_UNCHANGED
+                                                         : STORE_CONFIGURED;
+    }
+    return 0;
+}
+
+int change_commit(struct change *c, bool is_dry, size_t *ret_failed)
+{
+    const struct server_args *args = &c->server->args;
+    uint64_t before = store_revision(args->store);
+    if (is_dry)
+        return look(c, ret_failed);
+    int err = store_commit(args->store, c->writes.ptr, c->writes.len, ret_failed);
+    if (err == 0 && store_revision(args->store) != before)
+        push_committed(args->push, store_revision(args->store));
+    return err;
+}

@@ -1,0 +1,209 @@
+/* What is Tulle's own below /tulle/v1: status, wait, the CA's bundle, sidecars that died. */
+#include <stdlib.h>
+
+#include "codec/duration.h"
+#include "control/server/server_priv.h"
+
+enum { WAIT_MS_DEFAULT = 30000, WAIT_MS_MAX = 3600000 };
+
+/* --- wait: outlives its request when the client leaves --- */
+
+struct waiting {
+    struct rest_call *call; /* NULL: the client is gone */
+    uint64_t revision;
+};
+
+static void on_waited(void *ctx, const struct push_wait_result *r)
+{
+    struct waiting *waiting = ctx;
+    struct rest_call *c = waiting->call;
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
+    struct json_writer w;
+    json_writer_init(&w, &out, 0);
+    json_writer_object(&w, NULL);
+    json_writer_u64(&w, "revision", waiting->revision);
+    json_writer_u64(&w, "proxies", r->proxies);
+    json_writer_u64(&w, "acked", r->acked);
+    json_writer_u64(&w, "nacked", r->nacked);
+    json_writer_u64(&w, "ms", r->ms);
+    json_writer_bool(&w, "timedOut", r->is_timed_out);
+    json_writer_raw(&w, "nacks", r->nacks_json);
+    json_writer_end(&w);
+    if (c != NULL) {
+        c->waiting = NULL;
+        rest_reply(c, 200, str_buf_str(&out));
+    }
+    str_buf_deinit(&out);
+    free(waiting);
+}
+
+void rest_mesh_forget(struct rest_call *c)
+{
+    struct waiting *waiting = c->waiting;
+    if (waiting != NULL)
+        waiting->call = NULL;
+    c->waiting = NULL;
+}
+
+static void wait_for(struct rest_call *c)
+{
+    uint64_t revision = 0, timeout_ms = WAIT_MS_DEFAULT;
+    struct str timeout = rest_query(c, "timeout");
+    if (!str_to_u64(rest_query(c, "revision"), UINT64_MAX, &revision) ||
+        (timeout.len > 0 && !str_to_u64(timeout, WAIT_MS_MAX, &timeout_ms))) {
+        rest_fail(c, 400, "BadRequest", "say revision=NUMBER and timeout=MILLISECONDS (%d at most)",
+                  WAIT_MS_MAX);
+        return;
+    }
+    if (revision > store_revision(c->server->args.store)) {
+        rest_fail(c, 400, "BadRequest", "revision %llu is not there yet",
+                  (unsigned long long)revision);
+        return;
+    }
+    struct waiting *waiting = NEW(struct waiting);
+    waiting->call = c;
+    waiting->revision = revision;
+    c->waiting = waiting;
+    push_wait(c->server->args.push, revision, timeout_ms * 1000, on_waited, waiting);
+}
+
+/* --- status --- */
+
+static void warn_permissive(const struct server *s, struct json_writer *w)
+{
+    struct registry_docs docs = registry_docs(s->args.registry, API_KIND_PEER_AUTHENTICATION,
+                                              STR_NULL);
+    enum api_mtls_mode mode = registry_mesh(s->args.registry)->mtls_mode;
+    for (size_t i = 0; i < docs.len; i++) {
+        const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
+        bool is_root = str_eq(docs.ptr[i]->namespace, STR(REGISTRY_ROOT_NAMESPACE)) &&
+                       !p->selector.is_set;
+        if (is_root && p->mode != API_MTLS_UNSET)
+            mode = p->mode;
+        if (p->mode == API_MTLS_PERMISSIVE || p->mode == API_MTLS_DISABLE) {
+            struct str_buf text = STR_BUF_INIT(1024);
+            str_buf_printf(&text, "PeerAuthentication %.*s/%.*s lets plain text in (mtls.mode %s)",
+                           STR_FMT(docs.ptr[i]->namespace), STR_FMT(docs.ptr[i]->name),
+                           p->mode == API_MTLS_DISABLE ? "DISABLE" : "PERMISSIVE");
+            json_writer_str(w, NULL, str_buf_str(&text));
+            str_buf_deinit(&text);
+        }
+    }
+    if (mode == API_MTLS_UNSET || mode == API_MTLS_PERMISSIVE)
+        json_writer_c(w, NULL, "the mesh is PERMISSIVE: workloads accept plain text where no "
+                               "PeerAuthentication says STRICT");
+    else if (mode == API_MTLS_DISABLE)
+        json_writer_c(w, NULL, "mutual TLS is off (DISABLE) where no PeerAuthentication says else");
+}
+
+static void reply_status(struct rest_call *c)
+{
+    const struct server_args *args = &c->server->args;
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
+    char time[TIME_TEXT_MAX];
+    struct json_writer w;
+    json_writer_init(&w, &out, 0);
+    json_writer_object(&w, NULL);
+    json_writer_str(&w, "mesh", args->mesh);
+    json_writer_str(&w, "trustDomain", registry_mesh(args->registry)->trust_domain);
+    json_writer_c(&w, "version", TULLE_VERSION);
+    json_writer_u64(&w, "revision", store_revision(args->store));
+    json_writer_str(&w, "rootNotAfter",
+                    time_format((int64_t)ca_root_not_after_s(args->ca) * 1000, false, time));
+    push_render_status(args->push, &w);
+    json_writer_array(&w, "warnings");
+    warn_permissive(c->server, &w);
+    json_writer_end(&w);
+    json_writer_end(&w);
+    rest_reply(c, 200, str_buf_str(&out));
+    str_buf_deinit(&out);
+}
+
+/* --- the box --- */
+
+static void reply_bundle(struct rest_call *c)
+{
+    c->is_done = true;
+    service_reply(c->s, 200, STR("application/x-pem-file"), ca_bundle(c->server->args.ca));
+}
+
+/* replicas/NS/WORKLOAD/INDEX/gone */
+static void replica_gone(struct rest_call *c)
+{
+    uint64_t index;
+    if (!str_to_u64(c->path[5], UINT32_MAX, &index) ||
+        !push_replica_gone(c->server->args.push, c->path[3], c->path[4], (uint32_t)index))
+        rest_fail(c, 404, "NotFound", "no such replica");
+    else
+        rest_reply(c, 200, STR("{\"status\":\"Success\"}"));
+}
+
+void rest_token(struct rest_call *c, struct str namespace_, struct str workload)
+{
+    const struct server_args *args = &c->server->args;
+    const struct json *root;
+    uint64_t replica;
+    const struct api_document *d =
+        registry_doc(args->registry, API_KIND_WORKLOAD, namespace_, workload);
+    if (d == NULL) {
+        rest_fail(c, 404, "NotFound", "Workload \"%.*s\" is not there", STR_FMT(workload));
+        return;
+    }
+    if (json_parse(c->a, str_buf_str(&c->body), 4096, &root, NULL) != 0 ||
+        !json_u64(json_get(root, "replica"), &replica) || replica >= API_WORKLOAD_REPLICAS_MAX) {
+        rest_fail(c, 400, "BadRequest", "the body is {\"replica\": NUMBER}, below %d",
+                  API_WORKLOAD_REPLICAS_MAX);
+        return;
+    }
+    struct str_buf token = STR_BUF_INIT(128), out = STR_BUF_INIT(256);
+    int err = ca_token_make(args->store, namespace_, workload, (uint32_t)replica,
+                            turn_wall_us(args->turn) / 1000000, &token);
+    str_buf_printf(&out, "{\"token\":\"%.*s\",\"expiresInSeconds\":%d}",
+                   STR_FMT(str_buf_str(&token)), CA_TOKEN_LIFETIME_S);
+    if (err == 0)
+        rest_reply(c, 201, str_buf_str(&out));
+    else
+        rest_fail(c, err == -ERR_LIMIT ? 429 : 500, err == -ERR_LIMIT ? "TooManyRequests"
+                                                                      : "InternalError",
+                  "no token: %s", err_text(err));
+    str_buf_deinit(&token);
+    str_buf_deinit(&out);
+}
+
+struct verb {
+    const char *method, *path; /* the third part */
+    size_t path_count;
+    void (*run)(struct rest_call *c);
+};
+
+static const struct verb verbs[] = {
+    {"GET", "status", 3, reply_status},
+    {"GET", "wait", 3, wait_for},
+    {"GET", "ca", 4, reply_bundle},
+    {"POST", "replicas", 7, replica_gone},
+};
+
+static bool is_last_right(const struct rest_call *c)
+{
+    if (c->path_count == 4)
+        return str_eq(c->path[3], STR("bundle"));
+    return c->path_count != 7 || str_eq(c->path[6], STR("gone"));
+}
+
+bool rest_mesh(struct rest_call *c)
+{
+    if (c->path_count < 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        const struct verb *v = &verbs[i];
+        if (!str_eq(c->path[2], str_from_c(v->path)) || c->path_count != v->path_count ||
+            !is_last_right(c))
+            continue;
+        if (rest_is_method(c, v->method))
+            v->run(c);
+        else
+            rest_fail(c, 405, "MethodNotAllowed", "%s only", v->method);
+        return true;
+    }
+    return false;
+}
