@@ -103,6 +103,7 @@ static void on_fact(void *ctx, struct str fact)
 static int open_state(struct tulled *t, const struct options *o)
 {
     char path[4096];
+    umask(077);
     if (mkdir(o->state, 0700) != 0 && errno != EEXIST) {
         str_buf_printf(&t->why, "%s: %s", o->state, strerror(errno));
         return -ERR_SYSTEM;

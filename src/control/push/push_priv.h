@@ -91,6 +91,7 @@ struct push_stream {
     struct map subs; /* "TYPE/NAME" -> struct push_sub */
     struct list dirty[RESOURCE_TYPE_COUNT], gone[RESOURCE_TYPE_COUNT];
     bool is_wild[RESOURCE_TYPE_COUNT], is_wild_unanswered[RESOURCE_TYPE_COUNT];
+    bool has_known[RESOURCE_TYPE_COUNT]; /* it came with some of what the wildcard stands for */
     bool is_wild_due, is_check_due, is_dirty, has_sent, is_ended;
     uint64_t last_number;
     VEC(struct push_sent *) sent;

@@ -181,7 +181,8 @@ static void on_subscribe(void *ctx, enum resource_type type, struct str name, st
     if (s->is_ended)
         return;
     if (str_eq(name, STR("*"))) {
-        s->is_wild[type] = s->is_wild_due = s->is_wild_unanswered[type] = true;
+        s->is_wild[type] = s->is_wild_due = true;
+        s->is_wild_unanswered[type] = !s->has_known[type];
         push_stream_mark(s);
         return;
     }
@@ -206,7 +207,7 @@ static void on_known(void *ctx, enum resource_type type, struct str name, struct
     struct push_sub *sub = sub_get(s, type, name);
     sub->is_answered = true;
     set_version(sub, version);
-    s->is_wild_unanswered[type] = false;
+    s->has_known[type] = true;
     push_sub_mark(sub);
 }
 

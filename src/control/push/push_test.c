@@ -1,0 +1,638 @@
+/* Streams against the client's state machine, in memory: no sockets, no TLS. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "control/push/push_priv.h"
+#include "base/log.h"
+#include "mesh/xds/ads_client.h"
+#include "mesh/xds/ca_codec.h"
+
+#define IDENTITY "spiffe://cluster.local/ns/shop/sa/web"
+#define HOST "catalog.shop.svc.cluster.local:8080"
+
+static const char documents[] =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: catalog, namespace: shop}\n"
+    "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}]}\n---\n"
+    "apiVersion: v1\nkind: Service\nmetadata: {name: orders, namespace: shop}\n"
+    "spec: {selector: {app: orders}, ports: [{name: http, port: 8080}]}\n---\n"
+    "apiVersion: tulle.dev/v1\nkind: Workload\n"
+    "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
+    "spec: {serviceAccount: web, replicas: 2, ports: [{name: http, port: 80}]}\n---\n"
+    "apiVersion: tulle.dev/v1\nkind: Workload\n"
+    "metadata: {name: catalog-v1, namespace: shop, labels: {app: catalog, version: v1}}\n"
+    "spec: {serviceAccount: catalog, replicas: 2, ports: [{name: http, port: 8080}]}\n";
+
+static const char routes[] =
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+    "metadata: {name: catalog, namespace: shop}\n"
+    "spec: {hosts: [catalog], http: [{route: [\n"
+    " {destination: {host: catalog, subset: v1}, weight: %d},\n"
+    " {destination: {host: catalog, subset: v2}, weight: %d}]}]}\n";
+
+struct fixture;
+
+/* A proxy: its client and the stream it holds at present. */
+struct proxy {
+    struct fixture *f;
+    struct ads_client *client;
+    struct push_stream *stream;
+    VEC(struct str_buf) to_server, to_client;
+    struct str_buf got;      /* "route NAME\n", "-route NAME\n" */
+    const char *refuse;      /* updates of that type are refused */
+    bool is_full, is_mute;   /* no room; does not answer */
+    int ended;               /* gRPC status + 1 */
+    char ended_why[200];
+};
+
+struct fixture {
+    char dir[64];
+    struct turn *turn;
+    struct store *store;
+    struct registry *registry;
+    struct translate *translate;
+    struct ca *ca;
+    struct push *push;
+    struct proxy web;
+    struct arena arena;
+    struct push_wait_result waited;
+    bool is_waited;
+    struct str_buf nacks;
+};
+
+/* --- documents --- */
+
+static void apply(struct fixture *f, const char *text)
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
+    VEC(struct store_write) writes = {0};
+    for (size_t i = 0; i < list.docs.len; i++) {
+        const struct api_document *d = list.docs.ptr[i];
+        struct store_write w = {.object = {.kind = d->kind,
+                                           .namespace_ = d->namespace,
+                                           .name = d->name,
+                                           .json = d->json,
+                                           .owner = STR("api"),
+                                           .created_at = STR("2026-01-01T00:00:00Z")}};
+        VEC_PUSH(&writes, w);
+    }
+    uint64_t before = store_revision(f->store);
+    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL), 0);
+    if (store_revision(f->store) != before)
+        push_committed(f->push, store_revision(f->store));
+    VEC_DEINIT(&writes);
+    api_document_list_deinit(&list);
+    api_findings_deinit(&findings);
+}
+
+static void apply_weights(struct fixture *f, int v1)
+{
+    char text[1024];
+    snprintf(text, sizeof text, routes, v1, 100 - v1);
+    apply(f, text);
+}
+
+/* --- the proxy --- */
+
+static void client_send(void *ctx, struct str message)
+{
+    struct proxy *x = ctx;
+    struct str_buf copy = STR_BUF_INIT(1 << 20);
+    str_buf_add(&copy, message);
+    VEC_PUSH(&x->to_server, copy);
+}
+
+static void client_update(void *ctx, const struct ads_update *u)
+{
+    struct proxy *x = ctx;
+    const char *type = resource_type_name(u->type);
+    for (size_t i = 0; i < u->changed_count; i++)
+        str_buf_printf(&x->got, "%s %.*s\n", type, STR_FMT(u->changed[i]->name));
+    for (size_t i = 0; i < u->removed_count; i++)
+        str_buf_printf(&x->got, "-%s %.*s\n", type, STR_FMT(u->removed[i]));
+    char reason[200] = "";
+    if (x->refuse != NULL && strcmp(x->refuse, type) == 0)
+        snprintf(reason, sizeof reason, "%s: not today", u->changed_count > 0
+                 ? arena_str(&x->f->arena, u->changed[0]->name).ptr : "?");
+    ads_client_done(x->client, u->token, str_from_c(reason));
+}
+
+static const struct ads_client_ops client_ops = {client_send, client_update};
+
+static void stream_send(void *ctx, struct str message)
+{
+    struct proxy *x = ctx;
+    struct str_buf copy = STR_BUF_INIT(1 << 24);
+    str_buf_add(&copy, message);
+    VEC_PUSH(&x->to_client, copy);
+}
+
+static bool stream_room(void *ctx)
+{
+    return !((struct proxy *)ctx)->is_full;
+}
+
+static void stream_end(void *ctx, enum grpc_status status, struct str why)
+{
+    struct proxy *x = ctx;
+    x->ended = (int)status + 1;
+    snprintf(x->ended_why, sizeof x->ended_why, "%.*s", STR_FMT(why));
+}
+
+static const struct push_stream_ops stream_ops = {stream_send, stream_room, stream_end};
+
+static void drop(struct proxy *x)
+{
+    for (size_t i = 0; i < x->to_server.len; i++)
+        str_buf_deinit(&x->to_server.ptr[i]);
+    for (size_t i = 0; i < x->to_client.len; i++)
+        str_buf_deinit(&x->to_client.ptr[i]);
+    VEC_DEINIT(&x->to_server);
+    VEC_DEINIT(&x->to_client);
+}
+
+/* Until both sides have nothing more to say. */
+static void run(struct fixture *f)
+{
+    struct proxy *x = &f->web;
+    for (int i = 0; i < 20; i++) {
+        ads_client_flush(x->client);
+        for (size_t n = 0; n < x->to_server.len && !x->is_mute; n++) {
+            struct str_buf message = x->to_server.ptr[n];
+            push_stream_recv(x->stream, str_buf_str(&message));
+        }
+        if (!x->is_mute) {
+            for (size_t n = 0; n < x->to_server.len; n++)
+                str_buf_deinit(&x->to_server.ptr[n]);
+            x->to_server.len = 0;
+        }
+        turn_once(f->turn, 0);
+        for (size_t n = 0; n < x->to_client.len; n++)
+            assert_int_equal(ads_client_recv(x->client, str_buf_str(&x->to_client.ptr[n])), 0);
+        for (size_t n = 0; n < x->to_client.len; n++)
+            str_buf_deinit(&x->to_client.ptr[n]);
+        x->to_client.len = 0;
+    }
+}
+
+static void connect_as(struct fixture *f, const char *identity)
+{
+    struct proxy *x = &f->web;
+    struct push_peer peer = {.identity = str_from_c(identity)};
+    if (x->stream != NULL) {
+        push_stream_close(x->stream);
+        ads_client_disconnected(x->client);
+        drop(x);
+    }
+    x->ended = 0;
+    x->stream = push_stream_open(f->push, &peer, &stream_ops, x);
+    ads_client_connected(x->client);
+    run(f);
+}
+
+static void make_client(struct fixture *f, const char *metadata)
+{
+    struct proxy *x = &f->web;
+    x->f = f;
+    x->client = ads_client_new(&(struct ads_client_args){
+        .node_id = STR("web/0"), .node_cluster = STR("web"),
+        .node_metadata_json = str_from_c(metadata), .ops = &client_ops, .ctx = x});
+    ads_client_subscribe_all(x->client, RESOURCE_DIRECTORY);
+    ads_client_subscribe_all(x->client, RESOURCE_CLUSTER);
+    ads_client_subscribe_all(x->client, RESOURCE_LISTENER);
+    static const enum resource_type types[] = {RESOURCE_LISTENER, RESOURCE_ROUTE, RESOURCE_CLUSTER,
+                                               RESOURCE_ENDPOINTS};
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        ads_client_subscribe(x->client, types[i], STR(HOST));
+}
+
+#define METADATA                                                                                   \
+    "{\"NAMESPACE\":\"shop\",\"WORKLOAD\":\"web\",\"INDEX\":0,\"ADDRESSES\":[\"10.0.0.5\"],"       \
+    "\"READY\":true,\"DIALECT\":\"tulle\"}"
+
+/* --- fixture --- */
+
+static void on_fact(void *ctx, struct str fact)
+{
+    push_fact_changed(ctx, fact);
+}
+
+static void open_control(struct fixture *f)
+{
+    struct str_buf why = STR_BUF_INIT(1000);
+    char path[128];
+    snprintf(path, sizeof path, "%s/store.db", f->dir);
+    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
+    f->registry = registry_new(f->store, &why);
+    assert_non_null(f->registry);
+    struct ca_options o = {str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
+    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
+    f->translate = translate_new(f->registry);
+    f->push = push_new(
+        &(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
+    registry_watch(f->registry, on_fact, f->push);
+    str_buf_deinit(&why);
+}
+
+static void close_control(struct fixture *f)
+{
+    if (f->web.stream != NULL)
+        f->web.stream = push_stream_close(f->web.stream);
+    push_free(f->push);
+    translate_free(f->translate);
+    registry_free(f->registry);
+    ca_free(f->ca);
+    store_close(f->store);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    strcpy(f->dir, "/tmp/tulle-push-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->turn = turn_new_linux();
+    arena_init(&f->arena, 1024);
+    f->nacks = STR_BUF_INIT(10000);
+    f->web.got = STR_BUF_INIT(1 << 20);
+    open_control(f);
+    apply(f, documents);
+    apply_weights(f, 90);
+    make_client(f, METADATA);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    close_control(f);
+    drop(&f->web);
+    ads_client_free(f->web.client);
+    str_buf_deinit(&f->web.got);
+    str_buf_deinit(&f->nacks);
+    turn_free(f->turn);
+    DIR *d = opendir(f->dir);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    rmdir(f->dir);
+    arena_deinit(&f->arena);
+    free(f);
+    return 0;
+}
+
+static bool got(struct fixture *f, const char *line)
+{
+    return str_contains(str_buf_str(&f->web.got), str_from_c(line));
+}
+
+static void on_waited(void *ctx, const struct push_wait_result *r)
+{
+    struct fixture *f = ctx;
+    f->waited = *r;
+    f->is_waited = true;
+    str_buf_reset(&f->nacks);
+    str_buf_add(&f->nacks, r->nacks_json);
+}
+
+static void start_wait(struct fixture *f)
+{
+    f->is_waited = false;
+    push_wait(f->push, store_revision(f->store), 50000, on_waited, f);
+}
+
+/* --- tests --- */
+
+static void test_subscribe_and_get(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    assert_int_equal(f->web.ended, 0);
+    assert_true(got(f, "\nlistener virtualInbound\n") || got(f, "listener virtualInbound\n"));
+    assert_true(got(f, "route " HOST "\n"));
+    assert_true(got(f, "cluster " HOST "\n"));
+    assert_true(got(f, "endpoints " HOST "\n"));
+    assert_true(got(f, "directory shop\n"));
+    assert_true(got(f, "cluster inbound|80|http\n"));
+    assert_true(ads_client_is_synced(f->web.client));
+    /* Clusters come before the routes that name them. */
+    const char *text = f->web.got.ptr;
+    assert_true(strstr(text, "cluster " HOST) < strstr(text, "route " HOST));
+    struct registry_replica *r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    assert_non_null(r);
+    assert_int_equal(r->state, REPLICA_READY);
+}
+
+static void test_only_what_changed_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    str_buf_reset(&f->web.got);
+    apply_weights(f, 50);
+    run(f);
+    assert_true(str_eq(str_buf_str(&f->web.got), STR("route " HOST "\n")));
+}
+
+static void test_equal_content_is_no_byte(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    uint64_t before = push_bytes_sent(f->push);
+    /* Another annotation, another revision: the same configuration. */
+    apply(f, "apiVersion: v1\nkind: Service\n"
+             "metadata: {name: catalog, namespace: shop, annotations: {note: x}}\n"
+             "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}]}\n");
+    start_wait(f);
+    run(f);
+    assert_true(push_bytes_sent(f->push) == before);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.proxies, 0);
+    apply_weights(f, 90); /* unchanged */
+    run(f);
+    assert_true(push_bytes_sent(f->push) == before);
+}
+
+static void test_reconnect_sends_nothing(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    uint64_t before = push_bytes_sent(f->push);
+    connect_as(f, IDENTITY);
+    assert_true(push_bytes_sent(f->push) == before);
+    /* Nor after a restart of tulled. */
+    close_control(f);
+    ads_client_disconnected(f->web.client);
+    drop(&f->web);
+    open_control(f);
+    str_buf_reset(&f->web.got);
+    connect_as(f, IDENTITY);
+    assert_int_equal(f->web.ended, 0);
+    assert_true(f->push->counters.resources == 0);
+    assert_int_equal(f->web.got.len, 0);
+    assert_true(push_bytes_sent(f->push) == 0);
+}
+
+static void test_what_went_is_removed(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    str_buf_reset(&f->web.got);
+    struct store_write w = {.is_delete = true,
+                            .object = {.kind = API_KIND_SERVICE,
+                                       .namespace_ = STR("shop"),
+                                       .name = STR("catalog")}};
+    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    run(f);
+    assert_true(got(f, "-route " HOST "\n"));
+    assert_true(got(f, "-cluster " HOST "\n"));
+    assert_true(got(f, "directory shop\n"));
+    /* And it comes back under its name. */
+    str_buf_reset(&f->web.got);
+    apply(f, documents);
+    run(f);
+    assert_true(got(f, "route " HOST "\n"));
+}
+
+static void test_new_namespace_reaches_the_wildcard(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    str_buf_reset(&f->web.got);
+    apply(f, "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: data}\n"
+             "spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n");
+    run(f);
+    assert_true(str_eq(str_buf_str(&f->web.got), STR("directory data\n")));
+    str_buf_reset(&f->web.got);
+    struct store_write w = {.is_delete = true,
+                            .object = {.kind = API_KIND_SERVICE,
+                                       .namespace_ = STR("data"),
+                                       .name = STR("db")}};
+    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    run(f);
+    assert_true(str_eq(str_buf_str(&f->web.got), STR("-directory data\n")));
+}
+
+static void test_wait_counts(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    f->web.is_mute = true;
+    apply_weights(f, 10);
+    start_wait(f);
+    run(f);
+    assert_false(f->is_waited);
+    f->web.is_mute = false;
+    run(f);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.proxies, 1);
+    assert_int_equal(f->waited.acked, 1);
+    assert_false(f->waited.is_timed_out);
+    /* Asked again later: still known. */
+    start_wait(f);
+    run(f);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.acked, 1);
+}
+
+static void test_wait_times_out_and_forgets_the_dead(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    f->web.is_mute = true;
+    apply_weights(f, 10);
+    start_wait(f);
+    run(f);
+    usleep(60000);
+    run(f);
+    assert_true(f->is_waited);
+    assert_true(f->waited.is_timed_out);
+    assert_int_equal(f->waited.proxies, 1);
+    assert_int_equal(f->waited.acked, 0);
+    start_wait(f);
+    f->web.stream = push_stream_close(f->web.stream);
+    turn_once(f->turn, 0);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.proxies, 0);
+    assert_false(f->waited.is_timed_out);
+    f->web.is_mute = false;
+}
+
+static void test_wait_without_proxies(void **state)
+{
+    struct fixture *f = *state;
+    apply_weights(f, 33);
+    start_wait(f);
+    turn_once(f->turn, 0);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.proxies, 0);
+}
+
+static void test_nack_is_recorded(void **state)
+{
+    struct fixture *f = *state;
+    struct store_object o;
+    connect_as(f, IDENTITY);
+    f->web.refuse = "route";
+    apply_weights(f, 20);
+    start_wait(f);
+    run(f);
+    assert_true(f->is_waited);
+    assert_int_equal(f->waited.nacked, 1);
+    assert_int_equal(f->waited.acked, 0);
+    assert_true(str_contains(str_buf_str(&f->nacks), STR("not today")));
+    assert_true(str_contains(str_buf_str(&f->nacks), STR("shop/web/0")));
+    assert_int_equal(f->web.stream->nacks.len, 1);
+    assert_string_equal(f->web.stream->nacks.ptr[0].name, HOST);
+    assert_int_equal(f->push->counters.nacks, 1);
+    assert_int_equal(store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
+                               &f->arena, &o), 0);
+    assert_true(str_contains(o.status_json, STR("not today")));
+    /* The next good one takes it back. */
+    f->web.refuse = NULL;
+    apply_weights(f, 30);
+    run(f);
+    assert_int_equal(f->web.stream->nacks.len, 0);
+    assert_int_equal(store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
+                               &f->arena, &o), 0);
+    assert_int_equal(o.status_json.len, 0);
+}
+
+static void test_slow_proxy_skips_versions(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    uint64_t before = f->push->counters.resources;
+    f->web.is_full = true;
+    for (int v1 = 10; v1 < 20; v1++) {
+        apply_weights(f, v1);
+        run(f);
+    }
+    assert_true(f->push->counters.resources == before);
+    f->web.is_full = false;
+    push_stream_room(f->web.stream);
+    run(f);
+    assert_true(f->push->counters.resources == before + 1);
+}
+
+static void test_identity_decides(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, "spiffe://cluster.local/ns/shop/sa/catalog");
+    assert_int_equal(f->web.ended, GRPC_PERMISSION_DENIED + 1);
+    assert_int_equal(f->web.got.len, 0);
+    assert_null(registry_replica(f->registry, STR("shop"), STR("web"), 0));
+    connect_as(f, IDENTITY);
+    assert_int_equal(f->web.ended, 0);
+    /* The document becomes somebody else's. */
+    apply(f, "apiVersion: tulle.dev/v1\nkind: Workload\n"
+             "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
+             "spec: {serviceAccount: other, replicas: 2, ports: [{name: http, port: 80}]}\n");
+    turn_once(f->turn, 0);
+    assert_int_equal(f->web.ended, GRPC_PERMISSION_DENIED + 1);
+}
+
+static void test_replicas_live_and_die(void **state)
+{
+    struct fixture *f = *state;
+    struct str_buf why = STR_BUF_INIT(1000);
+    connect_as(f, IDENTITY);
+    struct registry_replica *r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    const char *unready =
+        "{\"state\":\"unready\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}";
+    assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(unready), &why), GRPC_OK);
+    assert_int_equal(r->state, REPLICA_CONNECTED);
+    assert_int_equal(push_report(f->push, STR("spiffe://cluster.local/ns/shop/sa/x"),
+                                 str_from_c(unready), &why),
+                     GRPC_PERMISSION_DENIED);
+    static const char *const bad[] = {
+        "", "{}", "[]", "{\"state\":\"ready\",\"index\":-1,\"namespace\":\"shop\",\"workload\":\"web\"}",
+        "{\"state\":\"gone\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(bad[i]), &why),
+                         GRPC_INVALID_ARGUMENT);
+    f->web.stream = push_stream_close(f->web.stream);
+    r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    assert_non_null(r); /* its lease runs */
+    assert_null(r->node);
+    assert_true(push_replica_gone(f->push, STR("shop"), STR("web"), 0));
+    assert_null(registry_replica(f->registry, STR("shop"), STR("web"), 0));
+    assert_false(push_replica_gone(f->push, STR("shop"), STR("web"), 0));
+    str_buf_deinit(&why);
+}
+
+static void test_certificates(void **state)
+{
+    struct fixture *f = *state;
+    struct str_buf token = STR_BUF_INIT(100), csr = STR_BUF_INIT(8192), wire = STR_BUF_INIT(16384),
+                   answer = STR_BUF_INIT(65536), why = STR_BUF_INIT(1000);
+    struct key *k = key_new_p256();
+    uint64_t now_s = turn_wall_us(f->turn) / 1000000;
+    assert_int_equal(csr_make(k, STR("spiffe://cluster.local/ns/shop/sa/admin"), &csr), 0);
+    ca_codec_encode_request(&(struct ca_codec_request){.csr_pem = str_buf_str(&csr)}, &wire);
+    assert_int_equal(ca_token_make(f->store, STR("shop"), STR("web"), 0, now_s, &token), 0);
+    struct str t = str_buf_str(&token), request = str_buf_str(&wire);
+    assert_int_equal(push_create_certificate(f->push, STR_NULL, t, request, &answer, &why),
+                     GRPC_OK);
+    struct ca_codec_response response;
+    assert_int_equal(ca_codec_decode_response(&f->arena, str_buf_str(&answer), &response), 0);
+    assert_int_equal(response.chain_count, 2);
+    struct cert *leaf;
+    struct cert_info info;
+    assert_int_equal(cert_from_pem(response.chain_pem[0], &leaf), 0);
+    assert_int_equal(cert_info(leaf, &f->arena, &info), 0);
+    assert_true(str_eq(info.uri_sans[0], STR(IDENTITY)));
+    cert_unref(leaf);
+    str_buf_reset(&answer);
+    assert_int_equal(push_create_certificate(f->push, STR_NULL, t, request, &answer, &why),
+                     GRPC_UNAUTHENTICATED);
+    assert_int_equal(push_create_certificate(f->push, STR_NULL, STR_NULL, request, &answer, &why),
+                     GRPC_UNAUTHENTICATED);
+    /* Renewal by the present leaf; not of one whose Workload is gone. */
+    assert_int_equal(
+        push_create_certificate(f->push, STR(IDENTITY), STR_NULL, request, &answer, &why), GRPC_OK);
+    assert_int_equal(push_create_certificate(f->push, STR("spiffe://cluster.local/ns/shop/sa/old"),
+                                             STR_NULL, request, &answer, &why),
+                     GRPC_PERMISSION_DENIED);
+    assert_int_equal(push_create_certificate(f->push, STR(IDENTITY), STR_NULL, STR("\xff\xff"),
+                                             &answer, &why),
+                     GRPC_INVALID_ARGUMENT);
+    key_unref(k);
+    str_buf_deinit(&token);
+    str_buf_deinit(&csr);
+    str_buf_deinit(&wire);
+    str_buf_deinit(&answer);
+    str_buf_deinit(&why);
+}
+
+int main(void)
+{
+    log_set_level(LOG_OFF);
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_subscribe_and_get),
+        T(test_only_what_changed_is_sent),
+        T(test_equal_content_is_no_byte),
+        T(test_reconnect_sends_nothing),
+        T(test_what_went_is_removed),
+        T(test_new_namespace_reaches_the_wildcard),
+        T(test_wait_counts),
+        T(test_wait_times_out_and_forgets_the_dead),
+        T(test_wait_without_proxies),
+        T(test_nack_is_recorded),
+        T(test_slow_proxy_skips_versions),
+        T(test_identity_decides),
+        T(test_replicas_live_and_die),
+        T(test_certificates),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
