@@ -1,0 +1,246 @@
+#include "proxy/agent/ads.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "proxy/agent/backoff.h"
+#include "proxy/agent/grpc_call.h"
+
+enum {
+    MESSAGE_BYTES_MAX = 64 << 20,
+    REPORT_BYTES_MAX = 4096,
+    STABLE_US = 5 * 1000 * 1000,
+};
+
+static const struct backoff_range retries = {100 * 1000, 5 * 1000 * 1000};
+
+struct ads {
+    struct ads_args args;
+    struct ads_client *client;
+    struct channel *channel;   /* connecting or open */
+    struct grpc_call *stream;  /* NULL: none */
+    struct timer timer;        /* the next try */
+    unsigned failures;
+    uint64_t opened_us;
+    bool is_connected, is_ending;
+    struct str_buf report;     /* the last that was told or is to be */
+};
+
+static void connect_now(struct ads *a);
+
+/* --- the stream --- */
+
+static void on_send(void *ctx, struct str message)
+{
+    struct ads *a = ctx;
+    if (a->stream != NULL)
+        grpc_call_send(a->stream, message);
+}
+
+static void on_update(void *ctx, const struct ads_update *update)
+{
+    struct ads *a = ctx;
+    a->args.on_update(a->args.ctx, update);
+}
+
+static const struct ads_client_ops client_ops = {.send = on_send, .on_update = on_update};
+
+static bool on_message(void *ctx, struct grpc_call *c, struct str message)
+{
+    struct ads *a = ctx;
+    if (c != a->stream)
+        return false;
+    return ads_client_recv(a->client, message) == 0;
+}
+
+static void set_connected(struct ads *a, bool is_connected)
+{
+    if (a->is_connected == is_connected)
+        return;
+    a->is_connected = is_connected;
+    if (!is_connected)
+        ads_client_disconnected(a->client);
+    if (!a->is_ending)
+        a->args.on_connected(a->args.ctx, is_connected);
+}
+
+static void retry_later(struct ads *a)
+{
+    set_connected(a, false);
+    a->channel = channel_close(a->channel);
+    if (a->is_ending)
+        return;
+    if (a->opened_us != 0 && turn_now_us(a->args.turn) - a->opened_us >= STABLE_US)
+        a->failures = 0;
+    a->opened_us = 0;
+    timer_start(a->args.turn, &a->timer,
+                backoff_us(&retries, a->failures++, turn_random(a->args.turn)));
+}
+
+static void on_stream_end(void *ctx, struct grpc_call *c, int status, struct str why)
+{
+    struct ads *a = ctx;
+    char number[16];
+    if (c != a->stream)
+        return;
+    a->stream = NULL;
+    snprintf(number, sizeof number, "%d", status);
+    if (!a->is_ending)
+        log_event(LOG_WARN, "ads_stream_ended", LFC("grpc_status", number), LF("reason", why));
+    retry_later(a);
+}
+
+static const struct grpc_call_ops stream_ops = {.on_message = on_message, .on_end = on_stream_end};
+
+/* --- reports --- */
+
+static bool on_report_message(void *ctx, struct grpc_call *c, struct str message)
+{
+    (void)ctx;
+    (void)c;
+    (void)message;
+    return true;
+}
+
+static void on_report_end(void *ctx, struct grpc_call *c, int status, struct str why)
+{
+    (void)ctx;
+    (void)c;
+    if (status != 0)
+        log_event(LOG_DEBUG, "report_refused", LF("reason", why));
+}
+
+static const struct grpc_call_ops report_ops = {.on_message = on_report_message,
+                                                .on_end = on_report_end};
+
+static void send_report(struct ads *a)
+{
+    if (a->report.len == 0 || !a->is_connected)
+        return;
+    struct grpc_call *c = grpc_call_start(
+        a->args.turn, channel_client(a->channel),
+        &(struct grpc_call_args){.path = STR("/tulle.mesh.v1.Agent/Report"),
+                                 .authority = a->args.authority,
+                                 .is_plain = !a->args.is_tls,
+                                 .message_bytes_max = REPORT_BYTES_MAX,
+                                 .ops = &report_ops,
+                                 .ctx = a});
+    grpc_call_send(c, str_buf_str(&a->report));
+    grpc_call_end(c);
+}
+
+void ads_report(struct ads *a, struct str state_json)
+{
+    if (str_eq(str_buf_str(&a->report), state_json))
+        return;
+    str_buf_reset(&a->report);
+    str_buf_add(&a->report, state_json);
+    send_report(a);
+}
+
+/* --- the connection --- */
+
+static void on_open(void *ctx, struct channel *c)
+{
+    struct ads *a = ctx;
+    a->opened_us = turn_now_us(a->args.turn);
+    a->stream = grpc_call_start(
+        a->args.turn, channel_client(c),
+        &(struct grpc_call_args){
+            .path = STR("/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+                        "DeltaAggregatedResources"),
+            .authority = a->args.authority,
+            .is_plain = !a->args.is_tls,
+            .message_bytes_max = MESSAGE_BYTES_MAX,
+            .ops = &stream_ops,
+            .ctx = a});
+    log_event(LOG_INFO, "ads_connected", LF("authority", a->args.authority));
+    ads_client_connected(a->client);
+    set_connected(a, true);
+    send_report(a);
+}
+
+static void on_close(void *ctx, struct channel *c, struct str why)
+{
+    struct ads *a = ctx;
+    (void)c;
+    a->channel = NULL;
+    log_event(LOG_WARN, "ads_not_connected", LF("reason", why));
+    if (a->stream == NULL)
+        retry_later(a); /* else the stream's end does */
+}
+
+static const struct channel_ops channel_ops = {.on_open = on_open, .on_close = on_close};
+
+static void connect_now(struct ads *a)
+{
+    struct tls_context *tls = a->args.is_tls ? a->args.tls(a->args.ctx) : NULL;
+    if (a->args.is_tls && tls == NULL) {
+        retry_later(a);
+        return;
+    }
+    a->channel = channel_open(a->args.turn, &(struct channel_args){.to = a->args.to,
+                                                                   .tls = tls,
+                                                                   .sni = a->args.sni,
+                                                                   .sans = a->args.sans,
+                                                                   .san_count = a->args.san_count,
+                                                                   .mark = a->args.mark,
+                                                                   .limits = a->args.limits,
+                                                                   .ops = &channel_ops,
+                                                                   .ctx = a});
+}
+
+static void on_timer(struct timer *t)
+{
+    connect_now(CONTAINER_OF(t, struct ads, timer));
+}
+
+struct ads *ads_new(const struct ads_args *args)
+{
+    struct ads *a = NEW(struct ads);
+    a->args = *args;
+    a->report = STR_BUF_INIT(REPORT_BYTES_MAX);
+    timer_init(&a->timer, on_timer);
+    a->client = ads_client_new(&(struct ads_client_args){
+        .node_id = args->node_id,
+        .node_cluster = args->node_cluster,
+        .node_metadata_json = args->node_metadata_json,
+        .user_agent = STR("tulle-proxy/" TULLE_VERSION),
+        .ops = &client_ops,
+        .ctx = a,
+    });
+    return a;
+}
+
+struct ads *ads_free(struct ads *a)
+{
+    if (a == NULL)
+        return NULL;
+    /* What still comes from the connection in the last turns finds no stream of ours. */
+    a->is_ending = true;
+    timer_stop(&a->timer);
+    channel_close(a->channel);
+    for (int i = 0; i < 4; i++)
+        turn_once(a->args.turn, 0);
+    ads_client_free(a->client);
+    str_buf_deinit(&a->report);
+    free(a);
+    return NULL;
+}
+
+void ads_start(struct ads *a)
+{
+    if (a->channel == NULL && !timer_is_started(&a->timer))
+        timer_start(a->args.turn, &a->timer, 0);
+}
+
+struct ads_client *ads_client_of(struct ads *a)
+{
+    return a->client;
+}
+
+bool ads_is_connected(const struct ads *a)
+{
+    return a->is_connected;
+}

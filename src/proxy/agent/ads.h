@@ -1,0 +1,37 @@
+/* The link to the control plane: one connection, the ADS stream on it, reports beside it; made
+ * again with backoff for as long as the proxy lives.
+ *
+ * Owner: the agent. Thread: the main thread's. */
+#pragma once
+
+#include "mesh/xds/ads_client.h"
+#include "proxy/agent/channel.h"
+
+struct ads;
+
+struct ads_args {
+    struct turn *turn;
+    const struct limits *limits;
+    struct addr to;
+    struct str authority;
+    bool is_tls;
+    struct str sni;
+    const struct tls_san_match *sans; /* outlive the link */
+    size_t san_count;
+    uint32_t mark;
+    struct str node_id, node_cluster, node_metadata_json;
+    /* The context for the next connection, borrowed; NULL: not yet, try again later. */
+    struct tls_context *(*tls)(void *ctx);
+    void (*on_update)(void *ctx, const struct ads_update *update);
+    void (*on_connected)(void *ctx, bool is_connected);
+    void *ctx;
+};
+
+struct ads *ads_new(const struct ads_args *args);
+struct ads *ads_free(struct ads *a);
+/* Connects, now and for ever. */
+void ads_start(struct ads *a);
+struct ads_client *ads_client_of(struct ads *a);
+bool ads_is_connected(const struct ads *a);
+/* Tells our state (JSON): now if there is a connection, and on each new one. */
+void ads_report(struct ads *a, struct str state_json);

@@ -1,0 +1,222 @@
+#include "proxy/agent/agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "proxy/agent/agent_priv.h"
+
+/* --- state --- */
+
+bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
+{
+    if (a->is_draining) {
+        str_buf_add_c(why_not, "draining");
+        return false;
+    }
+    if (!a->was_started) {
+        str_buf_add_c(why_not, "the first configuration is not applied yet");
+        return false;
+    }
+    if (a->identity == NULL)
+        return true;
+    if (!identity_is_valid(a->identity)) {
+        str_buf_add_c(why_not, "no valid certificate");
+        return false;
+    }
+    if (!config_is_running(a->config, RESOURCE_LISTENER, STR(AGENT_LISTENER_INBOUND))) {
+        str_buf_add_c(why_not, "the inbound listener is not there yet");
+        return false;
+    }
+    return true;
+}
+
+static void report(struct agent *a)
+{
+    char json[1024];
+    const char *state = a->is_draining ? "draining" : a->is_ready && a->is_app_ready ? "ready"
+                                                                                    : "unready";
+    if (a->ads == NULL || a->identity == NULL)
+        return;
+    int len = snprintf(json, sizeof json,
+                       "{\"state\":\"%s\",\"namespace\":\"%.*s\",\"workload\":\"%.*s\","
+                       "\"index\":%u}",
+                       state, STR_FMT(a->args->namespace_), STR_FMT(a->args->workload),
+                       a->args->index);
+    if (len > 0 && (size_t)len < sizeof json)
+        ads_report(a->ads, str_from(json, (size_t)len));
+}
+
+void agent_look(struct agent *a)
+{
+    char text[32];
+    if (config_generation(a->config) != a->indexed_generation) {
+        a->indexed_generation = config_generation(a->config);
+        a->was_started = true;
+        if (a->cache != NULL)
+            cache_mark(a->cache);
+    }
+    if (a->ads != NULL)
+        ads_client_flush(ads_client_of(a->ads));
+    struct str_buf why = STR_BUF_INIT(256);
+    bool is_ready = agent_is_ready(a, &why);
+    str_buf_deinit(&why);
+    if (is_ready && !a->is_ready) {
+        snprintf(text, sizeof text, "%llu",
+                 (unsigned long long)((turn_now_us(a->turn) - a->started_us) / 1000));
+        log_event(LOG_INFO, "ready", LFC("after_ms", text));
+    }
+    a->is_ready = is_ready;
+    report(a);
+}
+
+void agent_set_app_ready(struct agent *a, bool is_ready)
+{
+    a->is_app_ready = is_ready;
+    agent_look(a);
+}
+
+/* --- the end --- */
+
+void agent_quit(struct agent *a, int exit_code)
+{
+    a->exit_code = exit_code;
+    turn_stop(a->turn);
+}
+
+static void on_exit_drained(void *ctx)
+{
+    struct agent *a = ctx;
+    if (--a->drains_pending == 0)
+        agent_quit(a, 0);
+}
+
+static void on_drained(void *ctx)
+{
+    (void)ctx;
+}
+
+void agent_drain(struct agent *a, bool is_exit)
+{
+    uint64_t time_us = a->limits.drain_time_ms * 1000;
+    if (is_exit)
+        time_us = MIN(time_us, (uint64_t)AGENT_TERMINATION_US);
+    a->is_draining = true;
+    a->drains_pending = is_exit ? a->worker_count : 0;
+    for (unsigned w = 0; w < a->worker_count; w++)
+        worker_post_drain(a->workers[w], !is_exit, is_exit, time_us,
+                          is_exit ? on_exit_drained : on_drained, a);
+    agent_look(a);
+}
+
+static void on_signal(struct watch *w, bool is_readable, bool is_writable)
+{
+    struct agent *a = CONTAINER_OF(w, struct agent, signals);
+    struct signalfd_siginfo info;
+    (void)is_readable;
+    (void)is_writable;
+    while (read(a->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (a->drains_pending > 0) {
+            agent_quit(a, 0); /* the second one: at once */
+            return;
+        }
+        log_event(LOG_INFO, "terminating", LFC("signal", sigabbrev_np((int)info.ssi_signo)));
+        agent_drain(a, true);
+    }
+}
+
+/* --- life --- */
+
+static int catch_signals(struct agent *a)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return err_from_errno(errno);
+    a->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (a->signal_fd < 0)
+        return err_from_errno(errno);
+    return watch_start(a->turn, &a->signals, a->signal_fd, false, on_signal);
+}
+
+static void raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void init(struct agent *a, const struct agent_args *args)
+{
+    *a = (struct agent){.args = args, .signal_fd = -1};
+    arena_init(&a->arena, 2048);
+    limits_init(&a->limits);
+    raise_limits();
+    a->turn = turn_new_linux();
+    ASSERT(a->turn != NULL);
+    a->started_us = turn_now_us(a->turn);
+}
+
+static void deinit(struct agent *a)
+{
+    admin_free(a->admin);
+    dns_close(a->dns);
+    identity_free(a->identity);
+    cache_free(a->cache);
+    struct ads *ads = TAKE(a->ads);
+    ads_free(ads);
+    workers_stop(a);
+    config_free(a->config);
+    tls_store_free(a->tls);
+    bootstrap_free(a->bootstrap);
+    if (a->signal_fd >= 0) {
+        watch_stop(&a->signals);
+        close(a->signal_fd);
+    }
+    for (int i = 0; i < 4; i++)
+        turn_once(a->turn, 0);
+    turn_free(a->turn);
+    arena_deinit(&a->arena);
+}
+
+/* Until the first set of a static configuration is applied: it either opens, or we do not start. */
+static bool wait_for_start(struct agent *a)
+{
+    while (!a->was_started && !a->is_start_failed && a->exit_code < 0 && a->sets_pending > 0)
+        turn_once(a->turn, 100);
+    return !a->is_start_failed;
+}
+
+int agent_run(const struct agent_args *args)
+{
+    struct agent agent, *a = &agent;
+    struct str_buf why = STR_BUF_INIT(4096);
+    init(a, args);
+    a->exit_code = -1;
+    int err = catch_signals(a);
+    if (err == 0)
+        err = args->bootstrap_file != NULL ? start_static(a, &why) : start_sidecar(a, &why);
+    if (err == 0 && !wait_for_start(a))
+        err = -ERR_INVALID; /* said already */
+    if (err != 0) {
+        if (why.len > 0)
+            fprintf(stderr, "tulle-proxy: %.*s\n", STR_FMT(str_buf_str(&why)));
+        a->exit_code = 1;
+    } else if (a->exit_code < 0) {
+        turn_run(a->turn);
+    }
+    str_buf_deinit(&why);
+    deinit(a);
+    return a->exit_code < 0 ? 0 : a->exit_code;
+}

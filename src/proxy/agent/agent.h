@@ -1,0 +1,21 @@
+/* The main thread of a proxy: configuration, identity, control plane, DNS and admin; the workers
+ * serve. Nothing here blocks or takes longer than 2 ms at a time.
+ *
+ * Two ways to run: from a bootstrap file of Envoy's form, or as the sidecar of a mesh workload.
+ * Lifetime and thread: agent_run is called once, by main, and returns the exit status. */
+#pragma once
+
+#include "base/str.h"
+
+struct agent_args {
+    unsigned worker_count;
+    const char *bootstrap_file; /* NULL: a sidecar, by what follows */
+
+    const char *state_dir, *root_cert_file, *token_file, *egress_socket; /* the last may be NULL */
+    struct str discovery;       /* "HOST:PORT", numeric */
+    struct str workload, namespace_, service_account, trust_domain, app, version;
+    unsigned index;
+    struct str addresses;       /* "IP4[,IP6]" */
+};
+
+int agent_run(const struct agent_args *args);

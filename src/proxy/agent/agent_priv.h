@@ -1,0 +1,71 @@
+/* Inside proxy/agent/ only. */
+#pragma once
+
+#include "base/limits.h"
+#include "mesh/xds/bootstrap.h"
+#include "proxy/agent/admin.h"
+#include "proxy/agent/ads.h"
+#include "proxy/agent/agent.h"
+#include "proxy/agent/cache.h"
+#include "proxy/agent/config.h"
+#include "proxy/agent/dns.h"
+#include "proxy/agent/identity.h"
+#include "proxy/tls/store.h"
+#include "proxy/worker/worker.h"
+
+enum {
+    AGENT_WORKERS_MAX = 64,
+    AGENT_MARK_OUTBOUND = 0x539,
+    AGENT_MARK_INBOUND = 0x53a,
+    AGENT_TERMINATION_US = 5 * 1000 * 1000,
+};
+#define AGENT_SERVER_NAME "tulled"
+#define AGENT_LISTENER_INBOUND "virtualInbound"
+
+struct agent {
+    const struct agent_args *args;
+    struct arena arena; /* strings for as long as we run */
+    struct limits limits;
+    struct turn *turn;
+    struct worker *workers[AGENT_WORKERS_MAX];
+    unsigned worker_count;
+    uint8_t ticket_key[80];
+    struct config *config;
+    struct ads *ads;           /* NULL: static only */
+    struct cache *cache;       /* sidecar */
+    struct identity *identity; /* sidecar */
+    struct dns *dns;           /* sidecar */
+    struct admin *admin;
+    struct bootstrap *bootstrap;      /* -c */
+    struct tls_store *tls;            /* -c: for the connection to the ADS cluster */
+    const struct upstream_tls *ads_tls;
+    struct tls_san_match ads_sans[16];
+    struct str node_id, node_cluster, metadata, spiffe_id;
+    /* The change set under way. */
+    unsigned sets_pending;
+    struct str_buf set_error;
+    uint64_t indexed_generation;
+    struct timer wants_timer;
+    bool is_app_ready, is_ready, was_started, is_draining, is_start_failed;
+    unsigned drains_pending;
+    struct watch signals;
+    int signal_fd;
+    int exit_code;
+    uint64_t started_us;
+};
+
+/* agent.c */
+void agent_drain(struct agent *a, bool is_exit);
+void agent_set_app_ready(struct agent *a, bool is_ready);
+bool agent_is_ready(const struct agent *a, struct str_buf *why_not);
+void agent_quit(struct agent *a, int exit_code);
+void agent_look(struct agent *a); /* readiness, reports, indices: after anything changed */
+
+/* workers.c */
+void workers_start(struct agent *a);
+void workers_stop(struct agent *a);
+extern const struct config_ops workers_config_ops; /* ctx: agent */
+
+/* start_static.c, start_sidecar.c: 0 or -ERR_X, with why. */
+int start_static(struct agent *a, struct str_buf *why);
+int start_sidecar(struct agent *a, struct str_buf *why);
