@@ -21,43 +21,68 @@ static const struct upstream_tls *tls_of(const struct upstream_host *h)
     return c->tls;
 }
 
-static enum tls_san_kind san_kind(enum tls_san_type type)
+static bool fits(const struct tls_san_match *m, struct str identity)
 {
-    static const enum tls_san_kind kinds[] = {
-        [TLS_SAN_TYPE_ANY] = TLS_SAN_ANY,
-        [TLS_SAN_TYPE_DNS] = TLS_SAN_DNS,
-        [TLS_SAN_TYPE_URI] = TLS_SAN_URI,
-        [TLS_SAN_TYPE_IP] = TLS_SAN_IP,
-    };
-    return kinds[type];
+    if (m->san != TLS_SAN_URI && m->san != TLS_SAN_ANY)
+        return false;
+    switch (m->match) {
+    case TLS_MATCH_EXACT:
+        return str_eq(identity, m->value);
+    case TLS_MATCH_PREFIX:
+        return str_starts_with(identity, m->value);
+    case TLS_MATCH_SUFFIX:
+        return str_ends_with(identity, m->value);
+    case TLS_MATCH_CONTAINS:
+        return str_contains(identity, m->value);
+    }
+    return false;
 }
 
-/* Presence alone is the empty prefix. */
-static enum tls_match_kind match_kind(enum string_match_kind kind)
+/* An endpoint's own identity and the cluster's names must both hold. A mesh certificate has one
+ * URI, so that an identity which the names leave out can never prove itself: -ERR_DENIED. */
+static int expected_sans(const struct upstream_host *h, const struct upstream_tls *tls,
+                         struct tls_san_match sans[SANS_MAX], size_t *ret_count)
 {
-    static const enum tls_match_kind kinds[] = {
-        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,     [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
-        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,  [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
-        [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
-    };
-    return kinds[kind];
+    size_t count = tls_store_sans(h->cluster->u->env.tls, &tls->common, sans, SANS_MAX);
+    bool is_named = count == 0;
+    if (count > SANS_MAX)
+        return -ERR_LIMIT;
+    *ret_count = count;
+    if (h->identity.len == 0)
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        is_named |= fits(&sans[i], h->identity);
+    if (!is_named)
+        return -ERR_DENIED;
+    sans[0] = (struct tls_san_match){TLS_SAN_URI, TLS_MATCH_EXACT, h->identity};
+    *ret_count = 1;
+    return 0;
 }
 
-/* The identity of the endpoint, when it has one of its own, else the cluster's names. */
-static size_t expected_sans(const struct upstream_host *h, const struct upstream_tls *tls,
-                            struct tls_san_match sans[SANS_MAX])
+uint64_t link_transport(const struct upstream_host *h)
 {
-    if (h->identity.len > 0) {
-        sans[0] = (struct tls_san_match){TLS_SAN_URI, TLS_MATCH_EXACT, h->identity};
-        return 1;
+    const struct cluster *c = h->cluster->config;
+    const struct upstream_tls *tls = tls_of(h);
+    struct str_buf text = STR_BUF_INIT(256 * 1024);
+    str_buf_printf(&text, "%d|%d|", c->is_inbound, c->bind.port);
+    str_buf_add(&text, str_from((const char *)c->bind.ip.bytes, ip_len(&c->bind.ip)));
+    if (tls != NULL) {
+        str_buf_printf(&text, "|%zu:", tls->sni.len);
+        str_buf_add(&text, tls->sni);
+        tls_store_describe(&tls->common, &text);
     }
-    size_t count = MIN(tls->common.san_count, (size_t)SANS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        const struct tls_san_matcher *m = &tls->common.sans[i];
-        sans[i] = (struct tls_san_match){san_kind(m->type), match_kind(m->match.kind),
-                                         m->match.value};
-    }
-    return count;
+    uint64_t hash = str_hash(str_buf_str(&text), random_process_seed());
+    str_buf_deinit(&text);
+    return hash;
+}
+
+static struct str tls_failure_text(int err)
+{
+    if (err == -ERR_UNAVAILABLE)
+        return STR("TLS: this proxy has no certificate yet");
+    if (err == -ERR_DENIED)
+        return STR("TLS: subjectAltNames of the cluster leave out the endpoint's identity");
+    return STR("TLS: the cluster's settings do not load");
 }
 
 static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls,
@@ -68,26 +93,28 @@ static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls
     struct tls_context *context;
     int err = tls_store_client(u->env.tls, tls, NULL, 0, &why, &context);
     str_buf_deinit(&why);
-    if (err != 0 || tls->common.san_count > SANS_MAX) {
+    struct tls_san_match sans[SANS_MAX];
+    size_t san_count;
+    if (err == 0)
+        err = expected_sans(h, tls, sans, &san_count);
+    if (err != 0) {
         metrics_add(u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
         *ret_why = (struct outcome){
-            .err = err != 0 ? err : -ERR_LIMIT,
+            .err = err,
             .fault = FAULT_LOCAL,
             .is_unanswered = true,
             .status = 503,
             .flags = FLAG_BIT(UPSTREAM_CONNECT),
             .details = STR("upstream_reset_before_response_started{connection_failure}"),
-            .reason = err == -ERR_UNAVAILABLE ? STR("TLS: this proxy has no certificate yet")
-                                              : STR("TLS: the cluster's settings do not load"),
+            .reason = tls_failure_text(err),
         };
         return ret_why->err;
     }
-    struct tls_san_match sans[SANS_MAX];
     struct tls_endpoint_args args = {
         .context = context,
         .sni = tls->sni,
         .sans = sans,
-        .san_count = expected_sans(h, tls, sans),
+        .san_count = san_count,
     };
     *ret_layer = tls_endpoint_new(&args);
     return 0;
@@ -226,10 +253,9 @@ static void on_conn_open(struct conn *c)
     };
     l->client = http_client_open(c, l->version, &l->client_config, &client_ops, l);
     l->conn = NULL;
-    if (l->is_draining && l->host->pending_count == 0)
-        http_client_drain(l->client);
-    else
-        l->is_draining = false;
+    /* Asked to drain while it was connecting: those who wait for it come first. */
+    l->must_drain = l->is_draining;
+    l->is_draining = false;
     turn_soon(u->env.turn, &l->host->pump_task);
 }
 
@@ -238,6 +264,7 @@ static void on_conn_input(struct conn *c)
     (void)c; /* nothing comes before on_open; what comes with it stays for the client */
 }
 
+/* Those that are being drained or were made for another transport serve nobody who waits. */
 static bool has_other_links(const struct upstream_host *h)
 {
     LIST_FOREACH(&h->links, l, struct upstream_link, link)
@@ -258,8 +285,9 @@ static void on_conn_close(struct conn *c, int err)
     metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_CONNECT_FAILURES, 1);
     if (c->layer != NULL && c->layer_ops->error_text(c->layer).len > 0)
         metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
+    bool is_replaced = l->is_draining && l->transport != h->transport;
     link_free(l);
-    if (has_other_links(h)) {
+    if (is_replaced || has_other_links(h)) {
         turn_soon(h->cluster->u->env.turn, &h->pump_task);
         upstream_host_drop(h);
         return;
@@ -297,6 +325,7 @@ int link_open(struct upstream_host *h, enum http_version version, struct outcome
     }
     l->host = upstream_host_hold(h);
     l->version = version;
+    l->transport = h->transport;
     l->tls_generation = l->conn->layer != NULL ? tls_store_generation(u->env.tls) : 0;
     timer_init(&l->timer, on_timeout);
     timer_start(u->env.turn, &l->timer, h->cluster->config->connect_timeout_us);
