@@ -89,20 +89,22 @@ struct registry_replica {
     enum replica_state state;
     struct str identity;                 /* "spiffe://..." */
     uint64_t lease_until_us;             /* GONE after it; renewed by the stream */
-    uint64_t connected_us;
     void *node;                          /* push's stream, NULL: not connected */
 };
 
 /* NULL: none. Borrowed until the next change of the registry. */
 struct registry_replica *registry_replica(const struct registry *r, struct str namespace_,
                                           struct str workload, uint32_t index);
-/* The sidecar of a replica proved its identity and connected from this address. */
+/* The sidecar of a replica proved its identity and connected from this address. Replicas without
+ * stream that had the address before, of whichever workload, are gone. -ERR_NOT_FOUND: there is no
+ * such Workload. */
 int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
                              uint32_t index, const struct ip_addr addresses[2], void *node,
                              struct registry_replica **ret_replica);
 void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
                                 enum replica_state state);
-/* The stream ended: the replica keeps its state until its lease ends (30 s by default; a sidecar
+/* The stream ended (the caller has made sure that `node` is still its stream: another one of the same
+ * replica may have taken over): the replica keeps its state until its lease ends (30 s by default; a sidecar
  * that dies in the box is reported at once). Replicas are kept by the store too: a restarted tulled
  * knows them, each for one more lease, so that it ejects nobody. */
 void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,

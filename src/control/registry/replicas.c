@@ -198,6 +198,26 @@ struct registry_replica *registry_replica(const struct registry *r, struct str n
     return find(r, namespace_, workload, index);
 }
 
+static bool has_address(const struct registry_replica *p, const struct ip_addr addresses[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (addresses[i].family != IP_NONE && ip_eq(&p->addresses[i], &addresses[i]))
+            return true;
+    }
+    return false;
+}
+
+/* An address that was given away proves another identity now. */
+static void evict(struct registry *r, const struct ip_addr addresses[2],
+                  const struct registry_replica *newcomer)
+{
+    for (size_t i = r->replicas.len; i-- > 0;) {
+        const struct registry_replica *p = r->replicas.ptr[i];
+        if (p != newcomer && p->node == NULL && has_address(p, addresses))
+            remove_at(r, i);
+    }
+}
+
 int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
                              uint32_t index, const struct ip_addr addresses[2], void *node,
                              struct registry_replica **ret_replica)
@@ -215,6 +235,7 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
     p->addresses[1] = addresses[1];
     p->node = node;
     p->lease_until_us = UINT64_MAX;
+    evict(r, addresses, p);
     if (is_new || is_moved) {
         keep(r, p);
         tell_replica(r, p);
@@ -274,7 +295,12 @@ void registry_replicas(const struct registry *r,
 static int by_address(const void *a, const void *b)
 {
     const struct registry_replica *const *p = a, *const *q = b;
-    return ip_cmp(&(*p)->addresses[0], &(*q)->addresses[0]);
+    int order = ip_cmp(&(*p)->addresses[0], &(*q)->addresses[0]);
+    if (order == 0)
+        order = ip_cmp(&(*p)->addresses[1], &(*q)->addresses[1]);
+    if (order == 0)
+        order = str_cmp((*p)->workload, (*q)->workload);
+    return order != 0 ? order : ((*p)->index > (*q)->index) - ((*p)->index < (*q)->index);
 }
 
 void registry_service_replicas(const struct registry *r, const struct registry_service *s,
@@ -299,9 +325,6 @@ void replicas_workload_changed(struct registry *r, const struct api_document *ol
                                const struct api_document *now)
 {
     const struct api_document *d = now != NULL ? now : old;
-    if (old == NULL || now == NULL)
-        registry_tell(r, "namespaces");
-    registry_tell(r, "workload/%.*s/%.*s", STR_FMT(d->namespace), STR_FMT(d->name));
     bool has_replicas = false;
     for (size_t i = r->replicas.len; i-- > 0;) {
         struct registry_replica *p = r->replicas.ptr[i];
@@ -313,6 +336,10 @@ void replicas_workload_changed(struct registry *r, const struct api_document *ol
         else
             set_doc(r, p, (struct api_document *)(uintptr_t)now);
     }
+    /* Told when all is changed: who listens may look at once. */
+    if (old == NULL || now == NULL)
+        registry_tell(r, "namespaces");
+    registry_tell(r, "workload/%.*s/%.*s", STR_FMT(d->namespace), STR_FMT(d->name));
     if (!has_replicas)
         return;
     registry_tell(r, "replicas/%.*s", STR_FMT(d->namespace));
