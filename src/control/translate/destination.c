@@ -19,12 +19,13 @@ struct str destination_cluster(struct job *j, const struct api_destination *d,
     struct str host = api_host_fqdn(j->a, d->host, namespace_);
     const struct registry_service *s = job_service(j, host);
     uint16_t to = s != NULL ? destination_port(d, s, port) : d->port != 0 ? d->port : port;
-    bool is_auto = false;
+    /* Bytes of a TCP route go as TCP, whatever else the port may speak. */
+    bool is_other = false;
     if (s != NULL) {
         const struct api_service_port *p = api_service_find_port(s->doc->spec.service, to);
-        is_auto = p != NULL && p->protocol == API_PROTOCOL_AUTO;
+        is_other = p != NULL && p->protocol != API_PROTOCOL_TCP && p->protocol != API_PROTOCOL_TLS;
     }
-    return name_format(j->a, host, to, d->subset, is_tcp && is_auto);
+    return name_format(j->a, host, to, d->subset, is_tcp && is_other);
 }
 
 struct header_edits destination_edits(struct job *j, const struct api_labels *set,

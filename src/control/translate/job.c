@@ -23,28 +23,60 @@ const struct api_document *job_workload(struct job *j)
     return registry_doc(j->r, API_KIND_WORKLOAD, v->namespace_, v->workload);
 }
 
-/* Several documents for a host are a conflict that apply refuses; the first by name holds. */
-static void take_first(void *ctx, const struct api_document *d)
+/* --- documents about a host --- */
+
+enum rank { RANK_OTHER, RANK_ROOT, RANK_SERVICE, RANK_CALLER };
+
+struct choice {
+    struct str caller, service; /* namespaces */
+    const struct api_document *best;
+    enum rank rank;
+};
+
+static enum rank rank_of(const struct choice *c, const struct api_document *d)
 {
-    const struct api_document **first = ctx;
-    if (*first == NULL)
-        *first = d;
+    if (c->caller.len > 0 && str_eq(d->namespace, c->caller))
+        return RANK_CALLER;
+    if (str_eq(d->namespace, c->service))
+        return RANK_SERVICE;
+    return str_eq(d->namespace, STR(REGISTRY_ROOT_NAMESPACE)) ? RANK_ROOT : RANK_OTHER;
 }
 
+/* The first by name of the best rank. */
+static void choose(void *ctx, const struct api_document *d)
+{
+    struct choice *c = ctx;
+    enum rank rank = rank_of(c, d);
+    if (c->best != NULL && rank <= c->rank)
+        return;
+    c->best = d;
+    c->rank = rank;
+}
+
+static struct str namespace_of(struct str host)
+{
+    struct str name, namespace_ = STR_NULL;
+    (void)api_host_split(host, &name, &namespace_);
+    return namespace_;
+}
+
+/* Istio's order: the caller's namespace, the service's, the root's; nobody else's rules count. */
 const struct api_document *job_rule(struct job *j, struct str host)
 {
-    const struct api_document *d = NULL;
+    struct choice c = {.caller = j->viewer->namespace_, .service = namespace_of(host)};
     job_note(j, "rules/%.*s", STR_FMT(host));
-    registry_rules(j->r, host, take_first, &d);
-    return d;
+    registry_rules(j->r, host, choose, &c);
+    return c.rank == RANK_OTHER ? NULL : c.best;
 }
 
+/* Routes hold for callers of all namespaces. That two documents route a host is a conflict, which
+ * is refused when it is applied; should it come about, the service's own namespace wins. */
 const struct api_document *job_routes(struct job *j, struct str host)
 {
-    const struct api_document *d = NULL;
+    struct choice c = {.service = namespace_of(host)};
     job_note(j, "routes/%.*s", STR_FMT(host));
-    registry_routes(j->r, host, take_first, &d);
-    return d;
+    registry_routes(j->r, host, choose, &c);
+    return c.best;
 }
 
 struct registry_docs job_docs(struct job *j, enum api_kind kind, struct str namespace_)

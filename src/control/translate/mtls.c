@@ -22,7 +22,8 @@ static enum api_mtls_mode port_mode(const struct api_peer_authentication *p, uin
     return API_MTLS_UNSET;
 }
 
-/* The first policy by name that says something. */
+/* Of the namespace's policies for this level the first by name that says something. port 0: what
+ * they say of all ports. */
 static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
                                   const struct api_document *workload, uint16_t port,
                                   enum level level)
@@ -32,9 +33,7 @@ static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
         if (!applies(docs.ptr[i], workload, level))
             continue;
         const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
-        enum api_mtls_mode mode = level == LEVEL_WORKLOAD ? port_mode(p, port) : API_MTLS_UNSET;
-        if (mode == API_MTLS_UNSET)
-            mode = p->mode;
+        enum api_mtls_mode mode = port != 0 ? port_mode(p, port) : p->mode;
         if (mode != API_MTLS_UNSET)
             return mode;
     }
@@ -43,12 +42,29 @@ static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
 
 enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port)
 {
-    enum api_mtls_mode mode = mode_at(j, workload->namespace, workload, port, LEVEL_WORKLOAD);
+    enum api_mtls_mode mode = API_MTLS_UNSET;
+    if (port != 0)
+        mode = mode_at(j, workload->namespace, workload, port, LEVEL_WORKLOAD);
     if (mode == API_MTLS_UNSET)
-        mode = mode_at(j, workload->namespace, workload, port, LEVEL_NAMESPACE);
+        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_WORKLOAD);
     if (mode == API_MTLS_UNSET)
-        mode = mode_at(j, STR(REGISTRY_ROOT_NAMESPACE), workload, port, LEVEL_NAMESPACE);
+        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_NAMESPACE);
+    if (mode == API_MTLS_UNSET)
+        mode = mode_at(j, STR(REGISTRY_ROOT_NAMESPACE), workload, 0, LEVEL_NAMESPACE);
     if (mode == API_MTLS_UNSET)
         mode = job_mesh(j)->mtls_mode;
     return mode == API_MTLS_UNSET ? API_MTLS_PERMISSIVE : mode;
+}
+
+void mtls_ports(struct job *j, const struct api_document *workload,
+                void (*each)(void *ctx, uint16_t port), void *ctx)
+{
+    struct registry_docs docs = job_docs(j, API_KIND_PEER_AUTHENTICATION, workload->namespace);
+    for (size_t i = 0; i < docs.len; i++) {
+        const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
+        if (!applies(docs.ptr[i], workload, LEVEL_WORKLOAD))
+            continue;
+        for (size_t n = 0; n < p->port_count; n++)
+            each(ctx, p->ports[n].port);
+    }
 }

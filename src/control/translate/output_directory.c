@@ -81,7 +81,10 @@ static void on_replica(void *ctx, const struct registry_replica *p)
 static int by_address(const void *a, const void *b)
 {
     const struct directory_workload *p = a, *q = b;
-    return ip_cmp(&p->addresses[0], &q->addresses[0]);
+    int order = ip_cmp(&p->addresses[0], &q->addresses[0]);
+    if (order == 0)
+        order = ip_cmp(&p->addresses[1], &q->addresses[1]);
+    return order != 0 ? order : str_cmp(p->name, q->name);
 }
 
 /* Addresses that the registry gives out: what is not assigned there is refused, never let out. */
@@ -102,9 +105,10 @@ const struct directory *output_directory(struct job *j, struct str name)
     job_note(j, "replicas/%.*s", STR_FMT(name));
     registry_services(j->r, name, on_service, &c);
     registry_replicas(j->r, on_replica, &c);
-    if (c.service_count == 0 && registry_docs(j->r, API_KIND_WORKLOAD, name).len == 0) {
+    if (c.service_count == 0) {
         job_note(j, "namespaces");
-        return NULL;
+        if (registry_docs(j->r, API_KIND_WORKLOAD, name).len == 0)
+            return NULL;
     }
     if (c.workload_count > 1)
         qsort(c.workloads, c.workload_count, sizeof *c.workloads, by_address);

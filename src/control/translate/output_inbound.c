@@ -1,21 +1,48 @@
 /* The inbound listener of a workload: who may come in by which port, with or without mTLS.
  *
- * A chain per listed port, mode and protocol; ports that the Workload does not list are passed on
- * by the last chains under the workload's mode. */
+ * Chains per port that the Workload lists, or that a PeerAuthentication names, and chains for all
+ * others, under the workload's mode. How many and which a port gets:
+ *
+ *              mTLS of the mesh            other TLS                    plain text
+ *   STRICT     any TLS is taken for it     -                            -
+ *   PERMISSIVE by its ALPN; HTTP: any TLS  passed on to the app, TCP    HTTP or TCP
+ *   DISABLE    -                           passed on to the app, TCP    HTTP or TCP
+ *
+ * AUTO ports have an HTTP and a TCP chain for each, told apart by ALPN or by the first bytes. */
 #include "control/translate/translate_priv.h"
 
+/* What clients of a mesh offer... */
+static const struct str mesh_http_alpn[] = {
+    {"tulle-h2", 8},
+    {"istio-h2", 8},
+    {"istio-http/1.1", 14},
+    {"istio-http/1.0", 14},
+};
+static const struct str mesh_tcp_alpn[] = {
+    {"tulle-tcp", 9},
+    {"istio-peer-exchange", 19},
+    {"istio", 5},
+};
+/* ...and where no TLS but theirs can be meant, the plain names of HTTP too. */
 static const struct str http_alpn[] = {
     {"tulle-h2", 8},        {"istio-h2", 8},        {"h2", 2},
     {"istio-http/1.1", 14}, {"istio-http/1.0", 14}, {"http/1.1", 8},
 };
 static const struct str http_protocols[] = {{"http/1.0", 8}, {"http/1.1", 8}, {"h2c", 3}};
 
+enum {
+    PEEK_TIMEOUT_US = 100 * 1000,              /* a server may have to speak first */
+    PEEK_TIMEOUT_STRICT_US = 10 * 1000 * 1000, /* nobody but TLS clients comes in: they begin */
+};
+
 struct builder {
     struct job *j;
     const struct api_document *workload;
+    const struct api_workload *spec;
     struct filter_chain *chains;
     size_t count, cap;
     struct rbac_pair http_policy, tcp_policy;
+    bool has_plain; /* some chain takes what is not TLS */
 };
 
 /* --- filters --- */
@@ -134,45 +161,99 @@ static void set_protocols(struct filter_chain *chain, const struct str *protocol
     chain->match.application_protocol_count = count;
 }
 
-static void add_chain(struct builder *b, uint16_t port, enum api_protocol protocol, bool is_tls,
-                      bool is_http)
+/* Ports that are not listed share clusters: these go where the connection wanted to go anyway. */
+static struct str cluster_name(const struct builder *b, uint16_t port, enum api_protocol protocol)
+{
+    bool is_listed = false;
+    for (size_t i = 0; i < b->spec->port_count; i++)
+        is_listed |= b->spec->ports[i].port == port;
+    return name_inbound(b->j->a, is_listed ? port : 0, protocol);
+}
+
+static bool is_tcp_only(enum api_protocol protocol)
+{
+    return protocol == API_PROTOCOL_TCP || protocol == API_PROTOCOL_TLS;
+}
+
+static void add_http(struct builder *b, uint16_t port, enum api_protocol protocol,
+                     enum api_mtls_mode mode, bool is_tls)
 {
     bool is_auto = protocol == API_PROTOCOL_AUTO;
     struct filter_chain *chain = next_chain(b, port);
-    chain->name = is_http ? is_tls ? STR("http-mtls") : STR("http-plain")
-                  : is_tls ? STR("tcp-mtls")
-                           : STR("tcp-plain");
+    chain->name = is_tls ? STR("http-mtls") : STR("http-plain");
     chain->match.transport_protocol = is_tls ? STR("tls") : STR("raw_buffer");
-    if (is_auto && is_http && is_tls)
-        set_protocols(chain, http_alpn, ARRAY_LEN(http_alpn));
-    else if (is_auto && is_http)
+    if (is_auto && !is_tls)
         set_protocols(chain, http_protocols, ARRAY_LEN(http_protocols));
+    else if (is_auto && mode == API_MTLS_STRICT)
+        set_protocols(chain, http_alpn, ARRAY_LEN(http_alpn));
+    else if (is_auto)
+        set_protocols(chain, mesh_http_alpn, ARRAY_LEN(mesh_http_alpn));
     if (is_tls)
-        chain->tls = tls_inbound(b->j, is_http || is_auto, !is_http || is_auto);
-    enum api_protocol to = is_auto && !is_http ? API_PROTOCOL_TCP : protocol;
-    set_filters(b, chain, name_inbound(b->j->a, port, to), is_http);
+        chain->tls = tls_inbound(b->j, true, is_auto);
+    set_filters(b, chain, cluster_name(b, port, protocol), true);
+}
+
+static void add_tcp(struct builder *b, uint16_t port, struct str name, struct str transport,
+                    const struct downstream_tls *tls)
+{
+    struct filter_chain *chain = next_chain(b, port);
+    chain->name = name;
+    chain->match.transport_protocol = transport;
+    chain->tls = tls;
+    set_filters(b, chain, cluster_name(b, port, API_PROTOCOL_TCP), false);
+}
+
+static void add_mtls(struct builder *b, uint16_t port, enum api_protocol protocol,
+                     enum api_mtls_mode mode)
+{
+    bool is_auto = protocol == API_PROTOCOL_AUTO;
+    if (!is_tcp_only(protocol))
+        add_http(b, port, protocol, mode, true);
+    if (!is_tcp_only(protocol) && !is_auto)
+        return;
+    add_tcp(b, port, STR("tcp-mtls"), STR("tls"), tls_inbound(b->j, is_auto, true));
+    if (mode != API_MTLS_STRICT)
+        set_protocols(&b->chains[b->count - 1], mesh_tcp_alpn, ARRAY_LEN(mesh_tcp_alpn));
+}
+
+static void add_plain(struct builder *b, uint16_t port, enum api_protocol protocol,
+                      enum api_mtls_mode mode)
+{
+    bool is_auto = protocol == API_PROTOCOL_AUTO;
+    b->has_plain = true;
+    if (!is_tcp_only(protocol))
+        add_http(b, port, protocol, mode, false);
+    if (is_tcp_only(protocol) || is_auto)
+        add_tcp(b, port, STR("tcp-plain"), STR("raw_buffer"), NULL);
+    /* The mTLS chain of a port that speaks HTTP takes all TLS. */
+    if (is_tcp_only(protocol) || is_auto || mode == API_MTLS_DISABLE)
+        add_tcp(b, port, STR("tls-passthrough"), STR("tls"), NULL);
 }
 
 static void add_port(struct builder *b, uint16_t port, enum api_protocol protocol)
 {
     enum api_mtls_mode mode = mtls_mode(b->j, b->workload, port);
-    bool is_tcp = protocol == API_PROTOCOL_TCP || protocol == API_PROTOCOL_TLS;
-    for (int is_tls = 1; is_tls >= 0; is_tls--) {
-        if (mode == (is_tls ? API_MTLS_DISABLE : API_MTLS_STRICT))
-            continue;
-        if (!is_tcp)
-            add_chain(b, port, protocol, is_tls, true);
-        if (is_tcp || protocol == API_PROTOCOL_AUTO)
-            add_chain(b, port, protocol, is_tls, false);
+    if (mode != API_MTLS_DISABLE)
+        add_mtls(b, port, protocol, mode);
+    if (mode != API_MTLS_STRICT)
+        add_plain(b, port, protocol, mode);
+}
+
+static bool has_port(const struct builder *b, uint16_t port)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->chains[i].match.destination_port == port)
+            return true;
     }
-    /* Without mTLS of ours, TLS bytes are the app's own. */
-    if (mode == API_MTLS_DISABLE) {
-        struct filter_chain *chain = next_chain(b, port);
-        chain->name = STR("tcp-plain");
-        chain->match.transport_protocol = STR("tls");
-        set_filters(b, chain, name_inbound(b->j->a, port, is_tcp ? protocol : API_PROTOCOL_TCP),
-                    false);
-    }
+    return false;
+}
+
+/* A policy's word about a port that the Workload does not list holds too. */
+static void add_unlisted(void *ctx, uint16_t port)
+{
+    struct builder *b = ctx;
+    if (!has_port(b, port))
+        add_port(b, port, API_PROTOCOL_AUTO);
 }
 
 const struct listener *output_inbound(struct job *j)
@@ -183,20 +264,21 @@ const struct listener *output_inbound(struct job *j)
     struct builder b = {
         .j = j,
         .workload = workload,
+        .spec = workload->spec.workload,
         .http_policy = policy_for(j, workload, false),
         .tcp_policy = policy_for(j, workload, true),
     };
-    const struct api_workload *spec = workload->spec.workload;
-    for (size_t i = 0; i < spec->port_count; i++)
-        add_port(&b, spec->ports[i].port, spec->ports[i].protocol);
+    for (size_t i = 0; i < b.spec->port_count; i++)
+        add_port(&b, b.spec->ports[i].port, b.spec->ports[i].protocol);
+    mtls_ports(j, workload, add_unlisted, &b);
     add_port(&b, 0, API_PROTOCOL_AUTO);
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = ip_v4(0, 0, 0, 0), .port = 15006};
     l->bind_to_port = true;
     l->direction = LISTENER_INBOUND;
     l->inspectors = (struct listener_filters){true, true, true};
-    l->listener_filters_timeout_us = 100 * 1000;
-    l->continue_on_listener_filters_timeout = true;
+    l->listener_filters_timeout_us = b.has_plain ? PEEK_TIMEOUT_US : PEEK_TIMEOUT_STRICT_US;
+    l->continue_on_listener_filters_timeout = b.has_plain;
     l->chains = b.chains;
     l->chain_count = b.count;
     l->origin.text = api_document_subject(j->a, workload);

@@ -95,8 +95,10 @@ static void set_headers(struct job *j, const struct api_http_match *m, struct ro
         ARENA_ARRAY(j->a, struct header_match, m->headers.len + m->without_headers.len + 2);
     if (m->method != NULL)
         add_header(headers, &count, STR(":method"), m->method, false);
-    if (m->authority != NULL)
+    if (m->authority != NULL) {
         add_header(headers, &count, STR(":authority"), m->authority, false);
+        headers[count - 1].value.ignore_case = true; /* hosts have no case */
+    }
     for (size_t i = 0; i < m->headers.len; i++)
         add_header(headers, &count, m->headers.v[i].name, &m->headers.v[i].match, false);
     for (size_t i = 0; i < m->without_headers.len; i++)
@@ -203,6 +205,9 @@ static void add_route(struct builder *b, const struct api_http_route *from,
     struct route *to = next_route(b);
     struct str subject = api_document_subject(j->a, b->doc);
     to->name = from->name;
+    if (m != NULL && m->name.len > 0)
+        to->name = arena_printf(j->a, "%.*s%s%.*s", STR_FMT(from->name),
+                                from->name.len > 0 ? "." : "", STR_FMT(m->name));
     to->match = match_of(j, m);
     to->idle_timeout_us = MODEL_UNSET_U64;
     to->origin.text = arena_printf(j->a, "%.*s#http[%zu]", STR_FMT(subject), index);

@@ -125,6 +125,9 @@ const struct listener *output_service_listener(struct job *j, struct str name)
         s != NULL ? api_service_find_port(s->doc->spec.service, n.port) : NULL;
     if (port == NULL)
         return NULL;
+    if (s->addresses[0].family == IP_NONE)
+        str_buf_printf(j->error, "Service/%.*s/%.*s has no address: none is left",
+                       STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = s->addresses[0], .port = n.port};
     l->direction = LISTENER_OUTBOUND;

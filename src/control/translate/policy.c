@@ -1,4 +1,6 @@
-/* AuthorizationPolicy to RBAC trees (envoy.config.rbac.v3), as Istio translates them.
+/* AuthorizationPolicy to RBAC trees (envoy.config.rbac.v3), as Istio translates them. What a rule
+ * asks about the caller and its request's headers becomes the principal, what it asks about the
+ * destination the permission: RBAC knows each fact on one side only.
  *
  * On TCP an ALLOW rule that asks about HTTP never matches and is left out; a DENY rule loses its
  * HTTP parts and matches the rest. */
@@ -213,8 +215,14 @@ static struct rbac_node operation_node(struct job *j, const struct api_auth_oper
     return all.len > 0 ? group(RBAC_AND, &all) : any();
 }
 
-static void add_condition(struct job *j, struct nodes *all, const struct api_auth_condition *c,
-                          bool is_tcp)
+/* Facts of the destination are permissions, all others are principals. */
+static bool is_permission(enum api_auth_key key)
+{
+    return key == API_AUTH_KEY_DESTINATION_IP || key == API_AUTH_KEY_DESTINATION_PORT ||
+           key == API_AUTH_KEY_CONNECTION_SNI;
+}
+
+static void add_condition(struct job *j, struct nodes *all, const struct api_auth_condition *c)
 {
     static leaf_fn *const leaves[] = {
         [API_AUTH_KEY_REQUEST_HEADER] = header_leaf,
@@ -225,25 +233,29 @@ static void add_condition(struct job *j, struct nodes *all, const struct api_aut
         [API_AUTH_KEY_DESTINATION_PORT] = destination_port_leaf,
         [API_AUTH_KEY_CONNECTION_SNI] = sni_leaf,
     };
-    if (c->key == API_AUTH_KEY_REQUEST_HEADER && is_tcp)
-        return;
     add_matches(j, all, &c->values, &c->not_values, c->header, leaves[c->key]);
 }
 
 static void fill_rule(struct job *j, const struct api_auth_rule *rule, bool is_tcp,
                       struct rbac_policy *p)
 {
-    struct nodes sources = {0}, operations = {0}, all = {0};
+    struct nodes sources = {0}, operations = {0}, permission = {0}, principal = {0};
     for (size_t i = 0; i < rule->source_count; i++)
         add(j, &sources, source_node(j, &rule->sources[i]));
     for (size_t i = 0; i < rule->operation_count; i++)
         add(j, &operations, operation_node(j, &rule->operations[i], is_tcp));
-    for (size_t i = 0; i < rule->condition_count; i++)
-        add_condition(j, &all, &rule->conditions[i], is_tcp);
     if (operations.len > 0)
-        add(j, &all, group(RBAC_OR, &operations));
-    p->permission = all.len > 0 ? group(RBAC_AND, &all) : any();
-    p->principal = sources.len > 0 ? group(RBAC_OR, &sources) : any();
+        add(j, &permission, group(RBAC_OR, &operations));
+    if (sources.len > 0)
+        add(j, &principal, group(RBAC_OR, &sources));
+    for (size_t i = 0; i < rule->condition_count; i++) {
+        const struct api_auth_condition *c = &rule->conditions[i];
+        if (is_tcp && c->key == API_AUTH_KEY_REQUEST_HEADER)
+            continue;
+        add_condition(j, is_permission(c->key) ? &permission : &principal, c);
+    }
+    p->permission = permission.len > 0 ? group(RBAC_AND, &permission) : any();
+    p->principal = principal.len > 0 ? group(RBAC_AND, &principal) : any();
 }
 
 /* --- policies --- */

@@ -49,6 +49,20 @@ const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tc
     return tls;
 }
 
+/* Each endpoint carries the identity that it must prove. Clients that do not know of that still
+ * hold it to the accounts of the service's namespace, never to any name under the roots. */
+static struct tls_san_matcher *service_accounts(struct job *j, struct str host)
+{
+    struct tls_san_matcher *san = ARENA_NEW(j->a, struct tls_san_matcher);
+    struct str name, namespace_ = STR_NULL;
+    (void)api_host_split(host, &name, &namespace_);
+    san->type = TLS_SAN_TYPE_URI;
+    san->match.kind = STRING_MATCH_PREFIX;
+    san->match.value = arena_printf(j->a, "spiffe://%.*s/ns/%.*s/sa/",
+                                    STR_FMT(job_mesh(j)->trust_domain), STR_FMT(namespace_));
+    return san;
+}
+
 const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
                                         struct str subset, bool is_tcp,
                                         const struct api_client_tls *rule)
@@ -62,7 +76,11 @@ const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t
                    : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", port, STR_FMT(subset),
                                   STR_FMT(host));
     size_t count = rule != NULL ? rule->subject_alt_names.len : 0;
-    struct tls_san_matcher *sans = ARENA_ARRAY(j->a, struct tls_san_matcher, count + 1);
+    if (count == 0) {
+        set_sans(&tls->common, service_accounts(j, host), 1);
+        return tls;
+    }
+    struct tls_san_matcher *sans = ARENA_ARRAY(j->a, struct tls_san_matcher, count);
     for (size_t i = 0; i < count; i++) {
         sans[i].type = str_starts_with(rule->subject_alt_names.v[i], STR("spiffe://"))
                            ? TLS_SAN_TYPE_URI

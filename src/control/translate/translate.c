@@ -10,6 +10,7 @@ enum {
     SCRATCH_BLOCK_BYTES = 16 * 1024,
     OUTPUT_BYTES_MAX = 16 * 1024 * 1024,
     ERROR_BYTES_MAX = 4096,
+    MISSING_MAX = 16 * 1024, /* names that stand for nothing and are remembered all the same */
 };
 
 /* An output that was made at least once. */
@@ -32,6 +33,7 @@ struct translate {
     struct map entries; /* type/view/name -> struct entry */
     struct map facts;   /* text -> struct fact */
     uint64_t runs;
+    size_t missing_count; /* entries without output */
 };
 
 static struct str own(struct str s)
@@ -114,15 +116,19 @@ void job_note(struct job *j, const char *fmt, ...)
 void translate_changed(struct translate *t, struct str text, translate_dirty_fn *dirty, void *ctx)
 {
     const struct fact *f = map_get(&t->facts, text);
+    VEC(struct entry *) dirtied = {0};
     if (f == NULL)
         return;
     for (size_t i = 0; i < f->readers.len; i++) {
-        struct entry *e = f->readers.ptr[i];
-        if (e->is_stale)
+        if (f->readers.ptr[i]->is_stale)
             continue;
-        e->is_stale = true;
-        dirty(ctx, e->type, e->name, e->view);
+        f->readers.ptr[i]->is_stale = true;
+        VEC_PUSH(&dirtied, f->readers.ptr[i]);
     }
+    /* Whoever is told may ask at once, and that changes the fact's readers. */
+    for (size_t i = 0; i < dirtied.len; i++)
+        dirty(ctx, dirtied.ptr[i]->type, dirtied.ptr[i]->name, dirtied.ptr[i]->view);
+    VEC_DEINIT(&dirtied);
 }
 
 /* --- running --- */
@@ -170,6 +176,14 @@ static struct translate_output *encode(struct job *j, enum resource_type type, s
     return o;
 }
 
+static void set_output(struct translate *t, struct entry *e, struct translate_output *o)
+{
+    t->missing_count -= e->output == NULL;
+    t->missing_count += o == NULL;
+    translate_output_unref(e->output);
+    e->output = o;
+}
+
 static void run(struct translate *t, struct entry *e, const struct translate_viewer *v)
 {
     struct arena scratch;
@@ -184,8 +198,7 @@ static void run(struct translate *t, struct entry *e, const struct translate_vie
         str_eq(o->error, e->output->error)) {
         translate_output_unref(o);
     } else {
-        translate_output_unref(e->output);
-        e->output = o;
+        set_output(t, e, o);
     }
     forget_facts(t, e);
     for (size_t i = 0; i < j.facts.len; i++)
@@ -206,23 +219,45 @@ static struct entry *entry_new(struct translate *t, enum resource_type type, str
     e->key = own(key);
     e->is_stale = true;
     map_put(&t->entries, e->key, e);
+    t->missing_count++;
     return e;
+}
+
+static void entry_free(struct translate *t, struct entry *e)
+{
+    forget_facts(t, e);
+    translate_output_unref(e->output);
+    VEC_DEINIT(&e->facts);
+    disown(e->name);
+    disown(e->view);
+    disown(e->key);
+    free(e);
 }
 
 struct translate_output *translate_get(struct translate *t, const struct translate_viewer *v,
                                        enum resource_type type, struct str name)
 {
     struct arena a;
+    if (!name_is_possible(type, name))
+        return NULL;
     arena_init(&a, 1024);
     struct str view = translate_view_key(t, v, type, name, &a);
     struct str key = arena_printf(&a, "%d/%.*s/%.*s", (int)type, STR_FMT(view), STR_FMT(name));
     struct entry *e = map_get(&t->entries, key);
-    if (e == NULL)
+    bool is_new = e == NULL;
+    if (is_new)
         e = entry_new(t, type, name, view, key);
     if (e->is_stale)
         run(t, e, v);
+    struct translate_output *o = e->output != NULL ? translate_output_ref(e->output) : NULL;
+    /* What exists is bounded by the documents; what does not, by this: proxies choose the names. */
+    if (o == NULL && is_new && t->missing_count > MISSING_MAX) {
+        t->missing_count--;
+        map_remove(&t->entries, e->key);
+        entry_free(t, e);
+    }
     arena_deinit(&a);
-    return e->output != NULL ? translate_output_ref(e->output) : NULL;
+    return o;
 }
 
 uint64_t translate_runs(const struct translate *t)
@@ -232,41 +267,19 @@ uint64_t translate_runs(const struct translate *t)
 
 /* --- views --- */
 
-static void on_source_match(void *ctx, const struct api_document *d)
-{
-    bool *is_found = ctx;
-    const struct api_virtual_service *vs = d->spec.virtual_service;
-    for (size_t i = 0; i < vs->http_count; i++) {
-        for (size_t m = 0; m < vs->http[i].match_count; m++)
-            *is_found |= vs->http[i].matches[m].source_labels.len > 0 ||
-                         vs->http[i].matches[m].source_namespace.len > 0;
-    }
-    for (size_t i = 0; i < vs->tcp_count; i++) {
-        for (size_t m = 0; m < vs->tcp[i].match_count; m++)
-            *is_found |= vs->tcp[i].matches[m].source_labels.len > 0 ||
-                         vs->tcp[i].matches[m].source_namespace.len > 0;
-    }
-}
-
-static bool depends_on_viewer(const struct translate *t, enum resource_type type, struct str name)
-{
-    struct output_name n;
-    if (type == RESOURCE_LISTENER && str_eq(name, STR(TRANSLATE_INBOUND)))
-        return true;
-    if ((type != RESOURCE_ROUTE && type != RESOURCE_LISTENER) || !name_parse(name, &n))
-        return false;
-    bool is_found = false;
-    registry_routes(t->registry, n.host, on_source_match, &is_found);
-    return is_found;
-}
-
 struct str translate_view_key(const struct translate *t, const struct translate_viewer *v,
                               enum resource_type type, struct str name, struct arena *a)
 {
-    if (!depends_on_viewer(t, type, name))
-        return arena_printf(a, "%d", (int)v->dialect);
-    return arena_printf(a, "%d:%.*s:%.*s", (int)v->dialect, STR_FMT(v->namespace_),
-                        STR_FMT(v->workload));
+    switch (view_scope(t->registry, type, name)) {
+    case VIEW_ALL:
+        break;
+    case VIEW_NAMESPACE:
+        return arena_printf(a, "%d:%.*s", (int)v->dialect, STR_FMT(v->namespace_));
+    case VIEW_WORKLOAD:
+        return arena_printf(a, "%d:%.*s:%.*s", (int)v->dialect, STR_FMT(v->namespace_),
+                            STR_FMT(v->workload));
+    }
+    return arena_printf(a, "%d", (int)v->dialect);
 }
 
 /* --- wildcards --- */
@@ -282,6 +295,7 @@ static void on_namespace(void *ctx, struct str namespace_)
     n->each(n->ctx, namespace_);
 }
 
+/* All that its inbound listener may refer to, whatever policies say. */
 static void inbound_cluster_names(struct translate *t, const struct translate_viewer *v,
                                   struct names_ctx *n)
 {
@@ -293,9 +307,9 @@ static void inbound_cluster_names(struct translate *t, const struct translate_vi
     n->each(n->ctx, name_inbound(&a, 0, API_PROTOCOL_TCP));
     for (size_t i = 0; d != NULL && i < d->spec.workload->port_count; i++) {
         const struct api_workload_port *p = &d->spec.workload->ports[i];
-        n->each(n->ctx, name_inbound(&a, p->port, p->protocol));
-        if (p->protocol == API_PROTOCOL_AUTO)
-            n->each(n->ctx, name_inbound(&a, p->port, API_PROTOCOL_TCP));
+        if (p->protocol != API_PROTOCOL_TCP && p->protocol != API_PROTOCOL_TLS)
+            n->each(n->ctx, name_inbound(&a, p->port, p->protocol));
+        n->each(n->ctx, name_inbound(&a, p->port, API_PROTOCOL_TCP));
     }
     arena_deinit(&a);
 }
@@ -340,14 +354,7 @@ struct translate *translate_free(struct translate *t)
     size_t iter = 0;
     void *value;
     while (map_next(&t->entries, &iter, NULL, &value)) {
-        struct entry *e = value;
-        forget_facts(t, e);
-        translate_output_unref(e->output);
-        VEC_DEINIT(&e->facts);
-        disown(e->name);
-        disown(e->view);
-        disown(e->key);
-        free(e);
+        entry_free(t, value);
     }
     map_deinit(&t->entries);
     map_deinit(&t->facts);

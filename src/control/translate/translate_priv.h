@@ -32,7 +32,7 @@ const struct api_mesh *job_mesh(struct job *j);
 const struct registry_service *job_service(struct job *j, struct str host);
 /* The Workload document of the viewer; NULL: deleted. */
 const struct api_document *job_workload(struct job *j);
-/* The DestinationRule of a host; NULL: none. The oldest by name when there are several. */
+/* The DestinationRule of a host for this viewer; NULL: none. */
 const struct api_document *job_rule(struct job *j, struct str host);
 /* The VirtualService of a host; NULL: none. */
 const struct api_document *job_routes(struct job *j, struct str host);
@@ -51,11 +51,23 @@ struct str name_format(struct arena *a, struct str host, uint16_t port, struct s
                        bool is_tcp);
 struct str name_inbound(struct arena *a, uint16_t port, enum api_protocol protocol);
 bool name_parse_inbound(struct str text, uint16_t *ret_port, enum api_protocol *ret_protocol);
+bool name_is_namespace(struct str text);
+/* Whether a resource of this type could ever have the name. */
+bool name_is_possible(enum resource_type type, struct str text);
+
+/* --- view.c --- */
+
+/* What of the viewer an output depends on. */
+enum view_scope { VIEW_ALL, VIEW_NAMESPACE, VIEW_WORKLOAD };
+enum view_scope view_scope(const struct registry *r, enum resource_type type, struct str name);
 
 /* --- mtls.c --- */
 
 /* What a workload's port demands: port, workload, namespace, mesh; PERMISSIVE at last. */
 enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port);
+/* Ports that policies of the workload speak of by number, listed by it or not. */
+void mtls_ports(struct job *j, const struct api_document *workload,
+                void (*each)(void *ctx, uint16_t port), void *ctx);
 
 /* --- policy.c --- */
 
