@@ -31,6 +31,11 @@ static void grow(struct key_table *t)
     free(old.values);
 }
 
+uint32_t key_table_get(const struct key_table *t, uint64_t key)
+{
+    return t->cap == 0 ? 0 : t->values[slot_of(t, key)];
+}
+
 /* A new key counts as used: the caller sets its value at once. */
 uint32_t *key_table_find(struct key_table *t, uint64_t key)
 {
@@ -52,10 +57,23 @@ void key_table_deinit(struct key_table *t)
 
 /* --- strings to numbers --- */
 
-static struct str intern(struct metrics *m, struct str s)
+/* Labels must be UTF-8, and short enough that a series always fits in its line: what a stranger
+ * says (Host, a certificate's name) becomes both. */
+static struct str tidy(char buf[LABEL_LEN_MAX], struct str s)
 {
-    if (s.len == 0)
+    bool is_utf8 = s.len <= LABEL_LEN_MAX && str_is_utf8(s);
+    size_t len = MIN(s.len, (size_t)LABEL_LEN_MAX);
+    for (size_t i = 0; i < len; i++)
+        buf[i] = !is_utf8 && (unsigned char)s.ptr[i] >= 0x80 ? '_' : s.ptr[i];
+    return str_from(buf, len);
+}
+
+static struct str intern(struct metrics *m, struct str given)
+{
+    char buf[LABEL_LEN_MAX];
+    if (given.len == 0)
         return STR_NULL;
+    struct str s = tidy(buf, given);
     struct str *known = map_get(&m->strings, s);
     if (known == NULL) {
         known = ARENA_NEW(&m->arena, struct str);
@@ -66,13 +84,14 @@ static struct str intern(struct metrics *m, struct str s)
 }
 
 enum { KEY_TEXT_MAX = 2048, PEER_STRINGS = 6, DESTINATION_STRINGS = 3 };
+_Static_assert(PEER_STRINGS * (LABEL_LEN_MAX + 2) <= KEY_TEXT_MAX, "the key holds all strings");
 
 /* The strings with their lengths between them, so that no two sets of strings look alike. */
 static struct str key_text(char buf[KEY_TEXT_MAX], const struct str *strings, size_t count)
 {
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t take = MIN(strings[i].len, (size_t)KEY_TEXT_MAX / PEER_STRINGS - 4);
+        size_t take = MIN(strings[i].len, (size_t)LABEL_LEN_MAX);
         buf[len++] = (char)(take & 0xff);
         buf[len++] = (char)(take >> 8);
         if (take > 0)
@@ -89,6 +108,8 @@ metrics_id metrics_intern_peer(struct metrics *m, const struct metrics_peer *p)
                                               p->app,      p->version,    p->cluster};
     struct str key = key_text(buf, strings, PEER_STRINGS);
     uintptr_t id = (uintptr_t)map_get(&m->peer_ids, key);
+    if (id == 0 && m->peers.len >= m->series_max)
+        return METRICS_ID_OVERFLOW;
     if (id == 0) {
         VEC_PUSH(&m->peers, ((struct metrics_peer){
                                 .workload = intern(m, p->workload),
@@ -111,6 +132,8 @@ metrics_id metrics_intern_destination(struct metrics *m, const struct metrics_de
                                                      d->service_namespace};
     struct str key = key_text(buf, strings, DESTINATION_STRINGS);
     uintptr_t id = (uintptr_t)map_get(&m->destination_ids, key);
+    if (id == 0 && m->destinations.len >= m->series_max)
+        return METRICS_ID_OVERFLOW;
     if (id == 0) {
         VEC_PUSH(&m->destinations, ((struct metrics_destination){
                                        .service = intern(m, d->service),

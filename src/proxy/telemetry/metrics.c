@@ -9,17 +9,21 @@ const double metrics_buckets[BUCKET_COUNT] = {
     2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
 };
 
+/* Ids have 19 bits in a key; response flags 8. */
+enum { SERIES_MAX = 500000, FLAG_SETS_MAX = 255 };
+
 struct metrics *metrics_new(const struct limits *limits)
 {
     struct metrics *m = NEW(struct metrics);
-    m->series_max = limits->metric_series_max;
+    m->series_max = MIN((size_t)limits->metric_series_max, (size_t)SERIES_MAX);
     arena_init(&m->arena, 4096);
     map_init(&m->strings);
     map_init(&m->peer_ids);
     map_init(&m->destination_ids);
-    /* Id 0 is "all unknown". */
     metrics_intern_peer(m, &(struct metrics_peer){.workload = STR_NULL});
     metrics_intern_destination(m, &(struct metrics_destination){.service = STR_NULL});
+    metrics_intern_peer(m, &(struct metrics_peer){.workload = STR("overflow")});
+    metrics_intern_destination(m, &(struct metrics_destination){.service = STR("overflow")});
     VEC_PUSH(&m->hops, (struct metrics_hop){0});
     VEC_PUSH(&m->flag_sets, 0);
     return m;
@@ -49,18 +53,18 @@ struct metrics *metrics_free(struct metrics *m)
 
 /* --- cells --- */
 
-/* Ids are counts of what was interned: 20 bits hold a million. */
+/* Bit 63 stays free of source, which has 19 bits. */
 static uint64_t hop_key(const struct metrics_hop *h)
 {
     return (uint64_t)(h->source & 0xfffff) << 44 | (uint64_t)(h->destination & 0xfffff) << 24 |
            (uint64_t)(h->service & 0xfffff) << 4 | (uint64_t)h->reporter << 3 |
-           (uint64_t)h->protocol << 1 | (uint64_t)(h->security == SECURITY_MUTUAL_TLS);
+           (uint64_t)h->protocol << 1 | (uint64_t)(h->security == SECURITY_MUTUAL_TLS) |
+           (uint64_t)(h->security == SECURITY_NONE) << 63;
 }
 
 static uint32_t hop_id(struct metrics *m, const struct metrics_hop *h)
 {
-    uint64_t key = hop_key(h) ^ (uint64_t)(h->security == SECURITY_NONE) << 63;
-    uint32_t *id = key_table_find(&m->hop_ids, key);
+    uint32_t *id = key_table_find(&m->hop_ids, hop_key(h));
     if (*id == 0) {
         VEC_PUSH(&m->hops, *h);
         *id = (uint32_t)m->hops.len;
@@ -71,6 +75,8 @@ static uint32_t hop_id(struct metrics *m, const struct metrics_hop *h)
 static uint32_t flag_id(struct metrics *m, uint64_t flags)
 {
     if (flags == 0)
+        return 0;
+    if (m->flag_sets.len >= FLAG_SETS_MAX && key_table_get(&m->flag_ids, flags) == 0)
         return 0;
     uint32_t *id = key_table_find(&m->flag_ids, flags);
     if (*id == 0) {
@@ -83,14 +89,12 @@ static uint32_t flag_id(struct metrics *m, uint64_t flags)
 /* All that is beyond the limit counts in one series of its kind and reporter. */
 static struct metrics_hop overflow_hop(struct metrics *m, const struct metrics_hop *h)
 {
-    static const struct metrics_peer peer = {.workload = {"overflow", 8}};
-    static const struct metrics_destination destination = {.service = {"overflow", 8}};
     metrics_add(m, COUNTER_SERIES_OVERFLOW, 1);
     return (struct metrics_hop){
         .reporter = h->reporter,
-        .source = metrics_intern_peer(m, &peer),
-        .destination = metrics_intern_peer(m, &peer),
-        .service = metrics_intern_destination(m, &destination),
+        .source = METRICS_ID_OVERFLOW,
+        .destination = METRICS_ID_OVERFLOW,
+        .service = METRICS_ID_OVERFLOW,
         .protocol = h->protocol,
     };
 }
@@ -103,33 +107,46 @@ static uint64_t cell_key(enum cell_kind kind, uint32_t hop, uint16_t code, int g
            (uint64_t)(code & 0xffff) << 1 | (uint64_t)kind;
 }
 
-struct cell *metrics_cell(struct metrics *m, enum cell_kind kind, const struct metrics_hop *hop,
-                          uint16_t code, int grpc_status, uint64_t flags)
+static bool is_known_hop(const struct metrics *m, const struct metrics_hop *h)
 {
-    uint32_t flag = flag_id(m, flags);
-    uint32_t id = hop_id(m, hop);
-    uint32_t *value = key_table_find(&m->cell_ids, cell_key(kind, id, code, grpc_status, flag));
-    if (*value != 0)
-        return m->cells.ptr[*value - 1];
-    if (m->cells.len >= m->series_max) {
-        struct metrics_hop other = overflow_hop(m, hop);
-        id = hop_id(m, &other);
-        code = 0;
-        grpc_status = -1;
-        flag = 0;
-        value = key_table_find(&m->cell_ids, cell_key(kind, id, code, grpc_status, flag));
-        if (*value != 0)
-            return m->cells.ptr[*value - 1];
-    }
+    return key_table_get(&m->hop_ids, hop_key(h)) != 0;
+}
+
+static struct cell *new_cell(struct metrics *m, enum cell_kind kind, uint32_t hop, uint16_t code,
+                             int grpc_status, uint32_t flags)
+{
     struct cell *c = NEW(struct cell);
-    c->hop = id;
+    c->hop = hop;
     c->kind = kind;
     c->code = code;
     c->grpc_status = (int16_t)grpc_status;
-    c->flags = flag;
+    c->flags = flags;
     VEC_PUSH(&m->cells, c);
-    *value = (uint32_t)m->cells.len;
+    *key_table_find(&m->cell_ids, cell_key(kind, hop, code, grpc_status, flags)) =
+        (uint32_t)m->cells.len;
     return c;
+}
+
+struct cell *metrics_cell(struct metrics *m, enum cell_kind kind, const struct metrics_hop *hop,
+                          uint16_t code, int grpc_status, uint64_t flags)
+{
+    bool is_full = m->cells.len >= m->series_max;
+    uint32_t at = 0;
+    /* A peer says what it likes: 2 is UNKNOWN. */
+    if (grpc_status > 16)
+        grpc_status = 2;
+    if (!is_full || is_known_hop(m, hop)) {
+        uint32_t id = hop_id(m, hop), flag = flag_id(m, flags);
+        at = key_table_get(&m->cell_ids, cell_key(kind, id, code, grpc_status, flag));
+        if (at == 0 && !is_full)
+            return new_cell(m, kind, id, code, grpc_status, flag);
+    }
+    if (at != 0)
+        return m->cells.ptr[at - 1];
+    struct metrics_hop other = overflow_hop(m, hop);
+    uint32_t id = hop_id(m, &other);
+    at = key_table_get(&m->cell_ids, cell_key(kind, id, 0, -1, 0));
+    return at != 0 ? m->cells.ptr[at - 1] : new_cell(m, kind, id, 0, -1, 0);
 }
 
 /* --- counting --- */

@@ -7,6 +7,10 @@
 #include "proxy/telemetry/metrics.h"
 
 enum { BUCKET_COUNT = 19 }; /* the last, +Inf, is the count */
+enum { LABEL_LEN_MAX = 256 };
+/* Ids of peers and destinations that exist from the start. What strangers name is capped: beyond
+ * limits.metric_series_max all is "overflow". */
+enum { METRICS_ID_UNKNOWN, METRICS_ID_OVERFLOW };
 
 /* Envoy's default buckets; milliseconds or bytes. */
 extern const double metrics_buckets[BUCKET_COUNT];
@@ -45,6 +49,7 @@ struct key_table {
 };
 
 uint32_t *key_table_find(struct key_table *t, uint64_t key); /* the value; 0: new, to be set */
+uint32_t key_table_get(const struct key_table *t, uint64_t key); /* 0: none */
 void key_table_deinit(struct key_table *t);
 
 struct metrics {
@@ -58,7 +63,6 @@ struct metrics {
     struct map peer_ids, destination_ids; /* key text -> id + 1 */
     struct key_table hop_ids, flag_ids, cell_ids;
     VEC(struct cell *) cells;
-    uint32_t overflow_hop; /* 0: none yet */
     int64_t counters[COUNTER_COUNT];
 };
 

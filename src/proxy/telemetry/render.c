@@ -182,7 +182,7 @@ static void render_one_histogram(const char *name, struct str labels, const stru
     uint64_t sum = 0;
     for (size_t i = 0; i < BUCKET_COUNT; i++) {
         sum += h->buckets[i];
-        str_buf_printf(to, "%s_bucket{%.*s,le=\"%g\"} %llu\n", name, STR_FMT(labels),
+        str_buf_printf(to, "%s_bucket{%.*s,le=\"%.10g\"} %llu\n", name, STR_FMT(labels),
                        metrics_buckets[i], (unsigned long long)sum);
     }
     str_buf_printf(to, "%s_bucket{%.*s,le=\"+Inf\"} %llu\n", name, STR_FMT(labels),
