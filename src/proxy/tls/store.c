@@ -140,10 +140,20 @@ uint64_t tls_store_generation(const struct tls_store *s)
 
 /* --- contexts --- */
 
+/* A certificate where roots are expected would be a context without roots. */
+static int check_kind(const struct secret *secret, enum secret_kind kind, struct str_buf *why)
+{
+    if (secret->kind == kind)
+        return 0;
+    str_buf_add_c(why, kind == SECRET_CERTIFICATE ? "the secret is no certificate"
+                                                  : "the secret is no validation context");
+    return -ERR_CERTIFICATE;
+}
+
 /* What an SDS name or an inline secret stands for. *ret_own: to be freed by the caller. */
 static int find_source(struct tls_store *s, const struct tls_secret_source *source,
-                       struct str_buf *why, const struct stored **ret_stored,
-                       struct stored **ret_own)
+                       enum secret_kind kind, struct str_buf *why,
+                       const struct stored **ret_stored, struct stored **ret_own)
 {
     *ret_own = NULL;
     *ret_stored = NULL;
@@ -151,10 +161,15 @@ static int find_source(struct tls_store *s, const struct tls_secret_source *sour
         *ret_stored = map_get(&s->secrets, source->sds_name);
         if (*ret_stored == NULL)
             str_buf_printf(why, "secret \"%.*s\" has not come yet", STR_FMT(source->sds_name));
-        return *ret_stored != NULL ? 0 : -ERR_UNAVAILABLE;
+        if (*ret_stored == NULL)
+            return -ERR_UNAVAILABLE;
+        return check_kind((*ret_stored)->resource->secret, kind, why);
     }
     if (source->inline_secret == NULL)
         return 0;
+    int kind_err = check_kind(source->inline_secret, kind, why);
+    if (kind_err != 0)
+        return kind_err;
     struct resource shell = {.type = RESOURCE_SECRET, .secret = source->inline_secret};
     struct stored *t = NEW(struct stored);
     int err = shell.secret->kind == SECRET_CERTIFICATE ? parse_pair(t, shell.secret)
@@ -179,11 +194,18 @@ static void add_digest(struct str_buf *key, struct str text)
         str_buf_printf(key, "%02x", digest[i]);
 }
 
+/* With its length, so that no two lists of texts look alike. */
+static void add_text(struct str_buf *key, const char *tag, struct str text)
+{
+    str_buf_printf(key, "|%s:%zu:", tag, text.len);
+    str_buf_add(key, text);
+}
+
 static void add_source_key(struct str_buf *key, const struct tls_secret_source *source)
 {
     const struct secret *secret = source->inline_secret;
     if (source->sds_name.len > 0) {
-        str_buf_printf(key, "|%.*s", STR_FMT(source->sds_name));
+        add_text(key, "sds", source->sds_name);
     } else if (secret != NULL) {
         add_digest(key, secret->chain_pem);
         add_digest(key, secret->key_pem);
@@ -196,11 +218,59 @@ static void context_key(const struct common_tls *tls, const char *role, const st
                         size_t alpn_count, struct str_buf *key)
 {
     str_buf_add_c(key, role);
+    str_buf_add_c(key, "|own");
     add_source_key(key, &tls->certificate);
+    str_buf_add_c(key, "|peer");
     add_source_key(key, &tls->validation);
     str_buf_printf(key, "|%d-%d", tls->version_min, tls->version_max);
     for (size_t i = 0; i < alpn_count; i++)
-        str_buf_printf(key, "|%.*s", STR_FMT(alpn[i]));
+        add_text(key, "alpn", alpn[i]);
+}
+
+void tls_store_describe(const struct common_tls *tls, struct str_buf *to)
+{
+    context_key(tls, "tls", tls->alpn, tls->alpn_count, to);
+    for (size_t i = 0; i < tls->san_count; i++) {
+        str_buf_printf(to, "|%d-%d", (int)tls->sans[i].type, (int)tls->sans[i].match.kind);
+        add_text(to, "san", tls->sans[i].match.value);
+    }
+}
+
+static struct tls_san_match to_san(const struct tls_san_matcher *m)
+{
+    static const enum tls_san_kind types[] = {
+        [TLS_SAN_TYPE_ANY] = TLS_SAN_ANY,
+        [TLS_SAN_TYPE_DNS] = TLS_SAN_DNS,
+        [TLS_SAN_TYPE_URI] = TLS_SAN_URI,
+        [TLS_SAN_TYPE_IP] = TLS_SAN_IP,
+    };
+    /* Presence alone is the empty prefix. */
+    static const enum tls_match_kind kinds[] = {
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,    [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX, [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
+    };
+    return (struct tls_san_match){types[m->type], kinds[m->match.kind], m->match.value};
+}
+
+size_t tls_store_sans(struct tls_store *s, const struct common_tls *tls,
+                      struct tls_san_match *ret_sans, size_t max)
+{
+    const struct stored *stored = map_get(&s->secrets, tls->validation.sds_name);
+    const struct secret *secret = tls->validation.sds_name.len == 0
+                                      ? tls->validation.inline_secret
+                                  : stored != NULL ? stored->resource->secret
+                                                   : NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < tls->san_count; i++, count++) {
+        if (count < max)
+            ret_sans[count] = to_san(&tls->sans[i]);
+    }
+    for (size_t i = 0; secret != NULL && i < secret->san_count; i++, count++) {
+        if (count < max)
+            ret_sans[count] = to_san(&secret->sans[i]);
+    }
+    return count;
 }
 
 static int build(struct tls_store *s, const struct common_tls *tls, struct tls_context_args *args,
@@ -208,9 +278,9 @@ static int build(struct tls_store *s, const struct common_tls *tls, struct tls_c
 {
     const struct stored *pair, *roots;
     struct stored *own_pair, *own_roots = NULL;
-    int err = find_source(s, &tls->certificate, why, &pair, &own_pair);
+    int err = find_source(s, &tls->certificate, SECRET_CERTIFICATE, why, &pair, &own_pair);
     if (err == 0)
-        err = find_source(s, &tls->validation, why, &roots, &own_roots);
+        err = find_source(s, &tls->validation, SECRET_VALIDATION, why, &roots, &own_roots);
     if (err == 0) {
         args->key = pair != NULL ? pair->key : NULL;
         args->chain = pair != NULL ? pair->chain : NULL;

@@ -28,5 +28,13 @@ int tls_store_server(struct tls_store *s, const struct downstream_tls *tls, stru
                      struct tls_context **ret_context);
 int tls_store_client(struct tls_store *s, const struct upstream_tls *tls, const struct str *alpn,
                      size_t alpn_count, struct str_buf *why, struct tls_context **ret_context);
+/* The names that a peer may have: those of the settings and those of the validation secret, any of
+ * which is enough; none: any name under the roots. Returns how many there are, of which the first
+ * max are stored: the caller refuses when there are more. */
+size_t tls_store_sans(struct tls_store *s, const struct common_tls *tls,
+                      struct tls_san_match *ret_sans, size_t max);
+/* Appends text that is equal for equal settings: secrets (inline ones by digest), versions, ALPN,
+ * names. */
+void tls_store_describe(const struct common_tls *tls, struct str_buf *to);
 /* Counts changes of secrets: pools compare it to know that a connection has an old identity. */
 uint64_t tls_store_generation(const struct tls_store *s);

@@ -41,6 +41,8 @@ static struct outcome overflow(void)
 static struct upstream_host *choose(struct upstream_attempt *a)
 {
     struct upstream_cluster *c = a->cluster;
+    if (c->is_removed)
+        return NULL;
     if (c->config->kind != CLUSTER_ORIGINAL_DST)
         return lb_pick(c, a->avoid, a->avoid_count);
     if (a->original_dst == NULL || a->original_dst->family == ADDR_NONE)

@@ -29,7 +29,8 @@ struct str cluster_endpoints_name(const struct upstream_cluster *c)
 
 void cluster_free_if_unused(struct upstream_cluster *c)
 {
-    if (!c->is_removed || c->held > 0)
+    /* Attempts whose failure is not yet told need it: failed_run looks again. */
+    if (!c->is_removed || c->held > 0 || !list_is_empty(&c->failed))
         return;
     struct upstream *u = c->u;
     list_remove(&c->link);
@@ -44,7 +45,7 @@ void cluster_free_if_unused(struct upstream_cluster *c)
     free(c->eligible.ptr);
     free((void *)(uintptr_t)c->name.ptr);
     free(c);
-    if (u->is_ending && list_is_empty(&u->zombies) && map_len(&u->clusters) == 0)
+    if (u->is_ending && list_is_empty(&u->zombies))
         free(u);
 }
 
@@ -69,13 +70,16 @@ void cluster_remove(struct upstream_cluster *c)
                           .flags = FLAG_BIT(NO_CLUSTER),
                           .details = STR("cluster_removed")};
     struct upstream_attempt *a;
-    while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL)
+    outlier_deinit(c);
+    timer_stop(&c->cleanup_timer);
+    while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL) {
+        c->pending--;
         attempt_fail_later(a, &why);
+    }
     while (c->hosts.len > 0)
         drop_host_at(c, c->hosts.len - 1);
     c->held--;
-    if (list_is_empty(&c->failed))
-        cluster_free_if_unused(c);
+    cluster_free_if_unused(c);
 }
 
 /* --- configuration --- */
@@ -86,12 +90,13 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
     c->resource = resource_hold(r);
     c->config = r->cluster;
     lb_invalidate(c);
-    outlier_deinit(c);
-    outlier_init(c);
+    outlier_config_changed(c);
     if (r->cluster->kind == CLUSTER_STATIC)
         cluster_set_endpoints(c, r);
     if (r->cluster->kind == CLUSTER_ORIGINAL_DST && !timer_is_started(&c->cleanup_timer))
         timer_start(c->u->env.turn, &c->cleanup_timer, ORIGINAL_DST_CLEANUP_US);
+    for (size_t i = 0; i < c->hosts.len; i++)
+        pool_transport_changed(c->hosts.ptr[i]);
     /* Limits may have grown. */
     if (!list_is_empty(&c->waiting))
         turn_soon(c->u->env.turn, &c->waiting_task);
@@ -177,6 +182,21 @@ static void cleanup_idle_hosts(struct timer *t)
 
 /* --- attempts that wait --- */
 
+/* The host that was chosen when the wait began may have gone or been ejected since. */
+static void choose_again(struct upstream_attempt *a)
+{
+    struct upstream_cluster *c = a->cluster;
+    if (c->config->kind == CLUSTER_ORIGINAL_DST || host_is_usable(a->host))
+        return;
+    struct upstream_host *h = lb_pick(c, a->avoid, a->avoid_count);
+    if (h == NULL || h == a->host)
+        return;
+    h->active++;
+    a->host->active--;
+    upstream_host_drop(a->host);
+    a->host = upstream_host_hold(h);
+}
+
 static void waiting_run(struct turn_task *t)
 {
     struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, waiting_task);
@@ -187,6 +207,7 @@ static void waiting_run(struct turn_task *t)
         c->pending--;
         c->connections++;
         a->is_connection_counted = true;
+        choose_again(a);
         pool_enqueue(a->host, a);
     }
 }

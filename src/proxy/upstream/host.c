@@ -44,6 +44,7 @@ void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct
     h->pin = resource_hold(pin);
     h->info.endpoint = e;
     h->weight = e->weight > 0 ? e->weight : 1;
+    pool_transport_changed(h);
     resource_unref(old);
 }
 

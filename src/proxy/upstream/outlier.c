@@ -7,8 +7,19 @@ static void on_interval(struct timer *t);
 void outlier_init(struct upstream_cluster *c)
 {
     timer_init(&c->outlier_timer, on_interval);
-    if (c->config != NULL && c->config->outlier.is_on)
+}
+
+void outlier_config_changed(struct upstream_cluster *c)
+{
+    if (!c->config->outlier.is_on) {
+        outlier_deinit(c);
+        for (size_t i = 0; i < c->hosts.len; i++)
+            outlier_forget(c->hosts.ptr[i]);
+    } else if (!timer_is_started(&c->outlier_timer)) {
+        /* One that runs goes on: changes that come faster than the interval must not keep a host
+         * out for ever. */
         timer_start(c->u->env.turn, &c->outlier_timer, c->config->outlier.interval_us);
+    }
 }
 
 void outlier_deinit(struct upstream_cluster *c)

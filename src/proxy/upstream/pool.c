@@ -97,6 +97,23 @@ static void open_for(struct upstream_host *h, enum http_version version, unsigne
     }
 }
 
+static void drain_link(struct upstream_link *l)
+{
+    l->is_draining = true;
+    if (l->client != NULL)
+        http_client_drain(l->client);
+}
+
+/* Connections that were opened before a change served those who waited for them; nobody else. */
+static void drain_used_up(struct upstream_host *h)
+{
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (l->client != NULL && !l->is_draining && (l->must_drain || !h->is_member))
+            drain_link(l);
+    }
+}
+
 void pool_pump(struct upstream_host *h)
 {
     unsigned waiting[3] = {0, 0, 0};
@@ -114,6 +131,7 @@ void pool_pump(struct upstream_host *h)
         if (waiting[i] > 0)
             open_for(h, versions[i], waiting[i]);
     }
+    drain_used_up(h);
     upstream_host_drop(h);
 }
 
@@ -126,9 +144,29 @@ void pool_drain(struct upstream_host *h, uint64_t before_generation)
         if (l->is_draining || (before_generation != UINT64_MAX &&
                                (!is_tls || l->tls_generation >= before_generation)))
             continue;
-        l->is_draining = true;
+        drain_link(l);
+    }
+    if (h->pending_count > 0)
+        pump_soon(h);
+    upstream_host_drop(h);
+}
+
+void pool_transport_changed(struct upstream_host *h)
+{
+    uint64_t transport = link_transport(h);
+    if (transport == h->transport)
+        return;
+    h->transport = transport;
+    upstream_host_hold(h);
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (l->transport == transport || l->is_draining)
+            continue;
         if (l->client != NULL)
-            http_client_drain(l->client);
+            drain_link(l);
+        else
+            conn_abort(l->conn, -ERR_CANCELED); /* who waits for it gets another */
+        l->is_draining = true;
     }
     if (h->pending_count > 0)
         pump_soon(h);

@@ -4,7 +4,8 @@
 enum { TCP_TRIES_MAX = 3 };
 
 struct upstream_tcp {
-    struct upstream *u;
+    struct upstream *u;  /* not to be used once it is finished: then turn */
+    struct turn *turn;
     struct upstream_cluster *cluster;
     const struct upstream_tcp_ops *ops;
     void *ctx;
@@ -63,7 +64,7 @@ static void on_close(struct conn *c, int err)
     timer_stop(&t->timer);
     t->conn = NULL;
     if (t->is_finished) {
-        turn_bury(t->u->env.turn, &t->grave, free_grave);
+        turn_bury(t->turn, &t->grave, free_grave);
         return;
     }
     struct outcome why = link_failure(c, t->timeout_err != 0 ? t->timeout_err : err);
@@ -131,6 +132,7 @@ struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_clus
 {
     struct upstream_tcp *t = NEW(struct upstream_tcp);
     t->u = u;
+    t->turn = u->env.turn;
     t->cluster = c;
     t->ops = ops;
     t->ctx = ctx;
@@ -182,5 +184,5 @@ void upstream_tcp_finish(struct upstream_tcp *t)
     if (t->conn != NULL)
         conn_abort(t->conn, -ERR_CANCELED); /* on_close buries */
     else
-        turn_bury(t->u->env.turn, &t->grave, free_grave);
+        turn_bury(t->turn, &t->grave, free_grave);
 }

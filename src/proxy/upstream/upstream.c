@@ -28,7 +28,6 @@ struct upstream *upstream_free(struct upstream *u)
 {
     if (u == NULL)
         return NULL;
-    u->is_ending = true;
     remove_all_clusters(u);
     size_t iter = 0;
     struct str name;
@@ -37,6 +36,8 @@ struct upstream *upstream_free(struct upstream *u)
         resource_unref(value);
     map_deinit(&u->endpoints);
     map_deinit(&u->clusters);
+    /* Not before: a cluster that goes in the meantime must not take u along. */
+    u->is_ending = true;
     if (list_is_empty(&u->zombies))
         free(u);
     /* else: the last host that is let go frees it (cluster_free_if_unused). */

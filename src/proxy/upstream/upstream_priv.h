@@ -65,6 +65,7 @@ struct upstream_host {
     struct list pending;              /* attempts that wait for a connection of this host */
     uint32_t pending_count;
     struct turn_task pump_task;
+    uint64_t transport;               /* how it is reached now */
     /* Outlier detection. */
     bool is_ejected;
     uint32_t consecutive_5xx, consecutive_gateway, ejections;
@@ -80,8 +81,10 @@ struct upstream_link {
     struct http_client_config client_config;
     enum http_version version;        /* HTTP_UNKNOWN: ALPN decides */
     uint64_t tls_generation;
+    uint64_t transport;               /* link_transport of when it was opened */
     struct timer timer;               /* connect and handshake together */
     bool is_draining;
+    bool must_drain;                  /* after those who waited for it were served */
     int timeout_err;
 };
 
@@ -110,10 +113,15 @@ void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a);
 void pool_pump(struct upstream_host *h);
 void pool_drain(struct upstream_host *h, uint64_t before_generation);
 void pool_abort(struct upstream_host *h);
+/* Configuration may have changed how the host is reached: connections made otherwise (in clear, to
+ * other names) take no new streams. */
+void pool_transport_changed(struct upstream_host *h);
 
 /* link.c */
 int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why);
-void link_close(struct upstream_link *l);
+/* Digest of what a connection to the host must be like: TLS or not, its secrets and names, the
+ * source address. */
+uint64_t link_transport(const struct upstream_host *h);
 /* Connects to a host with its TLS; -ERR_X and why without a connection. */
 int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
                  struct outcome *ret_why, struct conn **ret_conn);
@@ -130,6 +138,8 @@ void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a);
 bool breaker_has_connection(const struct upstream_cluster *c);
 
 /* outlier.c */
+/* The cluster's settings were replaced. */
+void outlier_config_changed(struct upstream_cluster *c);
 void outlier_init(struct upstream_cluster *c);
 void outlier_deinit(struct upstream_cluster *c);
 void outlier_result(struct upstream_host *h, unsigned status);
