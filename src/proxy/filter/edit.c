@@ -1,16 +1,34 @@
 /* Header edits, path and authority rewrites of routes. */
 #include "proxy/filter/filter_priv.h"
 
-static void set_pseudo_or_field(struct http_head *head, struct str name, struct str value)
+static bool is_authority(const struct http_head *head, struct str name)
 {
-    if (head->is_request && str_eq(name, STR("host")))
-        head->authority = value;
-    else
-        http_head_set_named(head, name, value);
+    return head->is_request && (str_eq(name, STR("host")) || str_eq(name, STR(":authority")));
+}
+
+/* What frames messages and connections is the codecs' alone. */
+static bool is_protected(struct str name)
+{
+    static const struct str names[] = {
+        {"host", 4},       {"content-length", 14}, {"transfer-encoding", 17}, {"te", 2},
+        {"connection", 10}, {"keep-alive", 10},     {"upgrade", 7},            {"trailer", 7},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(names[i], name))
+            return true;
+    }
+    return name.len == 0 || name.ptr[0] == ':';
 }
 
 static void edit_one(const struct header_edit *e, struct http_head *head)
 {
+    if (is_authority(head, e->name)) {
+        if (e->action != HEADER_ADD_IF_ABSENT || head->authority.len == 0)
+            head->authority = e->value;
+        return;
+    }
+    if (is_protected(e->name))
+        return;
     bool exists = http_head_get_named(head, e->name).ptr != NULL;
     switch (e->action) {
     case HEADER_APPEND:
@@ -21,7 +39,7 @@ static void edit_one(const struct header_edit *e, struct http_head *head)
             http_head_add_named(head, e->name, e->value);
         return;
     case HEADER_SET:
-        set_pseudo_or_field(head, e->name, e->value);
+        http_head_set_named(head, e->name, e->value);
         return;
     case HEADER_SET_IF_EXISTS:
         if (exists)
@@ -32,8 +50,10 @@ static void edit_one(const struct header_edit *e, struct http_head *head)
 
 void edit_apply(const struct header_edits *edits, struct http_head *head)
 {
-    for (size_t i = 0; i < edits->remove_count; i++)
-        http_head_remove_named(head, edits->remove[i]);
+    for (size_t i = 0; i < edits->remove_count; i++) {
+        if (!is_protected(edits->remove[i]))
+            http_head_remove_named(head, edits->remove[i]);
+    }
     for (size_t i = 0; i < edits->set_count; i++)
         edit_one(&edits->set[i], head);
 }

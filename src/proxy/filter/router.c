@@ -96,6 +96,15 @@ static void remember_host(struct router *s)
         s->tried[s->tried_count++] = upstream_host_hold(h);
 }
 
+/* Also of a retry that never began, because the exchange ended while it was waiting to. */
+static void end_retry(struct router *s)
+{
+    if (!s->is_retry_counted)
+        return;
+    s->is_retry_counted = false;
+    upstream_retry_end(s->r->upstream, s->r->cluster);
+}
+
 static void finish_attempt(struct router *s, unsigned status, const struct outcome *why)
 {
     timer_stop(&s->try_timeout);
@@ -104,17 +113,15 @@ static void finish_attempt(struct router *s, unsigned status, const struct outco
     s->is_attempt_live = false;
     remember_host(s);
     upstream_attempt_finish(s->r->upstream, &s->attempt, status, why);
-    if (s->is_retry_counted) {
-        s->is_retry_counted = false;
-        upstream_retry_end(s->r->upstream, s->r->cluster);
-    }
+    end_retry(s);
 }
 
 /* Notes of ours to the peer's proxy: which version the caller spoke, so that it can be restored. */
 static void note_version(const struct router *s, struct http_head *head)
 {
     const struct upstream_host_info *info = upstream_host_info(s->attempt.host);
-    bool is_told = info->endpoint != NULL && info->endpoint->is_tulle &&
+    bool is_told = (s->r->direct_identity.len > 0 ||
+                    (info->endpoint != NULL && info->endpoint->is_tulle)) &&
                    s->r->version != HTTP_2 && s->r->version != HTTP_UNKNOWN;
     http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
     if (is_told)
@@ -189,6 +196,8 @@ static void on_fail(struct upstream_attempt *a, const struct outcome *given)
         verdict = RETRY_NO;
     note_failure(s, &why);
     finish_attempt(s, 0, &why);
+    if (s->x->phase != EXCHANGE_OPEN) /* answered already: a reply that is under way goes on */
+        return;
     if (try_again(s, verdict))
         return;
     s->phase = ROUTER_IDLE;
@@ -226,7 +235,9 @@ static void start_attempt(struct router *s)
 
 static void on_backoff(struct timer *t)
 {
-    start_attempt(CONTAINER_OF(t, struct router, backoff));
+    struct router *s = CONTAINER_OF(t, struct router, backoff);
+    if (s->x->phase == EXCHANGE_OPEN)
+        start_attempt(s);
 }
 
 static struct outcome timed_out(struct str details)
@@ -254,6 +265,7 @@ static void on_timeout(struct timer *t)
     struct outcome why = timed_out(STR("response_timeout"));
     timer_stop(&s->backoff);
     finish_attempt(s, 0, &why);
+    end_retry(s);
     exchange_fail(s->x, &why);
 }
 
@@ -361,6 +373,7 @@ static void on_end(struct exchange *x, void *state)
     timer_stop(&s->timeout);
     timer_stop(&s->backoff);
     finish_attempt(s, is_answered && x->outcome.err == 0 ? head->status : 0, &x->outcome);
+    end_retry(s);
     for (uint32_t i = 0; i < s->tried_count; i++)
         upstream_host_drop(s->tried[i]);
     s->tried_count = 0;
