@@ -4,6 +4,7 @@
  * then it belongs to the HTTP server or to the TCP pair, which tell of its end. */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "crypto/tls.h"
 #include "proxy/flow/flow_priv.h"
 
@@ -28,6 +29,12 @@ static void free_grave(struct grave *g)
     free(fc);
 }
 
+void conn_unref(struct flow_conn *fc)
+{
+    if (--fc->ref_count == 0)
+        turn_bury(fc->flow->env.turn, &fc->grave, free_grave);
+}
+
 void conn_gone(struct flow_conn *fc)
 {
     struct flows *f = fc->flow;
@@ -41,13 +48,13 @@ void conn_gone(struct flow_conn *fc)
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
     if (f->is_paused && f->conn_count < f->env.limits->connections_max)
         listeners_pause(f, false);
-    turn_bury(f->env.turn, &fc->grave, free_grave);
+    conn_unref(fc);
 }
 
 static void on_early_close(struct conn *c, int err)
 {
     struct flow_conn *fc = c->ctx;
-    if (err != 0 && c->layer != NULL)
+    if (err != 0 && err != -ERR_DENIED && c->layer != NULL)
         metrics_add(fc->flow->env.metrics, COUNTER_DOWNSTREAM_TLS_FAILURES, 1);
     conn_gone(fc);
 }
@@ -56,6 +63,14 @@ void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struc
 {
     struct record_tcp t = {.flags = flags, .details = details, .origin = origin};
     record_tcp_log(fc, fc->chain, &t);
+    if (fc->chain == NULL) {
+        /* No access log is responsible: where to, and why not. */
+        char to[ADDR_TEXT_LEN];
+        const struct addr *dst = fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst
+                                                                           : &fc->info.local;
+        log_event(LOG_INFO, "connection_refused", LF("to", addr_format(dst, to)),
+                  LF("reason", details));
+    }
     conn_abort(fc->conn, -ERR_DENIED);
 }
 
@@ -79,6 +94,7 @@ void conn_accepted(void *ctx, struct conn *c)
     struct flow_listener *l = ctx;
     struct flows *f = l->flow;
     struct flow_conn *fc = NEW(struct flow_conn);
+    fc->ref_count = 1;
     fc->flow = f;
     fc->conn = c;
     arena_init(&fc->arena, 512);
@@ -162,6 +178,13 @@ static void on_timer(struct timer *t)
         conn_abort(fc->conn, -ERR_TIMEOUT);
         return;
     }
+    /* A client that has begun to say what it speaks is no silent one: it gets more time. */
+    if (fc->conn->in.len > 0 && !fc->is_detect_extended) {
+        fc->is_detect_extended = true;
+        timer_start(fc->flow->env.turn, t,
+                    fc->flow->env.limits->tls_handshake_timeout_ms * 1000);
+        return;
+    }
     metrics_add(fc->flow->env.metrics, COUNTER_DETECT_TIMEOUTS, 1);
     inspect(fc, true);
 }
@@ -192,12 +215,14 @@ static void on_tls_open(struct conn *c)
     struct flow_conn *fc = c->ctx;
     const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
     timer_stop(&fc->timer);
-    fc->info.peer_principal = peer->is_verified ? peer->uri_san : STR_NULL;
-    fc->info.peer_subject = peer->subject;
-    fc->info.peer_cert_sha256 = peer->sha256_hex;
-    fc->info.peer_dns_san = peer->dns_san;
-    fc->info.sni = peer->sni;
-    fc->info.alpn = peer->alpn;
+    /* Copies: logs of the last exchanges may be written when the connection has gone. */
+    struct arena *a = &fc->arena;
+    fc->info.peer_principal = arena_str(a, peer->is_verified ? peer->uri_san : STR_NULL);
+    fc->info.peer_subject = arena_str(a, peer->subject);
+    fc->info.peer_cert_sha256 = arena_str(a, peer->sha256_hex);
+    fc->info.peer_dns_san = arena_str(a, peer->dns_san);
+    fc->info.sni = arena_str(a, peer->sni);
+    fc->info.alpn = arena_str(a, peer->alpn);
     fc->info.tls_version = str_from_c(peer->version);
     fc->info.is_mtls = peer->is_verified;
     conn_serve(fc);
@@ -214,32 +239,14 @@ static const struct conn_handler tls_handler = {
     .on_close = on_early_close,
 };
 
-static size_t peer_sans(const struct common_tls *tls, struct tls_san_match *sans, size_t max)
-{
-    static const enum tls_match_kind kinds[] = {
-        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,     [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
-        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,  [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
-        [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
-    };
-    static const enum tls_san_kind types[] = {
-        [TLS_SAN_TYPE_ANY] = TLS_SAN_ANY,
-        [TLS_SAN_TYPE_DNS] = TLS_SAN_DNS,
-        [TLS_SAN_TYPE_URI] = TLS_SAN_URI,
-        [TLS_SAN_TYPE_IP] = TLS_SAN_IP,
-    };
-    for (size_t i = 0; i < tls->san_count && i < max; i++)
-        sans[i] = (struct tls_san_match){types[tls->sans[i].type], kinds[tls->sans[i].match.kind],
-                                         tls->sans[i].match.value};
-    return tls->san_count;
-}
-
 static void start_tls(struct flow_conn *fc)
 {
     struct flows *f = fc->flow;
     struct tls_san_match sans[16];
     struct str_buf why = STR_BUF_INIT(512);
     struct tls_context *context;
-    size_t san_count = peer_sans(&fc->chain->model->tls->common, sans, ARRAY_LEN(sans));
+    size_t san_count = tls_store_sans(f->env.tls, &fc->chain->model->tls->common, sans,
+                                      ARRAY_LEN(sans));
     int err = tls_store_server(f->env.tls, fc->chain->model->tls, &why, &context);
     str_buf_deinit(&why);
     /* Without a certificate, or with names that cannot be checked, nobody comes in. */
@@ -297,7 +304,7 @@ static void serve_http(struct flow_conn *fc)
         config = own;
     }
     fc->server = http_server_open(fc->conn, config, &fc->info, &flow_http_ops, fc);
-    if (fc->flow->is_draining)
+    if (fc->is_outbound ? fc->flow->is_outbound_draining : fc->flow->is_draining)
         http_server_drain(fc->server);
 }
 
@@ -361,11 +368,11 @@ void conn_judge(struct flow_conn *fc)
         else if (fc->server != NULL)
             http_server_abort(fc->server, -ERR_DENIED);
         else if (!fc->is_outbound)
-            tcp_abort(fc->tcp, STR_NULL);
+            tcp_abort(fc->tcp, STR("listener_removed"), STR_NULL);
         return;
     }
     if (fc->server != NULL)
         judge_exchanges(fc, chain);
     else if (!conn_is_allowed(fc, chain, &origin))
-        tcp_abort(fc->tcp, origin);
+        tcp_abort(fc->tcp, STR("rbac_access_denied_after_change"), origin);
 }

@@ -60,7 +60,7 @@ void flow_abort(struct flows *f)
         if (fc->server != NULL)
             http_server_abort(fc->server, -ERR_CANCELED);
         else if (fc->tcp != NULL)
-            tcp_abort(fc->tcp, STR_NULL);
+            tcp_abort(fc->tcp, STR("proxy_ends"), STR_NULL);
         else
             conn_abort(fc->conn, -ERR_CANCELED);
     }
@@ -110,6 +110,7 @@ void flow_drain(struct flows *f, bool inbound_only)
     size_t iter = 0;
     void *value;
     f->is_draining = true;
+    f->is_outbound_draining |= !inbound_only;
     while (map_next(&f->listeners, &iter, NULL, &value)) {
         struct flow_listener *l = value;
         bool is_inbound = l->config == NULL || l->config->model->direction != LISTENER_OUTBOUND;

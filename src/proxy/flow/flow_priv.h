@@ -28,7 +28,7 @@ struct flows {
     unsigned parked_count;
     struct map wanted;      /* detail names that were asked for */
     struct map sinks;       /* path -> struct access_log_sink */
-    bool is_draining, is_paused;
+    bool is_draining, is_outbound_draining, is_paused;
     metrics_id own_peer;
     uint64_t connection_ids;
 };
@@ -89,6 +89,7 @@ struct access_log_sink *flow_sink(struct flows *f, struct str path);
 enum { ALPN_MAX = 16 };
 
 struct flow_conn {
+    uint32_t ref_count; /* the connection, and its exchanges, which may end later */
     struct flows *flow;
     struct list link, parked_link;
     struct conn *conn;
@@ -107,6 +108,7 @@ struct flow_conn {
     struct list exchanges;           /* of this connection (exchange.link) */
     metrics_id peer;                 /* inbound: the caller */
     bool is_peer_known;
+    bool is_detect_extended;         /* something came, but not enough to tell: the second wait */
     bool is_outbound;
     uint64_t opened_wall_us;
     struct grave grave;
@@ -117,6 +119,7 @@ void conn_accepted(void *ctx, struct conn *c); /* listen_fn; ctx: flow_listener 
 void conn_dispatch(struct flow_conn *fc, struct flow_listener *l);
 /* The connection is served by its chain (after TLS). */
 void conn_serve(struct flow_conn *fc);
+void conn_unref(struct flow_conn *fc);
 void conn_gone(struct flow_conn *fc); /* from whoever holds the conn's handler at its end */
 /* Refused before it was served: counted, logged, aborted. */
 void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struct str origin);
@@ -178,4 +181,4 @@ void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
 /* --- tcp.c --- */
 
 void tcp_serve(struct flow_conn *fc);
-void tcp_abort(struct flow_tcp *t, struct str origin);
+void tcp_abort(struct flow_tcp *t, struct str details, struct str origin);

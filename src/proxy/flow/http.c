@@ -51,6 +51,7 @@ static void release(struct exchange *x)
     upstream_host_drop(p->request.last_host);
     resource_unref(p->routes);
     flow_config_unref(p->config);
+    conn_unref(p->fc);
 }
 
 /* Connections of a listener that is gone get no further: the filters of their own last version
@@ -81,6 +82,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     struct pins *p = ARENA_NEW(&x->arena, struct pins);
     struct request *r = &p->request;
     p->fc = fc;
+    fc->ref_count++;
     p->config = flow_config_ref(fc->listener->config);
     r->x = x;
     r->upstream = fc->flow->env.upstream;

@@ -337,11 +337,15 @@ int flow_set_listener(struct flows *f, struct str name, struct resource *r, stru
     }
     struct flow_config *config;
     int err = config_new(f, r, why, &config);
-    if (err != 0)
+    if (err != 0) {
+        outbound_unpark(f, name, STR("listener_refused"));
         return err;
+    }
     if (l == NULL)
         l = listener_new(f, name);
-    if (r->listener->bind_to_port && !f->is_draining) {
+    if (!r->listener->bind_to_port) {
+        listener_stop(l);
+    } else if (!f->is_draining) {
         err = open_sockets(l, r->listener, why);
         if (err != 0) {
             flow_config_unref(config);

@@ -87,6 +87,15 @@ void outbound_dispatch(struct flow_conn *fc)
         refuse(fc, STR("not_captured"));
         return;
     }
+    /* Without any directory nobody can tell the mesh from the world: nothing is let past. */
+    if (map_len(&f->directories) == 0) {
+        struct flow_listener *own = listener_find_addr(f, to);
+        if (own != NULL)
+            conn_dispatch(fc, own);
+        else
+            refuse(fc, STR("directory_not_known_yet"));
+        return;
+    }
     struct ip_addr ip = flow_ip(to);
     struct directory_hit hit = directory_find(f, &ip);
     if (hit.service != NULL) {

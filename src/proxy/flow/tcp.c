@@ -145,9 +145,9 @@ static void side_closed(struct flow_tcp *t, struct conn *other, int err)
     if (err != 0 && other != NULL && !t->is_broken) {
         t->is_broken = true;
         conn_abort(other, err);
-    } else if (other != NULL && !t->is_broken) {
+    } else if (other != NULL && !t->is_broken && !conn_is_in_ended(other)) {
         conn_close(other);
-    }
+    } /* else it has ended, too, and closes by itself once all is sent, however slow its reader */
     end_if_both_gone(t);
 }
 
@@ -259,9 +259,9 @@ void tcp_serve(struct flow_conn *fc)
                                      fc->direct_identity, &tcp_ops, t);
 }
 
-void tcp_abort(struct flow_tcp *t, struct str origin)
+void tcp_abort(struct flow_tcp *t, struct str details, struct str origin)
 {
     t->origin = arena_str(&t->fc->arena, origin);
-    t->details = STR("rbac_access_denied_after_change");
+    t->details = details;
     break_both(t, -ERR_DENIED);
 }
