@@ -12,7 +12,8 @@ enum { END_TURNS_MAX = 100, DRAIN_LOOK_US = 100 * 1000 };
 
 struct wanted_mail {
     struct mail mail;
-    struct worker *worker;
+    void (*tell)(void *ctx, struct str name); /* the worker may be gone by then */
+    void *ctx;
     char *name;
 };
 
@@ -20,7 +21,7 @@ static void on_wanted_mail(struct turn *turn, struct mail *mail)
 {
     (void)turn;
     struct wanted_mail *m = CONTAINER_OF(mail, struct wanted_mail, mail);
-    m->worker->args.on_detail_wanted(m->worker->args.ctx, str_from_c(m->name));
+    m->tell(m->ctx, str_from_c(m->name));
     free(m->name);
     free(m);
 }
@@ -30,7 +31,8 @@ static void on_detail_wanted(void *ctx, struct str name)
     struct worker *w = ctx;
     struct wanted_mail *m = NEW(struct wanted_mail);
     m->mail.handle = on_wanted_mail;
-    m->worker = w;
+    m->tell = w->args.on_detail_wanted;
+    m->ctx = w->args.ctx;
     m->name = str_dup_c(name);
     mailbox_post(w->args.main, &m->mail);
 }
@@ -138,8 +140,10 @@ static void on_drain_mail(struct turn *turn, struct mail *mail)
     struct worker *w = d->worker;
     flow_drain(w->flow, d->inbound_only);
     if (w->drain != NULL) {
+        /* Overtaken by this one: whoever waits for it is told all the same. */
         timer_stop(&w->drain->timer);
-        free(w->drain);
+        w->drain->mail.handle = on_drained_mail;
+        mailbox_post(w->args.main, &w->drain->mail);
     }
     w->drain = d;
     d->until_us = turn_now_us(turn) + d->time_us;
