@@ -123,9 +123,11 @@ struct http_client *http_client_open(struct conn *conn, enum http_version versio
 
 unsigned http_client_room(const struct http_client *c)
 {
-    if (c->is_draining || c->is_closing || c->active >= c->config->streams_max)
+    uint32_t streams_max = c->config->streams_max > 0 ? c->config->streams_max : UINT32_MAX;
+
+    if (c->is_draining || c->is_closing || c->active >= streams_max)
         return 0;
-    uint64_t room = MIN(c->codec->room(c), c->config->streams_max - c->active);
+    uint64_t room = MIN(c->codec->room(c), streams_max - c->active);
     if (c->config->requests_max > 0)
         room = MIN(room, c->config->requests_max - c->requests);
     return (unsigned)room;

@@ -12,7 +12,7 @@ struct http_client;
 
 struct http_client_config {
     const struct limits *limits;
-    uint32_t streams_max;  /* concurrent; HTTP/1: 1 whatever is said */
+    uint32_t streams_max;  /* concurrent; 0: the peer's; HTTP/1: 1 whatever is said */
     uint32_t requests_max; /* then drained; 0: none */
     uint64_t idle_timeout_us;
 };
