@@ -2,8 +2,9 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,8 +21,7 @@ static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
     "\n"
-    "  --state DIR     where the store (store.db) and the CA (ca-key.pem, ca-cert.pem) live;\n"
-    "                  made when it is missing\n"
+    "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
     "  --socket PATH   REST for administrators (root and the user of this process)\n"
     "  --xds           configuration and certificates for sidecars, gRPC over TLS; usually :15012\n"
     "  --metrics       Prometheus' /metrics; usually :15014\n";
@@ -46,11 +46,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
     const struct {
         const char *name, **value;
-    } table[] = {
-        {"--state", &o->state},           {"--socket", &o->socket},       {"--xds", &o->xds},
-        {"--metrics", &o->metrics},       {"--mesh", &o->mesh},
-        {"--log-format", &o->log_format}, {"--log-level", &o->log_level},
-    };
+    } table[] = {{"--state", &o->state},     {"--socket", &o->socket},
+                 {"--xds", &o->xds},         {"--metrics", &o->metrics},
+                 {"--mesh", &o->mesh},       {"--log-format", &o->log_format},
+                 {"--log-level", &o->log_level}};
     for (int i = 1; i < argc; i += 2) {
         size_t n = 0;
         while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
@@ -65,12 +64,12 @@ static bool parse_options(int argc, char **argv, struct options *o)
 static bool set_up_log(const struct options *o)
 {
     enum log_level level;
-    if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
-        return false;
-    if (!log_level_parse(str_from_c(o->log_level), &level))
+    bool is_json = strcmp(o->log_format, "json") == 0;
+    if ((!is_json && strcmp(o->log_format, "text") != 0) ||
+        !log_level_parse(str_from_c(o->log_level), &level))
         return false;
     log_set_level(level);
-    log_set_json(strcmp(o->log_format, "json") == 0);
+    log_set_json(is_json);
     return true;
 }
 
@@ -100,18 +99,27 @@ static void on_fact(void *ctx, struct str fact)
     push_fact_changed(ctx, fact);
 }
 
+/* Keys are in this process's memory: no core dumps, no tracing, files for us alone. */
+static void harden(void)
+{
+    struct rlimit files;
+    umask(077);
+    prctl(PR_SET_DUMPABLE, 0);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int open_state(struct tulled *t, const struct options *o)
 {
     char path[4096];
-    umask(077);
     if (mkdir(o->state, 0700) != 0 && errno != EEXIST) {
         str_buf_printf(&t->why, "%s: %s", o->state, strerror(errno));
         return -ERR_SYSTEM;
     }
-    int len = snprintf(path, sizeof path, "%s/store.db", o->state);
-    if (len < 0 || (size_t)len >= sizeof path)
-        return -ERR_TOO_LARGE;
-    int err = store_open_sqlite(str_from(path, (size_t)len), &t->why, &t->store);
+    snprintf(path, sizeof path, "%s/store.db", o->state);
+    int err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
     if (err != 0)
         return err;
     t->registry = registry_new(t->store, &t->why);
@@ -133,9 +141,8 @@ static int listen_at(struct tulled *t, const struct options *o)
     int err = push_listen(t->push, &xds, &t->why);
     if (err == 0 && o->metrics != NULL)
         err = server_listen_metrics(t->server, &metrics, &t->why);
-    if (err == 0)
-        err = server_listen_api(t->server, str_from_c(o->socket), &t->why);
-    return err;
+    /* Last: who sees it answer may use everything. */
+    return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }
 
 static int start(struct tulled *t, const struct options *o)
@@ -172,10 +179,13 @@ int main(int argc, char **argv)
     struct options o = {.log_format = "text", .log_level = "info", .mesh = ""};
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(usage, stdout) < 0;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return puts("tulled " TULLE_VERSION) < 0;
     if (!parse_options(argc, argv, &o) || !set_up_log(&o)) {
         fputs(usage, stderr);
         return EXIT_USAGE;
     }
+    harden();
     struct tulled t = {.turn = turn_new_linux(), .why = STR_BUF_INIT(WHY_BYTES_MAX)};
     int err = start(&t, &o);
     if (err == 0) {

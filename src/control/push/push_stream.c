@@ -249,7 +249,7 @@ struct node {
     struct str namespace_, workload;
     uint64_t index;
     struct ip_addr addresses[2];
-    bool has_ready, is_ready;
+    bool is_ready;
     enum xds_dialect dialect;
 };
 
@@ -277,7 +277,7 @@ static bool parse_node(struct arena *a, struct str text, struct node *ret_node)
         !json_u64(json_get(root, "INDEX"), &n.index) || n.index >= API_WORKLOAD_REPLICAS_MAX ||
         !parse_addresses(json_get(root, "ADDRESSES"), n.addresses))
         return false;
-    n.has_ready = json_bool(json_get(root, "READY"), &n.is_ready);
+    (void)json_bool(json_get(root, "READY"), &n.is_ready);
     if (str_eq(json_str_or(json_get(root, "DIALECT"), STR_NULL), STR("tulle")))
         n.dialect = XDS_DIALECT_TULLE;
     *ret_node = n;
@@ -306,8 +306,9 @@ static void join_registry(struct push_stream *s, struct node *n)
     }
     if (old != NULL && old != s)
         push_stream_end(old, GRPC_ABORTED, "this replica has connected anew");
-    if (n->has_ready && (n->is_ready || replica->state == REPLICA_READY))
-        registry_replica_set_state(r, replica, n->is_ready ? REPLICA_READY : REPLICA_CONNECTED);
+    /* Not ready is said by a report only: a stream that comes back ejects nobody. */
+    if (n->is_ready)
+        registry_replica_set_state(r, replica, REPLICA_READY);
 }
 
 static void on_node(void *ctx, const struct ads_request_info *info)

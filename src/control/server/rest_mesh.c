@@ -69,31 +69,46 @@ static void wait_for(struct rest_call *c)
 
 /* --- status --- */
 
-static void warn_permissive(const struct server *s, struct json_writer *w)
+struct warnings {
+    const struct registry *registry;
+    struct json_writer *w;
+    enum api_mtls_mode fallback; /* where a namespace says nothing */
+};
+
+static enum api_mtls_mode namespace_mode(const struct registry *r, struct str namespace_,
+                                         enum api_mtls_mode fallback)
 {
-    struct registry_docs docs = registry_docs(s->args.registry, API_KIND_PEER_AUTHENTICATION,
-                                              STR_NULL);
-    enum api_mtls_mode mode = registry_mesh(s->args.registry)->mtls_mode;
+    struct registry_docs docs = registry_docs(r, API_KIND_PEER_AUTHENTICATION, namespace_);
     for (size_t i = 0; i < docs.len; i++) {
         const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
-        bool is_root = str_eq(docs.ptr[i]->namespace, STR(REGISTRY_ROOT_NAMESPACE)) &&
-                       !p->selector.is_set;
-        if (is_root && p->mode != API_MTLS_UNSET)
-            mode = p->mode;
-        if (p->mode == API_MTLS_PERMISSIVE || p->mode == API_MTLS_DISABLE) {
-            struct str_buf text = STR_BUF_INIT(1024);
-            str_buf_printf(&text, "PeerAuthentication %.*s/%.*s lets plain text in (mtls.mode %s)",
-                           STR_FMT(docs.ptr[i]->namespace), STR_FMT(docs.ptr[i]->name),
-                           p->mode == API_MTLS_DISABLE ? "DISABLE" : "PERMISSIVE");
-            json_writer_str(w, NULL, str_buf_str(&text));
-            str_buf_deinit(&text);
-        }
+        bool is_selecting = p->selector.is_set && p->selector.labels.len > 0;
+        if (!is_selecting && p->mode != API_MTLS_UNSET)
+            return p->mode;
     }
-    if (mode == API_MTLS_UNSET || mode == API_MTLS_PERMISSIVE)
-        json_writer_c(w, NULL, "the mesh is PERMISSIVE: workloads accept plain text where no "
-                               "PeerAuthentication says STRICT");
-    else if (mode == API_MTLS_DISABLE)
-        json_writer_c(w, NULL, "mutual TLS is off (DISABLE) where no PeerAuthentication says else");
+    return fallback;
+}
+
+static void warn_namespace(void *ctx, struct str namespace_)
+{
+    const struct warnings *ws = ctx;
+    enum api_mtls_mode mode = namespace_mode(ws->registry, namespace_, ws->fallback);
+    if (mode == API_MTLS_STRICT ||
+        registry_docs(ws->registry, API_KIND_WORKLOAD, namespace_).len == 0)
+        return;
+    struct str_buf text = STR_BUF_INIT(1024);
+    str_buf_printf(&text, "namespace %.*s takes plain text (%s); a PeerAuthentication or "
+                          "spec.mtls.mode of the Mesh sets STRICT",
+                   STR_FMT(namespace_), mode == API_MTLS_DISABLE ? "DISABLE" : "PERMISSIVE");
+    json_writer_str(ws->w, NULL, str_buf_str(&text));
+    str_buf_deinit(&text);
+}
+
+static void write_warnings(const struct server *s, struct json_writer *w)
+{
+    const struct registry *r = s->args.registry;
+    struct warnings ws = {r, w, registry_mesh(r)->mtls_mode};
+    ws.fallback = namespace_mode(r, STR(REGISTRY_ROOT_NAMESPACE), ws.fallback);
+    registry_namespaces(r, warn_namespace, &ws);
 }
 
 static void reply_status(struct rest_call *c)
@@ -112,7 +127,7 @@ static void reply_status(struct rest_call *c)
                     time_format((int64_t)ca_root_not_after_s(args->ca) * 1000, false, time));
     push_render_status(args->push, &w);
     json_writer_array(&w, "warnings");
-    warn_permissive(c->server, &w);
+    write_warnings(c->server, &w);
     json_writer_end(&w);
     json_writer_end(&w);
     rest_reply(c, 200, str_buf_str(&out));
