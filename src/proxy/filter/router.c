@@ -85,13 +85,22 @@ static enum verdict reply_redirect(struct exchange *x, struct request *r)
 
 /* --- attempts --- */
 
+/* For logs and metrics, which are written before this filter hears of the end. */
+static void note_host(struct router *s)
+{
+    struct upstream_host *h = s->attempt.host;
+    if (h == NULL || s->r->last_host == h)
+        return;
+    upstream_host_drop(s->r->last_host);
+    s->r->last_host = upstream_host_hold(h);
+}
+
 static void remember_host(struct router *s)
 {
     struct upstream_host *h = s->attempt.host;
     if (h == NULL)
         return;
-    upstream_host_drop(s->r->last_host);
-    s->r->last_host = upstream_host_hold(h);
+    note_host(s);
     if (s->tried_count < HOSTS_TRIED_MAX)
         s->tried[s->tried_count++] = upstream_host_hold(h);
 }
@@ -135,6 +144,7 @@ static void on_ready(struct upstream_attempt *a)
     struct http_head *head = s->x->flows[SIDE_REQUEST].head;
     const struct retry_policy *p = retry_policy_of(s->r);
     s->phase = ROUTER_SENT;
+    note_host(s);
     s->r->upstream_local = http_client_conn(a->client)->local;
     note_version(s, head);
     if (s->r->vhost != NULL && s->r->vhost->include_attempt_count)
