@@ -16,7 +16,6 @@
 #define ROOT_LIFETIME_S (10ull * 365 * 24 * 3600)
 
 enum { WHY_BYTES_MAX = 4096, EXIT_USAGE = 2 };
-
 static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
@@ -177,10 +176,9 @@ static void stop(struct tulled *t)
 int main(int argc, char **argv)
 {
     struct options o = {.log_format = "text", .log_level = "info", .mesh = ""};
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return fputs(usage, stdout) < 0;
-    if (argc == 2 && strcmp(argv[1], "--version") == 0)
-        return puts("tulled " TULLE_VERSION) < 0;
+    bool is_help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    if (is_help || (argc == 2 && strcmp(argv[1], "--version") == 0))
+        return fputs(is_help ? usage : "tulled " TULLE_VERSION "\n", stdout) < 0;
     if (!parse_options(argc, argv, &o) || !set_up_log(&o)) {
         fputs(usage, stderr);
         return EXIT_USAGE;
