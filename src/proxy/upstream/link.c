@@ -21,6 +21,18 @@ static const struct upstream_tls *tls_of(const struct upstream_host *h)
     return c->tls;
 }
 
+bool link_is_by_alpn(const struct upstream_host *h)
+{
+    const struct upstream_tls *tls = tls_of(h);
+    for (size_t i = 0; tls != NULL && i < tls->common.alpn_count; i++) {
+        struct str alpn = tls->common.alpn[i];
+        if (str_eq(alpn, STR("h2")) || str_eq(alpn, STR("tulle-h2")) ||
+            str_eq(alpn, STR("istio-h2")))
+            return true;
+    }
+    return false;
+}
+
 static bool fits(const struct tls_san_match *m, struct str identity)
 {
     if (m->san != TLS_SAN_URI && m->san != TLS_SAN_ANY)

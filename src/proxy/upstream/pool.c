@@ -20,10 +20,12 @@ void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a)
 }
 
 /* What this hop speaks for an attempt; HTTP_UNKNOWN: ALPN decides. */
-static enum http_version wanted_version(const struct upstream_cluster *c,
+static enum http_version wanted_version(const struct upstream_host *h,
                                         const struct upstream_attempt *a)
 {
-    switch (c->config->protocol) {
+    if (link_is_by_alpn(h))
+        return HTTP_UNKNOWN;
+    switch (h->cluster->config->protocol) {
     case UPSTREAM_HTTP1:
         return HTTP_11;
     case UPSTREAM_HTTP2:
@@ -65,7 +67,7 @@ static unsigned connecting_streams(const struct upstream_host *h, enum http_vers
 /* Hands a stream to the attempt when a connection has room. */
 static bool hand_out(struct upstream_host *h, struct upstream_attempt *a)
 {
-    struct upstream_link *l = find_room(h, wanted_version(h->cluster, a));
+    struct upstream_link *l = find_room(h, wanted_version(h, a));
     if (l == NULL || http_client_start(l->client, a->x) != 0)
         return false;
     list_remove(&a->link);
@@ -86,7 +88,7 @@ static void open_for(struct upstream_host *h, enum http_version version, unsigne
         if (err != 0) {
             LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
             {
-                if (wanted_version(h->cluster, a) != version)
+                if (wanted_version(h, a) != version)
                     continue;
                 h->pending_count--;
                 attempt_fail_later(a, &why);
@@ -123,7 +125,7 @@ void pool_pump(struct upstream_host *h)
     {
         if (hand_out(h, a))
             continue;
-        enum http_version version = wanted_version(h->cluster, a);
+        enum http_version version = wanted_version(h, a);
         for (unsigned i = 0; i < ARRAY_LEN(versions); i++)
             waiting[i] += versions[i] == version;
     }

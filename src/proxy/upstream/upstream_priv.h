@@ -122,6 +122,9 @@ int link_open(struct upstream_host *h, enum http_version version, struct outcome
 /* Digest of what a connection to the host must be like: TLS or not, its secrets and names, the
  * source address. */
 uint64_t link_transport(const struct upstream_host *h);
+/* The hop offers HTTP/2 by ALPN (all of the mesh do): what is agreed on there is what is spoken,
+ * whatever the application behind speaks. */
+bool link_is_by_alpn(const struct upstream_host *h);
 /* Connects to a host with its TLS; -ERR_X and why without a connection. */
 int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
                  struct outcome *ret_why, struct conn **ret_conn);
