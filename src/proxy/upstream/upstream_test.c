@@ -1,0 +1,800 @@
+/* Clusters, pools, limits and health on the simulated backend. */
+#include "proxy/upstream/upstream_test_util.h"
+
+/* A request: a call whose only filter makes one attempt. */
+struct tried {
+    struct upstream_attempt attempt;
+    struct call *call; /* NULL once ended */
+    bool is_finished, is_ready, is_failed, is_over;
+    unsigned status;
+    struct upstream_host *host; /* held */
+    struct outcome why, outcome;
+};
+
+static void on_ready(struct upstream_attempt *a)
+{
+    CONTAINER_OF(a, struct tried, attempt)->is_ready = true;
+}
+
+static void on_fail(struct upstream_attempt *a, const struct outcome *why)
+{
+    struct tried *t = CONTAINER_OF(a, struct tried, attempt);
+    t->is_failed = true;
+    t->why = *why;
+    exchange_fail(a->x, why);
+}
+
+static const struct upstream_attempt_ops attempt_ops = {on_ready, on_fail};
+
+static enum verdict reach_head(struct exchange *x, void *state, enum side side)
+{
+    struct tried *t = x->ctx;
+    if (side == SIDE_RESPONSE) {
+        t->status = x->flows[SIDE_RESPONSE].head->status;
+        return VERDICT_NEXT;
+    }
+    t->attempt.ops = &attempt_ops;
+    t->attempt.cluster = the_cluster();
+    t->attempt.x = x;
+    if (t->attempt.downstream_version == HTTP_UNKNOWN)
+        t->attempt.downstream_version = HTTP_11;
+    upstream_attempt_start(rig.upstream, &t->attempt);
+    assert_false(t->is_ready || t->is_failed); /* never inside the call */
+    return VERDICT_NEXT;
+}
+
+static void reach_end(struct exchange *x, void *state)
+{
+    struct tried *t = x->ctx;
+    if (t->attempt.host != NULL)
+        t->host = upstream_host_hold(t->attempt.host);
+    if (t->is_finished)
+        return;
+    t->is_finished = true;
+    upstream_attempt_finish(rig.upstream, &t->attempt, x->is_response_local ? 0 : t->status,
+                            &x->outcome);
+}
+
+static const struct filter_ops reach_ops = {
+    .name = "reach", .on_head = reach_head, .on_end = reach_end};
+static const struct filter reach[] = {{.ops = &reach_ops}};
+
+static void call_over(void *ctx, struct call *c, const struct http_head *trailers,
+                      const struct outcome *outcome)
+{
+    struct tried *t = ctx;
+    t->is_over = true;
+    t->call = NULL;
+    t->outcome = *outcome;
+}
+
+static const struct call_ops call_ops = {.on_end = call_over};
+
+static void begin(struct tried *t)
+{
+    struct arena a;
+    struct http_head head;
+    arena_init(&a, 512);
+    http_head_init(&head, &a, true);
+    head.method = STR("GET");
+    head.scheme = STR("http");
+    head.authority = STR("catalog");
+    head.path = STR("/");
+    t->call = call_start_filters(rig.turn, reach, 1, &head, &call_ops, t);
+    call_exchange(t->call)->ctx = t;
+    arena_deinit(&a);
+}
+
+static void forget(struct tried *t)
+{
+    upstream_host_drop(t->host);
+    *t = (struct tried){0};
+}
+
+/* One request after another; which origin answered. */
+static void one(struct tried *t)
+{
+    begin(t);
+    for (unsigned i = 0; i < 100 && !t->is_over; i++)
+        rig_run(20 * MS);
+    assert_true(t->is_over);
+}
+
+static void many(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct tried t = {0};
+        one(&t);
+        forget(&t);
+    }
+}
+
+/* --- picking --- */
+
+static void test_round_robin_takes_turns(void **state)
+{
+    struct cluster model = cluster_defaults();
+    rig_open(3);
+    set_simple(&model, 3);
+    many(9);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(rig.origins[i].requests, 3);
+        assert_int_equal(rig.origins[i].conns, 1); /* kept alive */
+    }
+    rig_close();
+}
+
+static void test_weights(void **state)
+{
+    static const enum lb_kind kinds[] = {LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST};
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        struct cluster model = cluster_defaults();
+        struct endpoint items[2];
+        model.lb = kinds[k];
+        rig_open(2);
+        items[0] = endpoint_of(0);
+        items[1] = endpoint_of(1);
+        items[0].weight = 9;
+        set_endpoints("c", items, 2);
+        set_cluster("c", &model);
+        many(200);
+        assert_in_range(rig.origins[1].requests, 4, 50);
+        assert_int_equal(rig.origins[0].requests + rig.origins[1].requests, 200);
+        rig_close();
+    }
+}
+
+static void test_least_request_avoids_the_busy(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried stuck[20] = {0};
+    model.lb = LB_LEAST_REQUEST;
+    model.least_request_choices = 6;
+    rig_open(2);
+    set_simple(&model, 2);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    for (unsigned i = 0; i < 20; i++) {
+        begin(&stuck[i]);
+        rig_run(10 * MS);
+    }
+    assert_in_range(rig.origins[0].requests, 1, 4);
+    for (unsigned i = 0; i < 20; i++) {
+        if (stuck[i].call != NULL)
+            call_cancel(stuck[i].call);
+    }
+    rig_run(SECOND);
+    for (unsigned i = 0; i < 20; i++)
+        forget(&stuck[i]);
+    assert_int_equal(the_cluster()->requests, 0);
+    rig_close();
+}
+
+static void test_no_hosts(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t = {0};
+    rig_open(1);
+    set_cluster("c", &model);
+    one(&t);
+    assert_true(t.is_failed && t.host == NULL);
+    assert_true((t.why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0);
+    forget(&t);
+    struct endpoint ill = endpoint_of(0);
+    ill.health = ENDPOINT_UNHEALTHY;
+    set_endpoints("c", &ill, 1);
+    one(&t);
+    assert_true((t.why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0);
+    assert_int_equal(rig.origins[0].requests, 0);
+    forget(&t);
+    rig_close();
+}
+
+/* --- limits --- */
+
+static void test_connections_pending_overflow(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t[4] = {0};
+    model.breaker.connections_max = 2;
+    model.breaker.pending_max = 1;
+    rig_open(1);
+    set_simple(&model, 1);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    for (unsigned i = 0; i < 4; i++) {
+        begin(&t[i]);
+        rig_run(10 * MS);
+    }
+    assert_int_equal(rig.origins[0].requests, 2);
+    assert_int_equal(the_cluster()->pending, 1);
+    assert_true(t[3].is_failed);
+    assert_true((t[3].why.flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0);
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_OVERFLOWS), 1);
+    /* A slot frees: who waits is served. */
+    rig.origins[0].mode = ORIGIN_ANSWERS;
+    call_cancel(t[0].call);
+    rig_run(SECOND);
+    assert_true(t[2].is_over);
+    assert_int_equal(t[2].status, 200);
+    assert_int_equal(the_cluster()->pending, 0);
+    call_cancel(t[1].call);
+    rig_run(SECOND);
+    assert_int_equal(the_cluster()->connections, 0);
+    assert_int_equal(the_cluster()->requests, 0);
+    for (unsigned i = 0; i < 4; i++)
+        forget(&t[i]);
+    rig_close();
+}
+
+/* An attempt that waits while its host goes is served by another. */
+static void test_waiting_attempt_chooses_again(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t[2] = {0};
+    model.breaker.connections_max = 1;
+    rig_open(2);
+    set_simple(&model, 1);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    begin(&t[0]);
+    begin(&t[1]);
+    rig_run(10 * MS);
+    struct endpoint other = endpoint_of(1);
+    set_endpoints("c", &other, 1);
+    call_cancel(t[0].call);
+    rig_run(SECOND);
+    assert_int_equal(t[1].status, 200);
+    assert_int_equal(rig.origins[1].requests, 1);
+    forget(&t[0]);
+    forget(&t[1]);
+    rig_close();
+}
+
+static void test_retry_limits(void **state)
+{
+    static const struct {
+        struct circuit_breaker breaker;
+        unsigned requests, allowed;
+    } cases[] = {
+        {{1024, 1024, 1024, MODEL_UNSET_U32, 0, 0}, 0, 10},
+        {{1024, 1024, 1024, MODEL_UNSET_U32, 0, 0}, 200, 40},
+        {{1024, 1024, 1024, 3, 0, 0}, 200, 3},
+        {{1024, 1024, 1024, MODEL_UNSET_U32, 50, 2}, 10, 5},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cluster model = cluster_defaults();
+        model.breaker = cases[i].breaker;
+        rig_open(1);
+        set_simple(&model, 1);
+        the_cluster()->requests = cases[i].requests;
+        unsigned taken = 0;
+        while (taken < 100 && upstream_retry_begin(rig.upstream, the_cluster()))
+            taken++;
+        assert_int_equal(taken, cases[i].allowed);
+        while (taken-- > 0)
+            upstream_retry_end(rig.upstream, the_cluster());
+        the_cluster()->requests = 0;
+        rig_close();
+    }
+}
+
+/* --- health --- */
+
+static void test_ejection_and_return(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.outlier.is_on = true;
+    rig_open(2);
+    set_simple(&model, 2);
+    rig.origins[0].status = 503;
+    many(8);
+    assert_false(host_at(0)->is_ejected);
+    many(1);
+    assert_true(host_at(0)->is_ejected);
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_EJECTED), 1);
+    unsigned before = rig.origins[0].requests;
+    many(2);
+    assert_int_equal(rig.origins[0].requests, before);
+    rig.origins[0].status = 200;
+    rig_run(45ull * SECOND);
+    assert_false(host_at(0)->is_ejected);
+    many(2);
+    assert_true(rig.origins[0].requests > before);
+    /* The second time it stays out twice as long. */
+    rig.origins[0].status = 500;
+    many(10);
+    assert_true(host_at(0)->is_ejected);
+    rig_run(30ull * SECOND);
+    assert_true(host_at(0)->is_ejected);
+    rig_run(35ull * SECOND);
+    assert_false(host_at(0)->is_ejected);
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_EJECTED), 0);
+    rig_close();
+}
+
+static void test_max_ejection_percent(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.outlier.is_on = true;
+    model.outlier.max_ejection_percent = 50;
+    rig_open(4);
+    set_simple(&model, 4);
+    for (unsigned i = 0; i < 4; i++)
+        rig.origins[i].status = 503;
+    many(60);
+    assert_int_equal(the_cluster()->ejected, 2);
+    rig_close();
+}
+
+static void test_ejections_end_with_detection(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.outlier.is_on = true;
+    rig_open(2);
+    set_simple(&model, 2);
+    rig.origins[0].status = 503;
+    many(10);
+    assert_int_equal(the_cluster()->ejected, 1);
+    /* Changes that come faster than the interval do not put the return off. */
+    for (unsigned i = 0; i < 20; i++) {
+        set_cluster("c", &model);
+        rig_run(2 * SECOND);
+    }
+    assert_int_equal(the_cluster()->ejected, 0);
+    many(10);
+    assert_int_equal(the_cluster()->ejected, 1);
+    model.outlier.is_on = false;
+    set_cluster("c", &model);
+    assert_int_equal(the_cluster()->ejected, 0);
+    rig_close();
+}
+
+static void test_cancel_harms_nobody(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.outlier.is_on = true;
+    rig_open(1);
+    set_simple(&model, 1);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    for (unsigned i = 0; i < 8; i++) {
+        struct tried t = {0};
+        begin(&t);
+        rig_run(10 * MS);
+        call_cancel(t.call);
+        rig_run(10 * MS);
+        assert_true(t.is_over);
+        forget(&t);
+    }
+    assert_int_equal(host_at(0)->consecutive_5xx, 0);
+    rig.origins[0].mode = ORIGIN_RESETS;
+    many(2);
+    assert_int_equal(host_at(0)->consecutive_5xx, 2);
+    rig_close();
+}
+
+/* --- configuration --- */
+
+static void test_a_diff_keeps_what_stays(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct endpoint items[3];
+    model.outlier.is_on = true;
+    rig_open(3);
+    set_simple(&model, 2);
+    rig.origins[1].status = 503;
+    many(10);
+    struct upstream_host *kept = host_at(0), *ejected = host_at(1);
+    assert_true(ejected->is_ejected);
+    for (unsigned i = 0; i < 3; i++)
+        items[i] = endpoint_of(i);
+    items[0].weight = 3;
+    set_endpoints("c", items, 3);
+    model.breaker.requests_max = 77;
+    set_cluster("c", &model);
+    assert_ptr_equal(host_at(0), kept);
+    assert_ptr_equal(host_at(1), ejected);
+    assert_true(ejected->is_ejected);
+    assert_int_equal(kept->weight, 3);
+    unsigned conns = rig.origins[0].conns;
+    many(20);
+    assert_int_equal(rig.origins[0].conns, conns);
+    rig_close();
+}
+
+static void test_unrelated_changes_lose_nothing(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried stuck = {0};
+    model.outlier.is_on = true;
+    rig_open(3);
+    set_simple(&model, 2);
+    rig.origins[1].status = 503;
+    many(10);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    begin(&stuck);
+    rig_run(10 * MS);
+    unsigned conns = rig.origins[0].conns;
+    for (unsigned i = 0; i < 1000; i++) {
+        char name[16];
+        struct endpoint e = endpoint_of(2);
+        snprintf(name, sizeof name, "x%u", i % 50);
+        set_endpoints(name, &e, i % 3 != 0);
+        if (i % 7 == 0)
+            upstream_set_cluster(rig.upstream, str_from_c(name), NULL);
+        else
+            set_cluster(name, &model);
+    }
+    assert_int_equal(the_cluster()->requests, 1);
+    assert_int_equal(the_cluster()->ejected, 1);
+    assert_int_equal(rig.origins[0].conns, conns);
+    assert_int_equal(rig.origins[0].open, 1);
+    assert_false(stuck.is_over);
+    call_cancel(stuck.call);
+    rig_run(SECOND);
+    forget(&stuck);
+    rig_close();
+}
+
+static void test_removed_host_drains(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried busy = {0};
+    rig_open(2);
+    set_simple(&model, 1);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    begin(&busy);
+    rig_run(10 * MS);
+    struct endpoint other = endpoint_of(1);
+    set_endpoints("c", &other, 1);
+    rig_run(SECOND);
+    assert_false(busy.is_over); /* the stream goes on */
+    assert_int_equal(rig.origins[0].open, 1);
+    many(2);
+    assert_int_equal(rig.origins[1].requests, 2);
+    call_cancel(busy.call);
+    rig_run(SECOND);
+    assert_int_equal(rig.origins[0].open, 0);
+    forget(&busy);
+    /* An idle one goes at once. */
+    struct endpoint back = endpoint_of(0);
+    set_endpoints("c", &back, 1);
+    rig_run(SECOND);
+    assert_int_equal(rig.origins[1].open, 0);
+    rig_close();
+}
+
+/* A host that goes while a connection to it is being made: served, then closed. */
+static void test_host_removed_while_connecting(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t = {0};
+    rig_open(2);
+    set_simple(&model, 1);
+    begin(&t);
+    turn_once(rig.turn, 0);
+    struct endpoint other = endpoint_of(1);
+    set_endpoints("c", &other, 1);
+    rig_run(SECOND);
+    assert_int_equal(t.status, 200);
+    assert_int_equal(rig.origins[0].open, 0);
+    forget(&t);
+    assert_null(host_at(0));
+    assert_int_equal(the_cluster()->held, 1);
+    rig_close();
+}
+
+/* Cluster settings that change how hosts are reached must not use connections of yesterday. */
+static void test_transport_change_drains(void **state)
+{
+    struct cluster model = cluster_defaults();
+    static const struct upstream_tls tls = {.common = {.validation = {.sds_name = {"roots", 5}}}};
+    struct tried t = {0};
+    rig_open(1);
+    set_simple(&model, 1);
+    many(1);
+    assert_int_equal(rig.origins[0].open, 1);
+    model.tls = &tls;
+    set_cluster("c", &model);
+    one(&t);
+    assert_true(t.is_failed); /* no certificate: not in clear instead */
+    assert_true((t.why.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0);
+    assert_int_equal(rig.origins[0].requests, 1);
+    assert_int_equal(rig.origins[0].open, 0);
+    forget(&t);
+    rig_close();
+}
+
+/* --- connecting --- */
+
+static void test_refused_and_silent(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t = {0};
+    rig_open(2);
+    set_simple(&model, 1);
+    sim_world_refuse(rig.sim, &rig.origins[0].addr, false);
+    one(&t);
+    assert_true((t.why.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0 && t.why.is_retryable);
+    assert_int_equal(the_cluster()->connections, 0);
+    forget(&t);
+    struct endpoint other = endpoint_of(1);
+    set_endpoints("c", &other, 1);
+    sim_world_refuse(rig.sim, &rig.origins[1].addr, true);
+    begin(&t);
+    rig_run(900 * MS);
+    assert_false(t.is_over);
+    rig_run(200 * MS);
+    assert_true(t.is_failed);
+    assert_int_equal(t.why.err, -ERR_TIMEOUT);
+    assert_true((t.why.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0);
+    forget(&t);
+    rig_close();
+}
+
+/* Cancelled while: failing, waiting for a slot, connecting, sent, answered. */
+static void test_cancel_in_every_state(void **state)
+{
+    for (unsigned turns = 0; turns < 40; turns++) {
+        struct cluster model = cluster_defaults();
+        struct tried t[3] = {0};
+        model.breaker.connections_max = 1;
+        model.breaker.pending_max = 1;
+        rig_open(1);
+        set_simple(&model, 1);
+        for (unsigned i = 0; i < 3; i++)
+            begin(&t[i]);
+        rig_run(turns * 50);
+        for (unsigned i = 0; i < 3; i++) {
+            if (t[i].call != NULL)
+                call_cancel(t[i].call);
+        }
+        rig_run(SECOND);
+        assert_int_equal(the_cluster()->connections, 0);
+        assert_int_equal(the_cluster()->requests, 0);
+        assert_int_equal(the_cluster()->pending, 0);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_true(t[i].is_over);
+            forget(&t[i]);
+        }
+        many(1); /* and all is well */
+        rig_close();
+    }
+}
+
+static void test_free_with_everything_under_way(void **state)
+{
+    for (unsigned turns = 0; turns < 30; turns++) {
+        struct cluster model = cluster_defaults();
+        struct tried t[4] = {0};
+        model.breaker.connections_max = 2;
+        model.breaker.pending_max = 1;
+        rig_open(2);
+        set_simple(&model, 2);
+        rig.origins[1].mode = ORIGIN_HANGS;
+        for (unsigned i = 0; i < 4; i++)
+            begin(&t[i]);
+        rig_run(turns * 60);
+        if (turns % 2 == 0) {
+            upstream_set_cluster(rig.upstream, STR("c"), NULL);
+            rig_run(turns * 10);
+        }
+        struct upstream *u = rig.upstream;
+        upstream_free(rig.upstream);
+        rig_run(SECOND);
+        for (unsigned i = 0; i < 4; i++) {
+            if (t[i].call != NULL) {
+                rig.upstream = u;
+                call_cancel(t[i].call);
+            }
+        }
+        rig_run(SECOND);
+        rig.upstream = NULL;
+        for (unsigned i = 0; i < 4; i++) {
+            assert_true(t[i].is_over);
+            forget(&t[i]);
+        }
+        rig_close();
+    }
+}
+
+static void test_free_without_hosts(void **state)
+{
+    struct cluster model = cluster_defaults();
+    rig_open(0);
+    set_cluster("c", &model);
+    set_cluster("d", &model);
+    rig_close();
+}
+
+/* Removed while its only attempt has no host: told all the same, freed afterwards. */
+static void test_removed_before_the_failure_is_told(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried held = {0}, t = {0};
+    rig_open(1);
+    set_simple(&model, 1);
+    one(&held); /* a log still holds a host */
+    set_endpoints("c", NULL, 0);
+    begin(&t);
+    exchange_run(call_exchange(t.call));
+    upstream_set_cluster(rig.upstream, STR("c"), NULL);
+    forget(&held);
+    rig_run(SECOND);
+    assert_true(t.is_failed && t.is_over);
+    forget(&t);
+    rig_close();
+}
+
+/* --- ORIGINAL_DST --- */
+
+static void test_original_dst(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.kind = CLUSTER_ORIGINAL_DST;
+    rig_open(2);
+    set_cluster("c", &model);
+    struct addr dst = rig.origins[1].addr;
+    struct tried t = {0};
+    t.attempt.original_dst = &dst;
+    one(&t);
+    assert_int_equal(t.status, 200);
+    assert_int_equal(rig.origins[1].requests, 1);
+    forget(&t);
+    assert_int_equal(the_cluster()->hosts.len, 1);
+    /* Connections keep the host; without any it goes. */
+    rig_run(20ull * SECOND);
+    assert_int_equal(the_cluster()->hosts.len, 1);
+    sim_world_cut(rig.sim, &dst);
+    rig_run(20ull * SECOND);
+    assert_int_equal(the_cluster()->hosts.len, 0);
+    one(&t); /* nobody was called */
+    assert_true((t.why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0);
+    forget(&t);
+    rig_close();
+}
+
+/* --- identity --- */
+
+static void test_identity_is_part_of_a_host(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct endpoint e = endpoint_of(0);
+    rig_open(1);
+    e.identity = STR("spiffe://mesh.local/ns/a/sa/one");
+    set_endpoints("c", &e, 1);
+    set_cluster("c", &model);
+    many(1);
+    struct upstream_host *before = upstream_host_hold(host_at(0));
+    e.identity = STR("spiffe://mesh.local/ns/a/sa/two");
+    set_endpoints("c", &e, 1);
+    assert_ptr_not_equal(host_at(0), before);
+    many(1);
+    assert_int_equal(rig.origins[0].conns, 2);
+    assert_int_equal(rig.origins[0].open, 1);
+    upstream_host_drop(before);
+    rig_close();
+}
+
+/* --- TCP --- */
+
+struct tcp_try {
+    struct upstream_tcp *tcp;
+    struct conn *conn;
+    struct upstream_host *host;
+    struct outcome why;
+    bool is_ready, is_failed, is_closed;
+};
+
+static void tcp_close(struct conn *c, int err)
+{
+    struct tcp_try *t = c->ctx;
+    t->is_closed = true;
+    t->conn = NULL;
+}
+
+static void tcp_input(struct conn *c)
+{
+    chain_clear(&c->in);
+}
+
+static const struct conn_handler tcp_handler = {.on_input = tcp_input, .on_close = tcp_close};
+
+static void tcp_ready(void *ctx, struct conn *c, struct upstream_host *host)
+{
+    struct tcp_try *t = ctx;
+    t->is_ready = true;
+    t->conn = c;
+    t->host = host;
+    conn_set_handler(c, &tcp_handler, t);
+}
+
+static void tcp_failed(void *ctx, const struct outcome *why)
+{
+    struct tcp_try *t = ctx;
+    t->is_failed = true;
+    t->why = *why;
+}
+
+static const struct upstream_tcp_ops tcp_ops = {tcp_ready, tcp_failed};
+
+static void test_tcp_tries_three_hosts(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tcp_try t = {0}, none = {0};
+    rig_open(5);
+    set_simple(&model, 3);
+    sim_world_refuse(rig.sim, &rig.origins[0].addr, false);
+    sim_world_refuse(rig.sim, &rig.origins[1].addr, false);
+    t.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &t);
+    rig_run(SECOND);
+    assert_true(t.is_ready);
+    assert_ptr_equal(t.host, host_at(2));
+    assert_int_equal(the_cluster()->connections, 1);
+    sim_world_refuse(rig.sim, &rig.origins[2].addr, false);
+    none.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &none);
+    rig_run(SECOND);
+    assert_true(none.is_failed);
+    assert_true((none.why.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0);
+    upstream_tcp_finish(none.tcp);
+    conn_abort(t.conn, 0);
+    rig_run(SECOND);
+    upstream_tcp_finish(t.tcp);
+    assert_int_equal(the_cluster()->connections, 0);
+    rig_close();
+}
+
+static void test_tcp_limits_and_cancel(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tcp_try t = {0}, over = {0};
+    model.breaker.connections_max = 1;
+    rig_open(1);
+    set_simple(&model, 1);
+    t.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &t);
+    over.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &over);
+    assert_false(t.is_failed || over.is_failed);
+    rig_run(50);
+    assert_true((over.why.flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0);
+    upstream_tcp_finish(over.tcp);
+    upstream_tcp_finish(t.tcp); /* still connecting */
+    rig_run(SECOND);
+    assert_false(t.is_ready || t.is_failed);
+    assert_int_equal(the_cluster()->connections, 0);
+    /* And with the whole of upstream gone. */
+    t.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &t);
+    upstream_free(rig.upstream);
+    rig.upstream = NULL;
+    upstream_tcp_finish(t.tcp);
+    rig_run(SECOND);
+    rig_close();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_robin_takes_turns),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_least_request_avoids_the_busy),
+        cmocka_unit_test(test_no_hosts),
+        cmocka_unit_test(test_connections_pending_overflow),
+        cmocka_unit_test(test_waiting_attempt_chooses_again),
+        cmocka_unit_test(test_retry_limits),
+        cmocka_unit_test(test_ejection_and_return),
+        cmocka_unit_test(test_max_ejection_percent),
+        cmocka_unit_test(test_ejections_end_with_detection),
+        cmocka_unit_test(test_cancel_harms_nobody),
+        cmocka_unit_test(test_a_diff_keeps_what_stays),
+        cmocka_unit_test(test_unrelated_changes_lose_nothing),
+        cmocka_unit_test(test_removed_host_drains),
+        cmocka_unit_test(test_host_removed_while_connecting),
+        cmocka_unit_test(test_transport_change_drains),
+        cmocka_unit_test(test_refused_and_silent),
+        cmocka_unit_test(test_cancel_in_every_state),
+        cmocka_unit_test(test_free_with_everything_under_way),
+        cmocka_unit_test(test_free_without_hosts),
+        cmocka_unit_test(test_removed_before_the_failure_is_told),
+        cmocka_unit_test(test_original_dst),
+        cmocka_unit_test(test_identity_is_part_of_a_host),
+        cmocka_unit_test(test_tcp_tries_three_hosts),
+        cmocka_unit_test(test_tcp_limits_and_cancel),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
