@@ -1,13 +1,14 @@
 /* Sockets of the control plane: REST for administrators, metrics for everybody. */
 #include "control/server/server_priv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
-enum { CLOSE_TURNS_MAX = 100 };
+enum { CLOSE_TURNS_MAX = 100, PATH_LEN_MAX = 4096 };
 
 struct server_conn {
     struct server_face *face;
@@ -100,15 +101,25 @@ static int listen_face(struct server_face *face, const struct addr *at, struct s
     return err;
 }
 
+/* Absolute, so that it is no matter where we are when it is taken away again. */
+static bool set_path(struct str path, struct addr *ret_at)
+{
+    char dir[PATH_LEN_MAX] = "";
+    if (path.len > 0 && path.ptr[0] != '/' && getcwd(dir, sizeof dir) == NULL)
+        return false;
+    int len = snprintf(ret_at->path, sizeof ret_at->path, "%s%s%.*s", dir,
+                       dir[0] != '\0' ? "/" : "", STR_FMT(path));
+    return path.len > 0 && len > 0 && (size_t)len < sizeof ret_at->path;
+}
+
 int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why)
 {
     struct addr at = {.family = ADDR_UNIX};
-    if (unix_path.len == 0 || unix_path.len >= sizeof at.path) {
+    if (!set_path(unix_path, &at)) {
         str_buf_printf(why, "the socket's path is empty or longer than %zu bytes",
                        sizeof at.path - 1);
         return -ERR_INVALID;
     }
-    memcpy(at.path, unix_path.ptr, unix_path.len);
     mode_t old = umask(0177);
     int err = listen_face(&s->api, &at, why);
     umask(old);
@@ -182,6 +193,8 @@ struct server *server_free(struct server *s)
 {
     if (s == NULL)
         return NULL;
+    if (s->api.socket != NULL)
+        (void)unlink(listen_addr(s->api.socket)->path);
     listen_close(s->api.socket);
     listen_close(s->metrics.socket);
     LIST_FOREACH (&s->conns, sc, struct server_conn, link) {
