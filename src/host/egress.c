@@ -29,13 +29,17 @@ static bool is_world_v4(struct in_addr a)
 {
     uint32_t host = ntohl(a.s_addr);
     uint32_t first = host >> 24;
-    /* 0/8 and 127/8 mean this host; 224/4 and above are multicast and reserved. */
-    return first != 0 && first != 127 && first < 224;
+    /* 0/8 and 127/8 mean this host; 224/4 and above are multicast and reserved; the box's own
+     * addresses are meant in the box, even where the host's network has the same. */
+    return first != 0 && first != 127 && first < 224 && host >> 16 != (10u << 8 | 77u);
 }
 
 static bool is_world_v6(const struct in6_addr *a)
 {
     if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a))
+        return false;
+    static const uint8_t box[8] = {0xfd, 0x77};
+    if (memcmp(a->s6_addr, box, sizeof box) == 0)
         return false;
     return !IN6_IS_ADDR_LOOPBACK(a) && !IN6_IS_ADDR_UNSPECIFIED(a) && !IN6_IS_ADDR_MULTICAST(a) &&
            !IN6_IS_ADDR_LINKLOCAL(a);

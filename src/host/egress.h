@@ -6,7 +6,7 @@
  *                              connect has been started: the sidecar waits for it to be writable
  *     "UDP-DNS\n"           -> the same with a UDP socket connected to the host's first resolver
  * Any other status byte is an enum err; a malformed request ends the connection. The host's own
- * loopback is not the world: such targets are refused (ERR_DENIED).
+ * loopback and the box's own addresses are not the world: such targets are refused (ERR_DENIED).
  *
  * Owner: the supervisor's loop: poll egress_fds, call egress_on_event. Thread: one. */
 #pragma once

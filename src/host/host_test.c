@@ -139,6 +139,8 @@ static void test_egress_requests(void **unused)
         {"TCP 0.0.0.0 22", -ERR_DENIED},
         {"TCP 224.0.0.1 1", -ERR_DENIED},
         {"TCP 240.240.0.1 80", -ERR_DENIED},
+        {"TCP 10.77.0.2 15012", -ERR_DENIED},
+        {"TCP fd77::2 15012", -ERR_DENIED},
         {"TCP fe80::1 80", -ERR_DENIED},
         {"TCP 192.0.2.1 0", -ERR_SYNTAX},
         {"TCP 192.0.2.1 65536", -ERR_SYNTAX},

@@ -98,7 +98,7 @@ int netns_new(void)
 
 int netns_socket(int ns_fd, int domain, int type)
 {
-    int back;
+    int back = -1;
     int err = netns_enter(ns_fd, &back);
     if (err != 0)
         return err;
