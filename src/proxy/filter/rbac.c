@@ -51,10 +51,11 @@ static enum verdict refuse(struct exchange *x, struct request *r, struct str ori
     return VERDICT_REPLY;
 }
 
+/* Filters without state may share an address with the next one: ops must be ours, too. */
 static const struct rbac *config_of(const struct exchange *x, const void *state)
 {
     for (uint32_t i = 0; i < x->filter_count; i++) {
-        if (x->states[i] == state)
+        if (x->filters[i].ops == &rbac_filter_ops && x->states[i] == state)
             return x->filters[i].config;
     }
     return NULL;
@@ -66,7 +67,9 @@ static enum verdict on_head(struct exchange *x, void *state, enum side side)
         return VERDICT_NEXT;
     struct request *r = request_of(x);
     struct str origin;
-    if (!rbac_is_allowed(config_of(x, state), x, &origin))
+    const struct rbac *rbac = config_of(x, state);
+    ASSERT(rbac != NULL);
+    if (!rbac_is_allowed(rbac, x, &origin))
         return refuse(x, r, origin);
     metrics_add(r->metrics, COUNTER_RBAC_ALLOWED, 1);
     return VERDICT_NEXT;
