@@ -100,7 +100,7 @@ static void write_control(struct json_writer *w, const struct view *v)
     write_proc(w, "pid", v->state->tulled);
     json_writer_bool(w, "ready", v->control != NULL);
     json_writer_u64(w, "restarts", v->state->tulled_restarts);
-    for (size_t i = 0; i < json_count(v->control); i++) {
+    for (size_t i = 0; v->control != NULL && i < json_count(v->control); i++) {
         json_writer_key(w, v->control->keys[i]);
         json_writer_tree(w, NULL, json_at(v->control, i));
     }

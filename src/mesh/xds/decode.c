@@ -302,7 +302,7 @@ int decode_config_source(struct decode *d, const struct pb_path *at,
         return decode_fail(d, at, "only the aggregated stream (ads) is supported");
     if (m->resource_api_version == PB__CORE__API_VERSION__V2)
         return decode_fail(d, PB_AT(at, "resource_api_version"), "only V3 is supported");
-    uint64_t timeout_us;
+    uint64_t timeout_us = 0;
     int rc = decode_duration(d, PB_AT(at, "initial_fetch_timeout"), m->initial_fetch_timeout, 0,
                              &timeout_us);
     if (rc == 0 && timeout_us != 0)

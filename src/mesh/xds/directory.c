@@ -27,7 +27,7 @@ static int decode_ips(struct decode *d, const struct pb_path *at, const Protobuf
 {
     for (size_t i = 0; i < count; i++) {
         const struct pb_path *here = PB_AT_I(at, "addresses", i);
-        struct ip_addr ip;
+        struct ip_addr ip = {0};
         if (decode_ip(d, here, items[i], &ip) != 0)
             return -ERR_INVALID;
         struct ip_addr *slot = &addresses[ip.family == IP_V4 ? 0 : 1];
@@ -75,7 +75,7 @@ static int decode_ranges(struct decode *d, const struct pb_path *at,
     struct cidr *ranges = ARENA_ARRAY(d->arena, struct cidr, m->n_address_ranges);
     for (size_t i = 0; i < m->n_address_ranges; i++) {
         const struct pb_path *here = PB_AT_I(at, "address_ranges", i);
-        struct ip_addr ip;
+        struct ip_addr ip = {0};
         if (decode_ip(d, here, m->address_ranges[i]->address, &ip) != 0)
             return -ERR_INVALID;
         if (m->address_ranges[i]->prefix_len > 8 * ip_len(&ip))

@@ -189,9 +189,19 @@ int decode_listener(struct decode *d, const struct pb_path *at, const void *mess
 
 /* --- encoding --- */
 
+static bool matches_all(const struct filter_chain_match *m)
+{
+    return m->destination_port == 0 && m->prefix_range_count == 0 && m->server_name_count == 0 &&
+           m->transport_protocol.len == 0 && m->application_protocol_count == 0 &&
+           m->source_prefix_range_count == 0;
+}
+
+/* NULL where every connection matches. */
 static Pb__Listener__FilterChainMatch *encode_chain_match(struct encode *e,
                                                           const struct filter_chain_match *in)
 {
+    if (matches_all(in))
+        return NULL;
     Pb__Listener__FilterChainMatch *m =
         PB_NEW(e, Pb__Listener__FilterChainMatch, pb__listener__filter_chain_match);
     m->destination_port = in->destination_port != 0 ? encode_u32(e, in->destination_port) : NULL;
@@ -241,11 +251,9 @@ static Pb__Listener__Filter *encode_filter(struct encode *e, const struct networ
 
 static Pb__Listener__FilterChain *encode_chain(struct encode *e, const struct filter_chain *in)
 {
-    static const struct filter_chain_match any;
     Pb__Listener__FilterChain *m = PB_NEW(e, Pb__Listener__FilterChain, pb__listener__filter_chain);
     m->name = encode_str(e, in->name);
-    if (memcmp(&in->match, &any, sizeof any) != 0)
-        m->filter_chain_match = encode_chain_match(e, &in->match);
+    m->filter_chain_match = encode_chain_match(e, &in->match);
     m->transport_socket = in->tls != NULL ? encode_downstream_tls(e, in->tls) : NULL;
     m->n_filters = in->filter_count;
     m->filters = PB_PTRS(e, Pb__Listener__Filter, in->filter_count);

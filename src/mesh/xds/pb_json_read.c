@@ -98,7 +98,7 @@ static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *desc, cons
         return pb_path_fail(at, r->why, "\"%.*s\" is not a value of %s",
                             (int)MIN(v->str.len, (size_t)100), v->str.ptr, desc->short_name);
     }
-    int64_t number;
+    int64_t number = 0;
     if (read_signed(r, v, INT32_MAX, at, &number) != 0)
         return -ERR_INVALID;
     if (protobuf_c_enum_descriptor_get_value(desc, (int)number) == NULL)
