@@ -45,10 +45,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
     const struct {
         const char *name, **value;
-    } table[] = {{"--state", &o->state},     {"--socket", &o->socket},
-                 {"--xds", &o->xds},         {"--metrics", &o->metrics},
-                 {"--mesh", &o->mesh},       {"--log-format", &o->log_format},
-                 {"--log-level", &o->log_level}};
+    } table[] = {
+        {"--state", &o->state},        {"--socket", &o->socket}, {"--xds", &o->xds},
+        {"--metrics", &o->metrics},    {"--mesh", &o->mesh},     {"--log-format", &o->log_format},
+        {"--log-level", &o->log_level}};
     for (int i = 1; i < argc; i += 2) {
         size_t n = 0;
         while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)

@@ -15,9 +15,9 @@
 struct ca;
 
 struct ca_options {
-    struct str state_dir;          /* ca-key.pem (0600) and ca-cert.pem */
-    struct str trust_domain;       /* labels the root's subject when it is made */
-    uint64_t root_lifetime_s;      /* 10 years */
+    struct str state_dir;     /* ca-key.pem (0600) and ca-cert.pem */
+    struct str trust_domain;  /* labels the root's subject when it is made */
+    uint64_t root_lifetime_s; /* 10 years */
 };
 
 /* Opens the CA of the directory, or makes one where there is neither key nor certificate. One
@@ -34,7 +34,7 @@ uint64_t ca_root_not_after_s(const struct ca *c);
 
 struct ca_request {
     struct str csr_pem;
-    struct str spiffe_id;          /* what the attestation proved */
+    struct str spiffe_id; /* what the attestation proved */
     uint64_t now_s, lifetime_s;
 };
 /* The leaf as PEM, appended. Never valid for longer than the root. -ERR_INVALID and what parsing
@@ -43,8 +43,7 @@ int ca_issue(struct ca *c, const struct ca_request *r, struct str_buf *ret_leaf_
              struct str_buf *why);
 /* A server certificate for tulled itself. */
 int ca_issue_own(struct ca *c, const struct key *k, const struct str *dns_names, size_t count,
-                 struct str spiffe_id, uint64_t now_s, uint64_t lifetime_s,
-                 struct cert **ret_cert);
+                 struct str spiffe_id, uint64_t now_s, uint64_t lifetime_s, struct cert **ret_cert);
 
 /* --- attestation: join tokens --- */
 

@@ -1,13 +1,13 @@
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "base/err.h"
 #include "control/ca/ca.h"
@@ -118,9 +118,8 @@ static void test_the_name_comes_from_the_attestation(void **state)
     struct cert_info info;
     struct key *k = key_new_p256();
     assert_int_equal(open_ca(f, NOW), 0);
-    struct cert *leaf =
-        issue(f, k, "spiffe://mesh.local/ns/shop/sa/admin", "spiffe://mesh.local/ns/shop/sa/web",
-              86400);
+    struct cert *leaf = issue(f, k, "spiffe://mesh.local/ns/shop/sa/admin",
+                              "spiffe://mesh.local/ns/shop/sa/web", 86400);
     assert_int_equal(cert_info(leaf, &f->arena, &info), 0);
     assert_int_equal(info.uri_san_count, 1);
     assert_true(str_eq(info.uri_sans[0], STR("spiffe://mesh.local/ns/shop/sa/web")));

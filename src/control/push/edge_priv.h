@@ -29,11 +29,11 @@ struct edge_call {
     struct edge *edge;
     struct service_stream *s;
     enum edge_method method;
-    struct push_peer peer;       /* identity empty: no verified certificate */
+    struct push_peer peer; /* identity empty: no verified certificate */
     struct str token;
-    struct chain in;             /* received, not yet a whole message */
+    struct chain in; /* received, not yet a whole message */
     struct str_buf message;
-    struct push_stream *stream;  /* ADS */
+    struct push_stream *stream; /* ADS */
     bool is_responded, is_done;
 };
 

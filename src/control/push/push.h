@@ -54,7 +54,8 @@ void push_committed(struct push *p, uint64_t revision);
 void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
                void *ctx);
 
-/* For status: members of an object: "proxies" (what each replica runs, and why not) and counters. */
+/* For status: members of an object: "proxies" (what each replica runs, and why not) and counters.
+ */
 void push_render_status(const struct push *p, struct json_writer *to);
 /* Prometheus text. */
 void push_render_metrics(const struct push *p, struct str_buf *to);

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "control/push/push_priv.h"
 #include "codec/json_writer.h"
+#include "control/push/push_priv.h"
 
 void push_sent_free(struct push_sent *sent)
 {
@@ -139,8 +139,8 @@ void push_answered(struct push_stream *s, enum resource_type type, uint64_t numb
         VEC_REMOVE_SWAP(&s->sent, i);
         if (is_nack) {
             p->counters.nacks++;
-            log_event(LOG_WARN, "xds_nack", LF("identity", s->identity), LF("workload", s->workload),
-                      LFC("type", resource_type_name(type)),
+            log_event(LOG_WARN, "xds_nack", LF("identity", s->identity),
+                      LF("workload", s->workload), LFC("type", resource_type_name(type)),
                       LF("reason", str_sub(reason, 0, PUSH_REASON_LEN_MAX)));
             on_refused(s, sent, reason);
         } else {

@@ -13,9 +13,9 @@ struct edge;
 struct push_stream;
 
 enum {
-    PUSH_VERSION_LEN_MAX = 16,        /* ours are 16 digits; longer ones are not ours */
+    PUSH_VERSION_LEN_MAX = 16, /* ours are 16 digits; longer ones are not ours */
     PUSH_NAME_LEN_MAX = 512,
-    PUSH_NACKS_MAX = 100,             /* kept of a stream */
+    PUSH_NACKS_MAX = 100, /* kept of a stream */
     PUSH_REASON_LEN_MAX = 1024,
     PUSH_RESPONSE_BYTES = 1024 * 1024, /* a response is closed once it is that large */
     PUSH_MESSAGE_BYTES_MAX = 32 * 1024 * 1024,
@@ -36,11 +36,11 @@ struct push_sub {
     enum resource_type type;
     struct str name; /* own memory */
     char version[PUSH_VERSION_LEN_MAX];
-    uint8_t version_len;  /* of what the client has, or was sent; 0: nothing */
-    bool is_named;        /* subscribed to by name */
-    bool is_wild;         /* one of what the wildcard stands for */
+    uint8_t version_len; /* of what the client has, or was sent; 0: nothing */
+    bool is_named;       /* subscribed to by name */
+    bool is_wild;        /* one of what the wildcard stands for */
     bool is_answered;
-    struct list link;     /* stream->dirty[type] or stream->gone[type] */
+    struct list link; /* stream->dirty[type] or stream->gone[type] */
 };
 
 /* An unanswered response. */
@@ -71,9 +71,9 @@ struct push_stream_ops {
 
 /* What the connection proved. */
 struct push_peer {
-    struct str identity;     /* SPIFFE id of a verified client certificate */
-    struct ip_addr address;  /* where it comes from; IP_NONE: not known */
-    uint64_t not_after_s;    /* of its certificate */
+    struct str identity;    /* SPIFFE id of a verified client certificate */
+    struct ip_addr address; /* where it comes from; IP_NONE: not known */
+    uint64_t not_after_s;   /* of its certificate */
 };
 
 struct push_stream {

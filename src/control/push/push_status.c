@@ -60,8 +60,9 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     json_writer_str(w, "namespace", r->namespace_);
     json_writer_str(w, "workload", r->workload);
     json_writer_u64(w, "replica", r->index);
-    json_writer_str(w, "proxy", arena_printf(&a, "%.*s/%.*s/%u", STR_FMT(r->namespace_),
-                                             STR_FMT(r->workload), r->index));
+    json_writer_str(
+        w, "proxy",
+        arena_printf(&a, "%.*s/%.*s/%u", STR_FMT(r->namespace_), STR_FMT(r->workload), r->index));
     json_writer_c(w, "state", state_name(r->state));
     json_writer_bool(w, "ready", r->state == REPLICA_READY);
     json_writer_bool(w, "connected", s != NULL);

@@ -29,8 +29,7 @@ void push_stream_end(struct push_stream *s, enum grpc_status status, const char 
     s->is_ended = true;
     if (status != GRPC_OK)
         log_event(LOG_WARN, "xds_stream_ended", LF("identity", s->identity),
-                  LF("namespace", s->namespace_), LF("workload", s->workload),
-                  LFC("reason", why));
+                  LF("namespace", s->namespace_), LF("workload", s->workload), LFC("reason", why));
     s->ops->end(s->ctx, status, str_from_c(why));
 }
 

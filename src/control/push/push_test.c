@@ -1,15 +1,15 @@
 /* Streams against the client's state machine, in memory: no sockets, no TLS. */
+#include <dirent.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <cmocka.h>
 
-#include "control/push/push_priv.h"
 #include "base/log.h"
+#include "control/push/push_priv.h"
 #include "mesh/xds/ads_client.h"
 #include "mesh/xds/ca_codec.h"
 
@@ -28,12 +28,11 @@ static const char documents[] =
     "metadata: {name: catalog-v1, namespace: shop, labels: {app: catalog, version: v1}}\n"
     "spec: {serviceAccount: catalog, replicas: 2, ports: [{name: http, port: 8080}]}\n";
 
-static const char routes[] =
-    "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-    "metadata: {name: catalog, namespace: shop}\n"
-    "spec: {hosts: [catalog], http: [{route: [\n"
-    " {destination: {host: catalog, subset: v1}, weight: %d},\n"
-    " {destination: {host: catalog, subset: v2}, weight: %d}]}]}\n";
+static const char routes[] = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                             "metadata: {name: catalog, namespace: shop}\n"
+                             "spec: {hosts: [catalog], http: [{route: [\n"
+                             " {destination: {host: catalog, subset: v1}, weight: %d},\n"
+                             " {destination: {host: catalog, subset: v2}, weight: %d}]}]}\n";
 
 struct fixture;
 
@@ -43,10 +42,10 @@ struct proxy {
     struct ads_client *client;
     struct push_stream *stream;
     VEC(struct str_buf) to_server, to_client;
-    struct str_buf got;      /* "route NAME\n", "-route NAME\n" */
-    const char *refuse;      /* updates of that type are refused */
-    bool is_full, is_mute;   /* no room; does not answer */
-    int ended;               /* gRPC status + 1 */
+    struct str_buf got;    /* "route NAME\n", "-route NAME\n" */
+    const char *refuse;    /* updates of that type are refused */
+    bool is_full, is_mute; /* no room; does not answer */
+    int ended;             /* gRPC status + 1 */
     char ended_why[200];
 };
 
@@ -122,8 +121,8 @@ static void client_update(void *ctx, const struct ads_update *u)
         str_buf_printf(&x->got, "-%s %.*s\n", type, STR_FMT(u->removed[i]));
     char reason[200] = "";
     if (x->refuse != NULL && strcmp(x->refuse, type) == 0)
-        snprintf(reason, sizeof reason, "%s: not today", u->changed_count > 0
-                 ? arena_str(&x->f->arena, u->changed[0]->name).ptr : "?");
+        snprintf(reason, sizeof reason, "%s: not today",
+                 u->changed_count > 0 ? arena_str(&x->f->arena, u->changed[0]->name).ptr : "?");
     ads_client_done(x->client, u->token, str_from_c(reason));
 }
 
@@ -204,9 +203,11 @@ static void make_client(struct fixture *f, const char *metadata)
 {
     struct proxy *x = &f->web;
     x->f = f;
-    x->client = ads_client_new(&(struct ads_client_args){
-        .node_id = STR("web/0"), .node_cluster = STR("web"),
-        .node_metadata_json = str_from_c(metadata), .ops = &client_ops, .ctx = x});
+    x->client = ads_client_new(&(struct ads_client_args){.node_id = STR("web/0"),
+                                                         .node_cluster = STR("web"),
+                                                         .node_metadata_json = str_from_c(metadata),
+                                                         .ops = &client_ops,
+                                                         .ctx = x});
     ads_client_subscribe_all(x->client, RESOURCE_DIRECTORY);
     ads_client_subscribe_all(x->client, RESOURCE_CLUSTER);
     ads_client_subscribe_all(x->client, RESOURCE_LISTENER);
@@ -238,8 +239,7 @@ static void open_control(struct fixture *f)
     struct ca_options o = {str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
     assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
     f->translate = translate_new(f->registry);
-    f->push = push_new(
-        &(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
+    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
     registry_watch(f->registry, on_fact, f->push);
     str_buf_deinit(&why);
 }
@@ -387,10 +387,9 @@ static void test_what_went_is_removed(void **state)
     struct fixture *f = *state;
     connect_as(f, IDENTITY);
     str_buf_reset(&f->web.got);
-    struct store_write w = {.is_delete = true,
-                            .object = {.kind = API_KIND_SERVICE,
-                                       .namespace_ = STR("shop"),
-                                       .name = STR("catalog")}};
+    struct store_write w = {
+        .is_delete = true,
+        .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("shop"), .name = STR("catalog")}};
     assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
     run(f);
     assert_true(got(f, "-route " HOST "\n"));
@@ -413,10 +412,9 @@ static void test_new_namespace_reaches_the_wildcard(void **state)
     run(f);
     assert_true(str_eq(str_buf_str(&f->web.got), STR("directory data\n")));
     str_buf_reset(&f->web.got);
-    struct store_write w = {.is_delete = true,
-                            .object = {.kind = API_KIND_SERVICE,
-                                       .namespace_ = STR("data"),
-                                       .name = STR("db")}};
+    struct store_write w = {
+        .is_delete = true,
+        .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("data"), .name = STR("db")}};
     assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
     run(f);
     assert_true(str_eq(str_buf_str(&f->web.got), STR("-directory data\n")));
@@ -494,16 +492,18 @@ static void test_nack_is_recorded(void **state)
     assert_int_equal(f->web.stream->nacks.len, 1);
     assert_string_equal(f->web.stream->nacks.ptr[0].name, HOST);
     assert_int_equal(f->push->counters.nacks, 1);
-    assert_int_equal(store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
-                               &f->arena, &o), 0);
+    assert_int_equal(
+        store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"), &f->arena, &o),
+        0);
     assert_true(str_contains(o.status_json, STR("not today")));
     /* The next good one takes it back. */
     f->web.refuse = NULL;
     apply_weights(f, 30);
     run(f);
     assert_int_equal(f->web.stream->nacks.len, 0);
-    assert_int_equal(store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
-                               &f->arena, &o), 0);
+    assert_int_equal(
+        store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"), &f->arena, &o),
+        0);
     assert_int_equal(o.status_json.len, 0);
 }
 
@@ -551,11 +551,12 @@ static void test_replicas_live_and_die(void **state)
         "{\"state\":\"unready\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}";
     assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(unready), &why), GRPC_OK);
     assert_int_equal(r->state, REPLICA_CONNECTED);
-    assert_int_equal(push_report(f->push, STR("spiffe://cluster.local/ns/shop/sa/x"),
-                                 str_from_c(unready), &why),
-                     GRPC_PERMISSION_DENIED);
+    assert_int_equal(
+        push_report(f->push, STR("spiffe://cluster.local/ns/shop/sa/x"), str_from_c(unready), &why),
+        GRPC_PERMISSION_DENIED);
     static const char *const bad[] = {
-        "", "{}", "[]", "{\"state\":\"ready\",\"index\":-1,\"namespace\":\"shop\",\"workload\":\"web\"}",
+        "", "{}", "[]",
+        "{\"state\":\"ready\",\"index\":-1,\"namespace\":\"shop\",\"workload\":\"web\"}",
         "{\"state\":\"gone\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(bad[i]), &why),
@@ -603,9 +604,9 @@ static void test_certificates(void **state)
     assert_int_equal(push_create_certificate(f->push, STR("spiffe://cluster.local/ns/shop/sa/old"),
                                              STR_NULL, request, &answer, &why),
                      GRPC_PERMISSION_DENIED);
-    assert_int_equal(push_create_certificate(f->push, STR(IDENTITY), STR_NULL, STR("\xff\xff"),
-                                             &answer, &why),
-                     GRPC_INVALID_ARGUMENT);
+    assert_int_equal(
+        push_create_certificate(f->push, STR(IDENTITY), STR_NULL, STR("\xff\xff"), &answer, &why),
+        GRPC_INVALID_ARGUMENT);
     key_unref(k);
     str_buf_deinit(&token);
     str_buf_deinit(&csr);

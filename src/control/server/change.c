@@ -44,8 +44,7 @@ static void add_write(struct change *c, const struct api_document *d)
                    .file = d->file,
                    .line = d->place.line,
                    .owner = c->owner,
-                   .created_at =
-                       arena_str(&c->arena, time_format((int64_t)now_ms, false, text))},
+                   .created_at = arena_str(&c->arena, time_format((int64_t)now_ms, false, text))},
     };
     if (d->resource_version.len > 0 &&
         (!str_to_u64(d->resource_version, UINT64_MAX - 1, &w.expected_revision) ||
@@ -57,9 +56,8 @@ static void add_write(struct change *c, const struct api_document *d)
 void change_parse(struct change *c, struct str file, struct str text, struct str namespace_)
 {
     size_t before = c->docs.docs.len;
-    struct api_source source = {.file = arena_str(&c->arena, file),
-                                .text = text,
-                                .default_namespace = namespace_};
+    struct api_source source = {
+        .file = arena_str(&c->arena, file), .text = text, .default_namespace = namespace_};
     (void)api_document_parse(&source, &c->docs, &c->findings);
     for (size_t i = before; i < c->docs.docs.len; i++)
         add_write(c, c->docs.docs.ptr[i]);
@@ -91,8 +89,7 @@ static bool is_deleted(const struct change *c, const struct api_document *d)
 {
     for (size_t i = c->docs.docs.len; i < c->writes.len; i++) {
         const struct store_object *o = &c->writes.ptr[i].object;
-        if (o->kind == d->kind && str_eq(o->name, d->name) &&
-            str_eq(o->namespace_, d->namespace))
+        if (o->kind == d->kind && str_eq(o->name, d->name) && str_eq(o->namespace_, d->namespace))
             return true;
     }
     return false;
@@ -178,16 +175,16 @@ static int look(struct change *c, size_t *ret_failed)
         *ret_failed = i;
         if (err != 0 && (err != -ERR_NOT_FOUND || w->is_delete))
             return err;
-        bool is_expected = w->expected_revision == 0 ||
-                           (w->expected_revision == UINT64_MAX ? err != 0
-                                                               : err == 0 && o.revision ==
-                                                                     w->expected_revision);
+        bool is_expected =
+            w->expected_revision == 0 ||
+            (w->expected_revision == UINT64_MAX ? err != 0
+                                                : err == 0 && o.revision == w->expected_revision);
         if (!is_expected)
             return -ERR_CONFLICT;
-        w->change = w->is_delete                         ? STORE_DELETED
-                    : err != 0                           ? STORE_CREATED
-                    : str_eq(o.json, w->object.json)     ? STORE_UNCHANGED
-                                                         : STORE_CONFIGURED;
+        w->change = w->is_delete                     ? STORE_DELETED
+                    : err != 0                       ? STORE_CREATED
+                    : str_eq(o.json, w->object.json) ? STORE_UNCHANGED
+                                                     : STORE_CONFIGURED;
     }
     return 0;
 }

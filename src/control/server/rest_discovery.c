@@ -8,8 +8,9 @@ static bool is_path(const struct rest_call *c, const char *only)
 
 static void reply_version(struct rest_call *c)
 {
-    rest_reply(c, 200, STR("{\"program\":\"tulled\",\"gitVersion\":\"v" TULLE_VERSION
-                           "\",\"version\":\"" TULLE_VERSION "\"}"));
+    rest_reply(c, 200,
+               STR("{\"program\":\"tulled\",\"gitVersion\":\"v" TULLE_VERSION
+                   "\",\"version\":\"" TULLE_VERSION "\"}"));
 }
 
 static bool is_first_of_group(enum api_kind kind)

@@ -96,8 +96,9 @@ static void warn_namespace(void *ctx, struct str namespace_)
         registry_docs(ws->registry, API_KIND_WORKLOAD, namespace_).len == 0)
         return;
     struct str_buf text = STR_BUF_INIT(1024);
-    str_buf_printf(&text, "namespace %.*s takes plain text (%s); a PeerAuthentication or "
-                          "spec.mtls.mode of the Mesh sets STRICT",
+    str_buf_printf(&text,
+                   "namespace %.*s takes plain text (%s); a PeerAuthentication or "
+                   "spec.mtls.mode of the Mesh sets STRICT",
                    STR_FMT(namespace_), mode == API_MTLS_DISABLE ? "DISABLE" : "PERMISSIVE");
     json_writer_str(ws->w, NULL, str_buf_str(&text));
     str_buf_deinit(&text);
@@ -178,9 +179,9 @@ void rest_token(struct rest_call *c, struct str namespace_, struct str workload)
     if (err == 0)
         rest_reply(c, 201, str_buf_str(&out));
     else
-        rest_fail(c, err == -ERR_LIMIT ? 429 : 500, err == -ERR_LIMIT ? "TooManyRequests"
-                                                                      : "InternalError",
-                  "no token: %s", err_text(err));
+        rest_fail(c, err == -ERR_LIMIT ? 429 : 500,
+                  err == -ERR_LIMIT ? "TooManyRequests" : "InternalError", "no token: %s",
+                  err_text(err));
     str_buf_deinit(&token);
     str_buf_deinit(&out);
 }

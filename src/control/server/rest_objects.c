@@ -58,9 +58,10 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     json_writer_u64(rs->w, "index", r->index);
     json_writer_str(rs->w, "address", ip->family != IP_NONE ? ip_format(ip, text) : STR_NULL);
     json_writer_bool(rs->w, "ready", r->state == REPLICA_READY);
-    json_writer_c(rs->w, "state", r->state == REPLICA_READY       ? "ready"
-                                  : r->state == REPLICA_DRAINING ? "draining"
-                                                                 : "unready");
+    json_writer_c(rs->w, "state",
+                  r->state == REPLICA_READY      ? "ready"
+                  : r->state == REPLICA_DRAINING ? "draining"
+                                                 : "unready");
     json_writer_bool(rs->w, "connected", r->node != NULL);
     json_writer_end(rs->w);
 }
@@ -161,9 +162,9 @@ static void list(struct rest_call *c, const struct target *t)
                     arena_printf(c->a, "%s%s%.*s", t->kind->group,
                                  t->kind->group[0] != '\0' ? "/" : "", STR_FMT(t->version)));
     json_writer_object(&w, "metadata");
-    json_writer_str(&w, "resourceVersion",
-                    arena_printf(c->a, "%llu",
-                                 (unsigned long long)store_revision(c->server->args.store)));
+    json_writer_str(
+        &w, "resourceVersion",
+        arena_printf(c->a, "%llu", (unsigned long long)store_revision(c->server->args.store)));
     json_writer_end(&w);
     json_writer_array(&w, "items");
     int err = store_list(c->server->args.store, t->kind->kind, t->namespace_, on_object, &l);

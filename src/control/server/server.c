@@ -96,8 +96,7 @@ static int listen_face(struct server_face *face, const struct addr *at, struct s
     char text[ADDR_TEXT_LEN];
     int err = listen_open(face->server->args.turn, at, NULL, on_accept, face, &face->socket);
     if (err != 0)
-        str_buf_printf(why, "listening on %.*s: %s", STR_FMT(addr_format(at, text)),
-                       err_text(err));
+        str_buf_printf(why, "listening on %.*s: %s", STR_FMT(addr_format(at, text)), err_text(err));
     return err;
 }
 
@@ -133,8 +132,7 @@ int server_listen_metrics(struct server *s, const struct addr *at, struct str_bu
 
 /* --- metrics --- */
 
-static void metrics_head(void *service, struct service_stream *stream,
-                         const struct http_head *head)
+static void metrics_head(void *service, struct service_stream *stream, const struct http_head *head)
 {
     const struct server_face *face = service;
     struct str path = http_head_path_only(head);
@@ -144,8 +142,7 @@ static void metrics_head(void *service, struct service_stream *stream,
     }
     struct str_buf text = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     push_render_metrics(face->server->args.push, &text);
-    service_reply(stream, 200, STR("text/plain; version=0.0.4; charset=utf-8"),
-                  str_buf_str(&text));
+    service_reply(stream, 200, STR("text/plain; version=0.0.4; charset=utf-8"), str_buf_str(&text));
     str_buf_deinit(&text);
 }
 

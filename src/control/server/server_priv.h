@@ -64,10 +64,10 @@ bool rest_is_method(const struct rest_call *c, const char *method);
 
 /* --- handlers: true when the path is theirs --- */
 
-bool rest_objects(struct rest_call *c);   /* /api/v1/.., /apis/GROUP/VERSION/.. */
-bool rest_discovery(struct rest_call *c); /* /api, /apis, /version, /readyz */
-bool rest_apply(struct rest_call *c);     /* /tulle/v1/apply */
-bool rest_mesh(struct rest_call *c);      /* the rest of /tulle/v1 */
+bool rest_objects(struct rest_call *c);     /* /api/v1/.., /apis/GROUP/VERSION/.. */
+bool rest_discovery(struct rest_call *c);   /* /api, /apis, /version, /readyz */
+bool rest_apply(struct rest_call *c);       /* /tulle/v1/apply */
+bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);
 
@@ -79,9 +79,9 @@ void rest_object(const struct server *s, const struct store_object *o, struct js
 struct change {
     struct server *server;
     struct api_document_list docs;
-    struct api_findings findings;    /* of parsing; then of checking, too */
-    struct str owner;                /* "up", "api" */
-    VEC(struct store_write) writes;  /* in the order of docs, then deletions */
+    struct api_findings findings;   /* of parsing; then of checking, too */
+    struct str owner;               /* "up", "api" */
+    VEC(struct store_write) writes; /* in the order of docs, then deletions */
     struct arena arena;
 };
 

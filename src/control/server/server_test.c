@@ -1,16 +1,16 @@
 /* The API by a raw client over its unix socket; the loop is driven in between. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <dirent.h>
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "base/log.h"
 #include "control/server/server_priv.h"
@@ -188,9 +188,15 @@ static void apply(struct fixture *f, const char *text)
 static void test_plain_pages(void **state)
 {
     struct fixture *f = *state;
-    static const char *const pages[] = {"/readyz", "/version", "/api", "/apis", "/api/v1",
-                                        "/apis/networking.istio.io/v1", "/tulle/v1/status",
-                                        "/tulle/v1/ca/bundle", "/apis/tulle.dev/v1/meshes"};
+    static const char *const pages[] = {"/readyz",
+                                        "/version",
+                                        "/api",
+                                        "/apis",
+                                        "/api/v1",
+                                        "/apis/networking.istio.io/v1",
+                                        "/tulle/v1/status",
+                                        "/tulle/v1/ca/bundle",
+                                        "/apis/tulle.dev/v1/meshes"};
     for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
         call(f, "GET", pages[i], "");
         if (f->status != 200)
@@ -302,9 +308,10 @@ static void test_all_or_nothing(void **state)
 static void test_conflicts_with_what_is_there(void **state)
 {
     struct fixture *f = *state;
-    apply(f, SERVICE "---\n" WORKLOAD "---\n" ROUTE("one") "---\n"
-             "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\n"
-             "spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n");
+    apply(f, SERVICE "---\n" WORKLOAD "---\n" ROUTE(
+                 "one") "---\n"
+                        "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\n"
+                        "spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n");
     assert_int_equal(f->status, 200);
     /* A destination that does not exist: what is there counts. */
     apply(f, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
@@ -394,9 +401,16 @@ int main(void)
     log_set_level(LOG_OFF);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_plain_pages), T(test_refusals), T(test_one_document), T(test_all_or_nothing),
-        T(test_conflicts_with_what_is_there), T(test_prune), T(test_files_keep_their_names),
-        T(test_tokens), T(test_too_large), T(test_a_client_leaves_while_it_waits),
+        T(test_plain_pages),
+        T(test_refusals),
+        T(test_one_document),
+        T(test_all_or_nothing),
+        T(test_conflicts_with_what_is_there),
+        T(test_prune),
+        T(test_files_keep_their_names),
+        T(test_tokens),
+        T(test_too_large),
+        T(test_a_client_leaves_while_it_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
