@@ -1,0 +1,255 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "io/sim.h"
+#include "proxy/telemetry/access_log.h"
+
+static struct arena arena;
+static struct exchange x;
+static struct http_head request, response;
+static struct downstream_info info;
+static struct record record;
+
+static void make_record(void)
+{
+    arena_init(&arena, 1024);
+    http_head_init(&request, &arena, true);
+    http_head_init(&response, &arena, false);
+    request.version = HTTP_11;
+    request.method = STR("GET");
+    request.path = STR("/items?x=1");
+    request.authority = STR("catalog:8080");
+    http_head_add_named(&request, STR("user-agent"), STR("evil\" 200 -\r\n[fake] \x01\xff\\"));
+    http_head_add_named(&request, STR("x-request-id"), STR("id-1"));
+    response.status = 200;
+    memset(&x, 0, sizeof x);
+    x.flows[SIDE_REQUEST].head = &request;
+    x.flows[SIDE_RESPONSE].head = &response;
+    info = (struct downstream_info){.sni = STR("outbound_.8080_._.catalog")};
+    addr_parse_ip(STR("10.1.2.3"), 4000, &info.remote);
+    addr_parse_ip(STR("10.1.2.4"), 15006, &info.local);
+    addr_parse_ip(STR("10.1.2.4"), 8080, &info.original_dst);
+    record = (struct record){
+        .x = &x,
+        .info = &info,
+        .start_wall_us = 1767225600123456,
+        .duration_us = 12345,
+        .bytes_received = 1,
+        .bytes_sent = 22,
+        .flags = FLAG_BIT(RETRY_LIMIT) | FLAG_BIT(UPSTREAM_CONNECT),
+        .status = 200,
+        .grpc_status = -1,
+        .details = STR("via_upstream"),
+        .upstream_cluster = STR("outbound|8080||catalog"),
+        .upstream_host = STR("10.0.0.1:80"),
+        .route_name = STR("default"),
+        .origin = STR("VirtualService/shop/catalog#http[0]"),
+        .upstream_service_time_ms = 7,
+        .attempts = 2,
+    };
+}
+
+static char *line_of(const struct access_log_config *config)
+{
+    struct str_buf why = STR_BUF_INIT(256), line = STR_BUF_INIT(64 * 1024);
+    struct access_log_format *f;
+    assert_int_equal(access_log_format_new(config, &why, &f), 0);
+    access_log_format_line(f, &record, &line);
+    access_log_format_free(f);
+    str_buf_deinit(&why);
+    return str_buf_take(&line);
+}
+
+static void assert_line_is_one(const char *line)
+{
+    size_t len = strlen(line);
+    assert_true(len > 0 && line[len - 1] == '\n');
+    for (size_t i = 0; i + 1 < len; i++)
+        assert_true((unsigned char)line[i] >= 0x20 && (unsigned char)line[i] < 0x7f);
+}
+
+static void test_default_text(void **state)
+{
+    make_record();
+    char *line = line_of(&(struct access_log_config){0});
+    assert_line_is_one(line);
+    assert_string_equal(
+        line, "[2026-01-01T00:00:00.123Z] \"GET /items?x=1 HTTP/1.1\" 200 UF,URX via_upstream - "
+              "\"-\" 1 22 12 - \"-\" \"evil\\x22 200 -\\x0d\\x0a[fake] \\x01\\xff\\x5c\" \"id-1\" "
+              "\"catalog:8080\" \"10.0.0.1:80\" outbound|8080||catalog - 10.1.2.4:8080 "
+              "10.1.2.3:4000 outbound_.8080_._.catalog default "
+              "VirtualService/shop/catalog#http[0]\n");
+    free(line);
+    arena_deinit(&arena);
+}
+
+static void test_default_json(void **state)
+{
+    make_record();
+    char *line = line_of(&(struct access_log_config){.is_json = true});
+    assert_non_null(strstr(line, "\"response_code\":200,"));
+    assert_non_null(strstr(line, "\"upstream_local_address\":null"));
+    assert_non_null(strstr(line, "\"response_flags\":\"UF,URX\""));
+    assert_null(strstr(line, "\r"));
+    assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
+    free(line);
+    arena_deinit(&arena);
+}
+
+static void test_tcp_has_no_heads(void **state)
+{
+    make_record();
+    record.x = NULL;
+    record.status = 0;
+    char *text = line_of(&(struct access_log_config){0});
+    assert_non_null(strstr(text, "\"- - -\" 0 "));
+    char *json = line_of(&(struct access_log_config){.is_json = true});
+    assert_non_null(strstr(json, "\"method\":null"));
+    free(text);
+    free(json);
+    arena_deinit(&arena);
+}
+
+static void test_operators(void **state)
+{
+    static const struct {
+        const char *format, *want;
+    } cases[] = {
+        {"%%%RESPONSE_CODE%%%", "%200%"},
+        {"%REQ(X-REQUEST-ID):2%", "id"},
+        {"%REQ(X-MISSING?:AUTHORITY)%", "catalog:8080"},
+        {"%REQ(X-MISSING?Y)%", "-"},
+        {"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.1.2.3"},
+        {"%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "2"},
+        {"%GRPC_STATUS_NUMBER%", "-"},
+        {"%TRAILER(GRPC-STATUS)%", "-"},
+        {"%DOWNSTREAM_PEER_URI_SAN%", "-"},
+    };
+    make_record();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char *line = line_of(&(struct access_log_config){.text_format = str_from_c(cases[i].format)});
+        assert_string_equal(line, cases[i].want);
+        free(line);
+    }
+    arena_deinit(&arena);
+}
+
+static void test_refused(void **state)
+{
+    static const char *const formats[] = {
+        "%NO_SUCH%", "%REQ%", "%RESPONSE_CODE(x)%", "%REQ(x%", "%REQ(x)y%", "%REQ(x):abc%", "%",
+        "a % b", "%START_TIME(%Y)%", "%DYNAMIC_METADATA(a:b)%", "%REQ(x):99999999%", "%)(%",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+        struct str_buf why = STR_BUF_INIT(256);
+        struct access_log_format *f = NULL;
+        struct access_log_config config = {.text_format = str_from_c(formats[i])};
+        assert_true(access_log_format_new(&config, &why, &f) < 0);
+        assert_null(f);
+        assert_true(why.len > 0);
+        const struct access_log_json_field field = {STR("k"), str_from_c(formats[i])};
+        config = (struct access_log_config){
+            .is_json = true, .json_fields = &field, .json_field_count = 1};
+        assert_true(access_log_format_new(&config, &why, &f) < 0);
+        str_buf_deinit(&why);
+    }
+}
+
+/* --- sinks --- */
+
+static void test_sink_writes_once_a_turn(void **state)
+{
+    char path[] = "/tmp/tulle-log-XXXXXX", buf[256] = {0};
+    static const struct sim_options options = {.seed = 1};
+    int fd = mkstemp(path);
+    struct sim_world *w = sim_world_new(&options);
+    struct turn *t = turn_new_sim(w);
+    struct access_log_sink *s = access_log_sink_new(t, str_from_c(path), 16);
+    access_log_sink_add(s, STR("one\n"));
+    access_log_sink_add(s, STR("two\n"));
+    access_log_sink_add(s, STR("too much for it\n"));
+    assert_int_equal(read(fd, buf, sizeof buf), 0);
+    assert_int_equal(access_log_sink_dropped(s), 1);
+    turn_once(t, 0);
+    assert_int_equal(read(fd, buf, sizeof buf - 1), 8);
+    assert_string_equal(buf, "one\ntwo\n");
+    access_log_sink_add(s, STR("last\n"));
+    access_log_sink_free(s);
+    assert_int_equal(read(fd, buf, 5), 5);
+    turn_free(t);
+    sim_world_free(w);
+    close(fd);
+    unlink(path);
+}
+
+/* Nobody reads the pipe: lines are lost and counted, nothing waits. */
+static void test_slow_sink(void **state)
+{
+    char path[64], line[1000], buf[4096];
+    static const struct sim_options options = {.seed = 1};
+    snprintf(path, sizeof path, "/tmp/tulle-fifo-%d", (int)getpid());
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
+    struct sim_world *w = sim_world_new(&options);
+    struct turn *t = turn_new_sim(w);
+    struct access_log_sink *s = access_log_sink_new(t, str_from_c(path), 64 * 1024);
+    memset(line, 'x', sizeof line);
+    for (unsigned i = 0; i < 300; i++) {
+        access_log_sink_add(s, str_from(line, sizeof line));
+        sim_world_run(w, sim_world_now_us(w) + 1000);
+    }
+    uint64_t dropped = access_log_sink_dropped(s);
+    assert_in_range(dropped, 100, 250);
+    size_t total = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        ssize_t n = read(fd, buf, sizeof buf);
+        total += n > 0 ? (size_t)n : 0;
+        sim_world_run(w, sim_world_now_us(w) + 60000);
+    }
+    assert_int_equal(total, (300 - dropped) * sizeof line);
+    access_log_sink_free(s);
+    turn_free(t);
+    sim_world_free(w);
+    close(fd);
+    unlink(path);
+}
+
+static void test_sink_that_does_not_open(void **state)
+{
+    static const struct sim_options options = {.seed = 1};
+    struct sim_world *w = sim_world_new(&options);
+    struct turn *t = turn_new_sim(w);
+    struct access_log_sink *s = access_log_sink_new(t, STR("/nonexistent/log"), 1024);
+    access_log_sink_add(s, STR("x\n"));
+    turn_once(t, 0);
+    assert_int_equal(access_log_sink_dropped(s), 1);
+    access_log_sink_free(s);
+    turn_free(t);
+    sim_world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_default_text),
+        cmocka_unit_test(test_default_json),
+        cmocka_unit_test(test_tcp_has_no_heads),
+        cmocka_unit_test(test_operators),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_sink_writes_once_a_turn),
+        cmocka_unit_test(test_slow_sink),
+        cmocka_unit_test(test_sink_that_does_not_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
