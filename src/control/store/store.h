@@ -24,9 +24,9 @@ struct store_object {
     struct str status_json;      /* empty: none; set by store_set_status, no new revision */
     struct str file;             /* where it came from, for findings; may be empty */
     uint32_t line;
-    struct str uid, created_at;  /* RFC 4122 / RFC 3339 */
+    struct str uid, created_at; /* RFC 4122 / RFC 3339 */
     uint64_t revision, created_revision, generation;
-    struct str owner;            /* who manages it: "up", "api" */
+    struct str owner; /* who manages it: "up", "api" */
 };
 
 int store_open_sqlite(struct str path, struct str_buf *why, struct store **ret_store);
@@ -47,11 +47,11 @@ enum store_change { STORE_CREATED, STORE_CONFIGURED, STORE_UNCHANGED, STORE_DELE
 /* A set of writes that takes effect as one, or not at all. */
 struct store_write {
     bool is_delete;
-    struct store_object object;       /* kind, namespace_, name, json, file, line, owner, and
-                                       * created_at for a new one; the rest is filled in */
-    uint64_t expected_revision;       /* 0: whatever is there; UINT64_MAX: must not exist */
-    enum store_change change;         /* result */
-    uint64_t revision;                /* result */
+    struct store_object object; /* kind, namespace_, name, json, file, line, owner, and
+                                 * created_at for a new one; the rest is filled in */
+    uint64_t expected_revision; /* 0: whatever is there; UINT64_MAX: must not exist */
+    enum store_change change;   /* result */
+    uint64_t revision;          /* result */
 };
 /* -ERR_CONFLICT (ret_failed: which), -ERR_NOT_FOUND on delete, -ERR_NO_SPACE, -ERR_SYSTEM. Equal
  * JSON changes nothing (STORE_UNCHANGED), not even the revision. */
