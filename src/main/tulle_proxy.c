@@ -13,7 +13,7 @@ static const char usage[] =
     "       tulle-proxy sidecar --mesh-state DIR --discovery IP:PORT --root-cert FILE\n"
     "                   --token-file FILE --workload NAME --namespace NS --index I\n"
     "                   --service-account SA --trust-domain TD --address IP4[,IP6]\n"
-    "                   [--app APP] [--version VERSION] [--egress-socket PATH] [OPTIONS]\n"
+    "                   [--app APP] [--workload-version V] [--egress-socket PATH] [OPTIONS]\n"
     "\n"
     "  -c, --config FILE     Envoy's bootstrap, JSON\n"
     "\n"
@@ -49,7 +49,8 @@ static const struct option options[] = {
     {"address", required_argument, NULL, OPTION_ADDRESS},
     {"egress-socket", required_argument, NULL, OPTION_EGRESS_SOCKET},
     {"app", required_argument, NULL, OPTION_APP},
-    {"version", required_argument, NULL, OPTION_VERSION},
+    {"workload-version", required_argument, NULL, OPTION_VERSION},
+    {"version", no_argument, NULL, 'V'},
     {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},

@@ -166,6 +166,7 @@ static void init(struct agent *a, const struct agent_args *args)
     a->turn = turn_new_linux();
     ASSERT(a->turn != NULL);
     a->started_us = turn_now_us(a->turn);
+    workers_init(a);
 }
 
 static void deinit(struct agent *a)

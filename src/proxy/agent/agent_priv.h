@@ -62,6 +62,7 @@ void agent_quit(struct agent *a, int exit_code);
 void agent_look(struct agent *a); /* readiness, reports, indices: after anything changed */
 
 /* workers.c */
+void workers_init(struct agent *a);
 void workers_start(struct agent *a);
 void workers_stop(struct agent *a);
 extern const struct config_ops workers_config_ops; /* ctx: agent */

@@ -108,12 +108,16 @@ static void on_detail_wanted(void *ctx, struct str name)
 
 /* --- life --- */
 
+void workers_init(struct agent *a)
+{
+    timer_init(&a->wants_timer, look_at_wants);
+    a->set_error = STR_BUF_INIT(4096);
+}
+
 void workers_start(struct agent *a)
 {
     bool is_sidecar = a->args->bootstrap_file == NULL;
-    timer_init(&a->wants_timer, look_at_wants);
     random_secret(a->ticket_key, sizeof a->ticket_key);
-    a->set_error = STR_BUF_INIT(4096);
     for (unsigned i = 0; i < a->args->worker_count; i++) {
         a->workers[i] = worker_new(&(struct worker_args){
             .index = i,
