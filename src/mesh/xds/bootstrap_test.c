@@ -125,10 +125,10 @@ static const struct {
 } bad[] = {
     {"", "line 1, column "},
     {"[]", "an object is needed, not array"},
-    {"{'nodes':{}}", "field \"nodes\" of Bootstrap is not supported"},
+    {"{'nodes':{}}", "nodes: a field of Bootstrap that is not supported"},
     {"{'node':{'id':7}}", "node.id: a string is needed, not integer"},
     {"{'node':{'id':'a\\u0000b'}}", "node.id: a string with a NUL byte"},
-    {"{'layered_runtime':{}}", "field \"layered_runtime\" of Bootstrap is not supported"},
+    {"{'layered_runtime':{}}", "layered_runtime: a field of Bootstrap that is not supported"},
     {"{'admin':{'address':{}}}", "admin.address: an address is needed"},
     {"{'admin':{'address':{'socket_address':{'address':'localhost','port_value':1}}}}",
      "admin.address.socket_address.address: \"localhost\" is not an IP address"},

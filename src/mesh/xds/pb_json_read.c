@@ -416,6 +416,17 @@ static int note_seen(struct reader *r, const ProtobufCMessageDescriptor *desc, u
     return 0;
 }
 
+static int fail_unknown(struct reader *r, const struct pb_path *at, struct str key,
+                        const ProtobufCMessageDescriptor *desc)
+{
+    char name[101];
+    size_t len = MIN(key.len, sizeof name - 1);
+    memcpy(name, key.ptr, len);
+    name[len] = '\0';
+    return pb_path_fail(PB_AT(at, name), r->why, "a field of %s that is not supported",
+                        desc->short_name);
+}
+
 static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
                        const struct json *v, bool is_any, const struct pb_path *at,
                        struct str_buf *to)
@@ -431,9 +442,7 @@ static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
         while (index < desc->n_fields && !is_name_of(v->keys[i], desc->fields[index].name))
             index++;
         if (index == desc->n_fields)
-            return pb_path_fail(at, r->why, "field \"%.*s\" of %s is not supported",
-                                (int)MIN(v->keys[i].len, (size_t)100), v->keys[i].ptr,
-                                desc->short_name);
+            return fail_unknown(r, at, v->keys[i], desc);
         if (v->items[i]->type == JSON_NULL &&
             desc->fields[index].descriptor != (const void *)&pb__value__descriptor)
             continue;
