@@ -32,7 +32,7 @@ def h2(*args):
 def test_the_preface_makes_it_http2(port):
     done = h2("-i", f"http://127.0.0.1:{port}/a?b").ok()
     assert done.out.startswith("HTTP/2 200")
-    got = json.loads(done.out.split("\r\n\r\n")[1])
+    got = json.loads(done.out.partition("\n\n")[2])
     assert (got["method"], got["path"], got["version"]) == ("GET", "/a?b", "HTTP/1.1")
     assert got["headers"]["host"] == f"127.0.0.1:{port}"
 

@@ -9,7 +9,7 @@ import pytest
 from lib.http1 import Connection, get
 from lib.origin import HttpServer, describe, response
 from lib.ports import free_port
-from lib.programs import run, wait_until
+from lib.programs import promtool_findings, run, wait_until
 from lib.proxy import (bootstrap, cluster, hcm, http_listener, http_rbac, listener, route, serve)
 
 
@@ -116,7 +116,8 @@ def test_the_path_is_made_canonical_before_it_is_matched(proxy, a, b):
     for path in ("/x/../admin", "/./admin", "/x/%2e%2e/admin", "/%61dmin"):
         answer = get(port, path)
         assert (answer.body, answer["x-path"]) == (b"b", "/admin"), path
-    assert get(port, "/../../etc").body in (b"a", b"") and "/.." not in "".join(r.path for r in a.requests)
+    assert get(port, "/../../etc").status == 400
+    assert "/.." not in "".join(r.path for r in a.requests)
 
 
 def test_weights(proxy, a, b):
@@ -295,8 +296,7 @@ def test_metrics_are_what_promtool_accepts(proxy, a):
     p = proxy(config)
     get(port)
     text = p.admin("/stats/prometheus")
-    done = run("promtool", "check", "metrics", stdin=text)
-    assert done.code == 0, repr(done)
+    assert promtool_findings(text) == []
 
 
 def test_admin_answers(proxy, a):

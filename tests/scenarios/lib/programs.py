@@ -106,3 +106,14 @@ class Process:
 
     def __exit__(self, *_exc):
         self.stop()
+
+
+# Istio's standard name for it; promtool would have seconds.
+PROMTOOL_ACCEPTED = ('istio_request_duration_milliseconds use base unit "seconds" instead of "milliseconds"',)
+
+
+def promtool_findings(text):
+    """What `promtool check metrics` says of a text, apart from Istio's own names."""
+    done = run("promtool", "check", "metrics", stdin=text)
+    findings = [line for line in (done.err + done.out).splitlines() if line not in PROMTOOL_ACCEPTED]
+    return findings
