@@ -71,8 +71,9 @@ enum retry_verdict retry_on_failure(const struct retry_policy *p, const struct h
 {
     bool is_connect = (why->flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0;
     bool is_overflow = (why->flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0;
-    if (why->was_reused && why->is_unanswered && why->is_retryable && !is_connect &&
-        is_idempotent(request->method))
+    bool is_lost = (why->flags & FLAG_BIT(UPSTREAM_CLOSED)) != 0;
+    /* The peer may have seen the request before it closed: only what may be done twice. */
+    if (why->was_reused && why->is_unanswered && is_lost && is_idempotent(request->method))
         return RETRY_REPLAY;
     if (p == NULL || is_overflow)
         return RETRY_NO;

@@ -130,6 +130,7 @@ static void origin_accept(void *ctx, struct conn *c)
     oc->origin = o;
     o->conns++;
     o->open++;
+    c->read_max = 1024 * 1024;
     conn_set_handler(c, &origin_handler, oc);
 }
 
