@@ -68,8 +68,8 @@ struct registry_docs registry_docs(const struct registry *r, enum api_kind kind,
     size_t from = 0, to = r->docs[kind].len;
     if (namespace_.len > 0) {
         from = lower_bound(r, kind, namespace_, STR_NULL);
-        for (to = from; to < r->docs[kind].len &&
-                        str_eq(r->docs[kind].ptr[to]->namespace, namespace_);)
+        for (to = from;
+             to < r->docs[kind].len && str_eq(r->docs[kind].ptr[to]->namespace, namespace_);)
             to++;
     }
     return (struct registry_docs){r->docs[kind].ptr + from, to - from};
@@ -104,8 +104,7 @@ static void tell_routes(struct registry *r, const struct api_document *d)
     struct arena a;
     arena_init(&a, 512);
     for (size_t i = 0; i < d->spec.virtual_service->hosts.len; i++) {
-        struct str host =
-            api_host_fqdn(&a, d->spec.virtual_service->hosts.v[i], d->namespace);
+        struct str host = api_host_fqdn(&a, d->spec.virtual_service->hosts.v[i], d->namespace);
         registry_tell(r, "routes/%.*s", STR_FMT(host));
     }
     arena_deinit(&a);

@@ -11,8 +11,8 @@
 #pragma once
 
 #include "codec/ip.h"
-#include "control/api/document.h"
 #include "control/api/check.h"
+#include "control/api/document.h"
 #include "control/api/mesh.h"
 #include "control/api/service.h"
 #include "control/api/workload.h"
@@ -64,9 +64,9 @@ void registry_rules(const struct registry *r, struct str host,
 /* --- services --- */
 
 struct registry_service {
-    const struct api_document *doc;      /* kind Service */
-    struct str host;                     /* "catalog.shop.svc.cluster.local" */
-    struct ip_addr addresses[2];         /* v4 of 240.240.0.0/16, v6 of fd77:7e11::/32 */
+    const struct api_document *doc; /* kind Service */
+    struct str host;                /* "catalog.shop.svc.cluster.local" */
+    struct ip_addr addresses[2];    /* v4 of 240.240.0.0/16, v6 of fd77:7e11::/32 */
 };
 const struct registry_service *registry_service(const struct registry *r, struct str namespace_,
                                                 struct str name);
@@ -82,14 +82,14 @@ void registry_namespaces(const struct registry *r, void (*each)(void *ctx, struc
 enum replica_state { REPLICA_CONNECTED, REPLICA_READY, REPLICA_DRAINING, REPLICA_GONE };
 
 struct registry_replica {
-    struct str namespace_, workload;     /* its Workload document's */
+    struct str namespace_, workload; /* its Workload document's */
     uint32_t index;
-    const struct api_document *doc;      /* kind Workload; labels and account come from it */
+    const struct api_document *doc; /* kind Workload; labels and account come from it */
     struct ip_addr addresses[2];
     enum replica_state state;
-    struct str identity;                 /* "spiffe://..." */
-    uint64_t lease_until_us;             /* GONE after it; renewed by the stream */
-    void *node;                          /* push's stream, NULL: not connected */
+    struct str identity;     /* "spiffe://..." */
+    uint64_t lease_until_us; /* GONE after it; renewed by the stream */
+    void *node;              /* push's stream, NULL: not connected */
 };
 
 /* NULL: none. Borrowed until the next change of the registry. */
@@ -103,10 +103,10 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
                              struct registry_replica **ret_replica);
 void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
                                 enum replica_state state);
-/* The stream ended (the caller has made sure that `node` is still its stream: another one of the same
- * replica may have taken over): the replica keeps its state until its lease ends (30 s by default; a sidecar
- * that dies in the box is reported at once). Replicas are kept by the store too: a restarted tulled
- * knows them, each for one more lease, so that it ejects nobody. */
+/* The stream ended (the caller has made sure that `node` is still its stream: another one of the
+ * same replica may have taken over): the replica keeps its state until its lease ends (30 s by
+ * default; a sidecar that dies in the box is reported at once). Replicas are kept by the store too:
+ * a restarted tulled knows them, each for one more lease, so that it ejects nobody. */
 void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,
                                  uint64_t now_us);
 /* Ends leases; returns when to call again (UINT64_MAX: never). Called once after start too. */

@@ -13,7 +13,7 @@ struct registry {
     struct store *store;
     VEC(struct api_document *) docs[API_KIND_COUNT]; /* sorted by namespace and name; referenced */
     const struct api_mesh *mesh;
-    VEC(struct registry_service *) services;         /* sorted as the documents */
+    VEC(struct registry_service *) services; /* sorted as the documents */
     VEC(struct registry_replica *) replicas;
     VEC(struct registry_watcher) watchers;
     uint32_t next_address;
@@ -23,8 +23,7 @@ struct registry {
 void registry_tell(struct registry *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* services.c */
-void services_changed(struct registry *r, const struct api_document *old,
-                      struct api_document *now);
+void services_changed(struct registry *r, const struct api_document *old, struct api_document *now);
 void services_free(struct registry *r);
 bool services_load_addresses(struct registry *r);
 bool service_selects(const struct registry_service *s, const struct api_document *workload);

@@ -5,8 +5,8 @@
  *       +---- stream lost, lease over -------+--> GONE (removed)
  *
  * A lost stream alone changes nothing until its lease is over, so that a restart of tulled, or of a
- * sidecar that comes back from its cache, ejects nobody. For the first, the store's table "replicas" keeps
- * them: NAMESPACE/WORKLOAD/INDEX -> "STATE ADDRESS ADDRESS". */
+ * sidecar that comes back from its cache, ejects nobody. For the first, the store's table
+ * "replicas" keeps them: NAMESPACE/WORKLOAD/INDEX -> "STATE ADDRESS ADDRESS". */
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -109,8 +109,7 @@ static struct registry_replica *find(const struct registry *r, struct str namesp
 {
     for (size_t i = 0; i < r->replicas.len; i++) {
         struct registry_replica *p = r->replicas.ptr[i];
-        if (p->index == index && str_eq(p->workload, workload) &&
-            str_eq(p->namespace_, namespace_))
+        if (p->index == index && str_eq(p->workload, workload) && str_eq(p->namespace_, namespace_))
             return p;
     }
     return NULL;
@@ -304,8 +303,7 @@ static int by_address(const void *a, const void *b)
 }
 
 void registry_service_replicas(const struct registry *r, const struct registry_service *s,
-                               void (*each)(void *ctx, const struct registry_replica *p),
-                               void *ctx)
+                               void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
 {
     VEC(const struct registry_replica *) found = {0};
     for (size_t i = 0; i < r->replicas.len; i++) {

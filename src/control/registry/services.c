@@ -155,8 +155,7 @@ static void insert_service(struct registry *r, struct registry_service *s)
     r->services.ptr[at] = s;
 }
 
-void services_changed(struct registry *r, const struct api_document *old,
-                      struct api_document *now)
+void services_changed(struct registry *r, const struct api_document *old, struct api_document *now)
 {
     const struct api_document *d = now != NULL ? now : old;
     if (old != NULL)

@@ -43,8 +43,7 @@ struct header_edits destination_edits(struct job *j, const struct api_labels *se
 const struct weighted_cluster *destination_weighted(struct job *j,
                                                     const struct api_weighted_destination *d,
                                                     size_t count, struct str namespace_,
-                                                    uint16_t port, bool is_tcp,
-                                                    size_t *ret_count)
+                                                    uint16_t port, bool is_tcp, size_t *ret_count)
 {
     struct weighted_cluster *clusters = ARENA_ARRAY(j->a, struct weighted_cluster, count + 1);
     size_t used = 0;

@@ -90,8 +90,7 @@ bool name_parse_inbound(struct str text, uint16_t *ret_port, enum api_protocol *
 {
     struct str rest = text;
     uint16_t port;
-    if (!str_eq(str_split(&rest, '|'), STR("inbound")) ||
-        !parse_port(str_split(&rest, '|'), &port))
+    if (!str_eq(str_split(&rest, '|'), STR("inbound")) || !parse_port(str_split(&rest, '|'), &port))
         return false;
     for (int p = API_PROTOCOL_AUTO; p <= API_PROTOCOL_TLS; p++) {
         if (str_eq(rest, str_from_c(api_protocol_name((enum api_protocol)p)))) {

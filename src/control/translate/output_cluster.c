@@ -38,8 +38,8 @@ static void set_outlier(struct cluster *c, const struct api_outlier_detection *o
     d->base_ejection_us =
         api_opt_or(o->base_ejection_time_ms, API_OUTLIER_BASE_EJECTION_MS_DEFAULT) * 1000;
     d->max_ejection_us = MAX(d->base_ejection_us, (uint64_t)300 * 1000 * 1000);
-    d->max_ejection_percent = (uint32_t)api_opt_or(o->max_ejection_percent,
-                                                   API_OUTLIER_MAX_EJECTION_PERCENT_DEFAULT);
+    d->max_ejection_percent =
+        (uint32_t)api_opt_or(o->max_ejection_percent, API_OUTLIER_MAX_EJECTION_PERCENT_DEFAULT);
     c->panic_threshold_percent = (uint32_t)api_opt_or(o->min_health_percent, 0);
 }
 
@@ -104,8 +104,8 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     c->protocol = protocol_of(port->protocol);
     set_pool(c, policy.connection_pool);
     set_outlier(c, policy.outlier_detection);
-    bool is_tcp = n->is_tcp || port->protocol == API_PROTOCOL_TCP ||
-                  port->protocol == API_PROTOCOL_TLS;
+    bool is_tcp =
+        n->is_tcp || port->protocol == API_PROTOCOL_TCP || port->protocol == API_PROTOCOL_TLS;
     set_tls(j, c, n, is_tcp, policy.tls);
     c->service = (struct service_info){n->host, s->doc->name, s->doc->namespace};
     if (rule != NULL)

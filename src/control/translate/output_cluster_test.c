@@ -7,7 +7,8 @@ static const char shop[] =
     "spec: {trustDomain: mesh.local}\n"
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: catalog, namespace: shop}\n"
     "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080, targetPort: web},\n"
-    "  {name: grpc, port: 90, targetPort: 9090}, {name: tcp, port: 6379}, {name: any, port: 7000}]}\n"
+    "  {name: grpc, port: 90, targetPort: 9090}, {name: tcp, port: 6379}, {name: any, port: "
+    "7000}]}\n"
     "---\napiVersion: tulle.dev/v1\nkind: Workload\n"
     "metadata: {name: catalog-v1, namespace: shop, labels: {app: catalog, version: v1}}\n"
     "spec: {serviceAccount: catalog-sa, ports: [{name: web, port: 8000}]}\n"
@@ -139,8 +140,9 @@ static void test_cluster_tls(void **state)
     assert_int_equal(c->tls_match_count, 0);
     assert_str(c->tls->common.sans[0].match.value, "spiffe://mesh.local/ns/shop/sa/");
 
-    rule(r, "shop", "trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: x.example,\n"
-                    "  subjectAltNames: [\"spiffe://mesh.local/ns/shop/sa/catalog-sa\", b.example]}}");
+    rule(r, "shop",
+         "trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: x.example,\n"
+         "  subjectAltNames: [\"spiffe://mesh.local/ns/shop/sa/catalog-sa\", b.example]}}");
     c = rig_cluster(r, CATALOG ":8080/v1");
     assert_str(c->tls->sni, "x.example");
     assert_int_equal(c->tls->common.san_count, 2);
@@ -217,7 +219,8 @@ static void test_endpoints(void **state)
     /* Subsets: by the leniency, by a rule. */
     assert_int_equal(rig_endpoints(r, CATALOG ":90/v1")->count, 1);
     assert_int_equal(rig_endpoints(r, CATALOG ":90/v9")->count, 0);
-    rule(r, "shop", "subsets: [{name: v1, labels: {version: v2}}, {name: all, labels: {app: catalog}}]");
+    rule(r, "shop",
+         "subsets: [{name: v1, labels: {version: v2}}, {name: all, labels: {app: catalog}}]");
     assert_str(rig_endpoints(r, CATALOG ":90/v1")->items[0].workload.name, "catalog-v2");
     assert_int_equal(rig_endpoints(r, CATALOG ":90/all")->count, 3);
     assert_int_equal(rig_endpoints(r, CATALOG ":90/v3")->count, 1);

@@ -38,12 +38,11 @@ static void on_service(void *ctx, const struct registry_service *s)
     struct arena *a = c->j->a;
     const struct api_service *spec = s->doc->spec.service;
     if (c->service_count == c->service_cap)
-        c->services = grow(a, c->services, c->service_count, &c->service_cap,
-                           sizeof *c->services);
+        c->services = grow(a, c->services, c->service_count, &c->service_cap, sizeof *c->services);
     struct directory_port *ports = ARENA_ARRAY(a, struct directory_port, spec->port_count + 1);
     for (size_t i = 0; i < spec->port_count; i++)
-        ports[i] = (struct directory_port){spec->ports[i].port,
-                                           protocol_of(spec->ports[i].protocol)};
+        ports[i] =
+            (struct directory_port){spec->ports[i].port, protocol_of(spec->ports[i].protocol)};
     c->services[c->service_count++] = (struct directory_service){
         .host = s->host,
         .addresses = {s->addresses[0], s->addresses[1]},
@@ -65,8 +64,8 @@ static void on_replica(void *ctx, const struct registry_replica *p)
     if (!str_eq(p->namespace_, c->namespace_))
         return;
     if (c->workload_count == c->workload_cap)
-        c->workloads = grow(c->j->a, c->workloads, c->workload_count, &c->workload_cap,
-                            sizeof *c->workloads);
+        c->workloads =
+            grow(c->j->a, c->workloads, c->workload_count, &c->workload_cap, sizeof *c->workloads);
     c->workloads[c->workload_count++] = (struct directory_workload){
         .addresses = {p->addresses[0], p->addresses[1]},
         .identity = p->identity,

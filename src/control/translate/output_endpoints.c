@@ -10,7 +10,8 @@ struct collector {
     size_t count, cap;
 };
 
-/* A subset as its rule defines it; one that no rule defines means the label version (a leniency). */
+/* A subset as its rule defines it; one that no rule defines means the label version (a leniency).
+ */
 static const struct api_labels *subset_labels(struct job *j, struct str host, struct str subset)
 {
     if (subset.len == 0)

@@ -76,8 +76,8 @@ static const struct route_config *inbound_routes(struct job *j, struct str clust
 static void add_rbac(struct http_filter *filters, size_t *count, const struct rbac *rbac)
 {
     if (rbac != NULL)
-        filters[(*count)++] = (struct http_filter){
-            HTTP_FILTER_RBAC, STR("envoy.filters.http.rbac"), rbac};
+        filters[(*count)++] =
+            (struct http_filter){HTTP_FILTER_RBAC, STR("envoy.filters.http.rbac"), rbac};
 }
 
 static struct network_filter http_filter(struct builder *b, struct str cluster)
@@ -102,9 +102,8 @@ static struct network_filter http_filter(struct builder *b, struct str cluster)
 
 static struct network_filter rbac_filter(const struct rbac *rbac)
 {
-    return (struct network_filter){.kind = NETWORK_FILTER_RBAC,
-                                   .name = STR("envoy.filters.network.rbac"),
-                                   .rbac = rbac};
+    return (struct network_filter){
+        .kind = NETWORK_FILTER_RBAC, .name = STR("envoy.filters.network.rbac"), .rbac = rbac};
 }
 
 static struct network_filter tcp_filter(struct job *j, struct str cluster)

@@ -72,8 +72,7 @@ static void check(struct rig *r, const struct ending *endings, size_t count)
         if (strcmp(got, endings[i].want) != 0)
             fail_msg("%u %s %s: \"%s\", not \"%s\"", endings[i].port,
                      endings[i].is_tls ? "tls" : "plain",
-                     endings[i].protocol != NULL ? endings[i].protocol : "-", got,
-                     endings[i].want);
+                     endings[i].protocol != NULL ? endings[i].protocol : "-", got, endings[i].want);
     }
 }
 
@@ -178,19 +177,22 @@ static void test_precedence(void **state)
     assert_string_equal(plain(r, 8080), "open");
     rig_apply(r, PEER("shop", "default", "{mtls: {mode: STRICT}}"));
     assert_string_equal(plain(r, 8080), "closed");
-    rig_apply(r, PEER("shop", "web", "{selector: {matchLabels: {app: web}},"
-                                     " mtls: {mode: PERMISSIVE}}"));
+    rig_apply(r, PEER("shop", "web",
+                      "{selector: {matchLabels: {app: web}},"
+                      " mtls: {mode: PERMISSIVE}}"));
     assert_string_equal(plain(r, 8080), "open");
     /* Of another policy, later by name, for a port that is listed and one that is not. */
-    rig_apply(r, PEER("shop", "zz", "{selector: {matchLabels: {app: web}},\n"
-                                    "  portLevelMtls: {8080: {mode: STRICT}, 1234: {mode: STRICT}}}"));
+    rig_apply(r, PEER("shop", "zz",
+                      "{selector: {matchLabels: {app: web}},\n"
+                      "  portLevelMtls: {8080: {mode: STRICT}, 1234: {mode: STRICT}}}"));
     assert_string_equal(plain(r, 8080), "closed");
     assert_string_equal(plain(r, 1234), "closed");
     assert_string_equal(end_of(r, 1234, true, "tulle-tcp"), "tcp-mtls inbound|0|tcp");
     assert_string_equal(plain(r, 6379), "open");
     assert_string_equal(plain(r, 1235), "open");
     /* A selector of another workload, a policy of another namespace. */
-    rig_apply(r, PEER("shop", "web", "{selector: {matchLabels: {app: db}}, mtls: {mode: DISABLE}}"));
+    rig_apply(r,
+              PEER("shop", "web", "{selector: {matchLabels: {app: db}}, mtls: {mode: DISABLE}}"));
     rig_apply(r, PEER("bank", "default", "{mtls: {mode: DISABLE}}"));
     assert_string_equal(plain(r, 6379), "closed");
     /* UNSET inherits. */
@@ -253,7 +255,8 @@ static void test_clusters(void **state)
         rig_apply(r, text);
         const struct listener *l = rig_listener(r, TRANSLATE_INBOUND);
         for (size_t i = 0; i < l->chain_count; i++) {
-            const struct network_filter *last = &l->chains[i].filters[l->chains[i].filter_count - 1];
+            const struct network_filter *last =
+                &l->chains[i].filters[l->chains[i].filter_count - 1];
             struct str cluster = last->kind == NETWORK_FILTER_HCM
                                      ? last->hcm->route_config->hosts[0].routes[0].clusters[0].name
                                      : last->tcp_proxy->clusters[0].name;

@@ -112,8 +112,8 @@ static void set_queries(struct job *j, const struct api_http_match *m, struct ro
 {
     struct query_match *queries = ARENA_ARRAY(j->a, struct query_match, m->query_params.len + 1);
     for (size_t i = 0; i < m->query_params.len; i++)
-        queries[i] = (struct query_match){m->query_params.v[i].name,
-                                          string_of(&m->query_params.v[i].match)};
+        queries[i] =
+            (struct query_match){m->query_params.v[i].name, string_of(&m->query_params.v[i].match)};
     to->queries = queries;
     to->query_count = m->query_params.len;
 }

@@ -7,7 +7,8 @@ static const char shop[] =
     "apiVersion: tulle.dev/v1\nkind: Mesh\nmetadata: {name: default}\n"
     "spec: {trustDomain: mesh.local}\n"
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: catalog, namespace: shop}\n"
-    "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}, {name: http-alt, port: 9}]}\n"
+    "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}, {name: http-alt, port: "
+    "9}]}\n"
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: payment, namespace: shop}\n"
     "spec: {selector: {app: payment}, ports: [{name: http, port: 80}]}\n"
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\n"
@@ -95,7 +96,8 @@ static void test_seed(void **state)
         assert_int_equal(p->on, RETRY_5XX | RETRY_CONNECT_FAILURE | RETRY_GATEWAY_ERROR);
         assert_true(p->avoid_previous_hosts);
     }
-    /* The same documents for the other port: the port that was called, and the one that is named. */
+    /* The same documents for the other port: the port that was called, and the one that is named.
+     */
     assert_string_equal(cluster_of(r, CATALOG ":9", "/", "x-sticky-user: beta"), CATALOG ":9/v2");
     assert_str(ask(r, CATALOG ":9", "GET", "/", NULL)->clusters[0].name, CATALOG ":8080/v1");
     /* Clusters of both subsets are there. */
@@ -183,8 +185,7 @@ static void test_matches(void **state)
         snprintf(name, sizeof name, "%s:%s", CATALOG, cases[i].port);
         snprintf(want, sizeof want, "%s:%s/%s", CATALOG, cases[i].port,
                  cases[i].subset != NULL ? cases[i].subset : "");
-        const struct route *route =
-            ask(r, name, cases[i].method, cases[i].path, cases[i].headers);
+        const struct route *route = ask(r, name, cases[i].method, cases[i].path, cases[i].headers);
         if ((route != NULL) != (cases[i].subset != NULL))
             fail_msg("case %zu", i);
         if (route == NULL)
@@ -197,23 +198,22 @@ static void test_matches(void **state)
 static void test_actions(void **state)
 {
     struct rig *r = *state;
-    rig_apply(r,
-              "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-              "metadata: {name: catalog}\nspec:\n  hosts: [catalog]\n  http:\n"
-              "  - match: [{uri: {prefix: /old}}]\n"
-              "    redirect: {uri: /new, authority: other.example, scheme: https, port: 8443,\n"
-              "               redirectCode: 307}\n"
-              "  - match: [{uri: {prefix: /plain}}]\n"
-              "    redirect: {uri: /new}\n"
-              "  - match: [{uri: {prefix: /teapot}}]\n"
-              "    directResponse: {status: 418, body: {string: short}}\n"
-              "    headers: {response: {set: {x-pot: tea}}}\n"
-              "  - match: [{uri: {prefix: /api}}]\n"
-              "    rewrite: {uri: /v1, authority: inner.example}\n"
-              "    headers: {request: {set: {X-A: \"1\"}, add: {x-b: \"2\"}, remove: [x-c]},\n"
-              "              response: {add: {x-d: \"3\"}, remove: [server]}}\n"
-              "    route:\n"
-              "    - {destination: {host: catalog}, headers: {request: {set: {x-e: \"4\"}}}}\n");
+    rig_apply(r, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                 "metadata: {name: catalog}\nspec:\n  hosts: [catalog]\n  http:\n"
+                 "  - match: [{uri: {prefix: /old}}]\n"
+                 "    redirect: {uri: /new, authority: other.example, scheme: https, port: 8443,\n"
+                 "               redirectCode: 307}\n"
+                 "  - match: [{uri: {prefix: /plain}}]\n"
+                 "    redirect: {uri: /new}\n"
+                 "  - match: [{uri: {prefix: /teapot}}]\n"
+                 "    directResponse: {status: 418, body: {string: short}}\n"
+                 "    headers: {response: {set: {x-pot: tea}}}\n"
+                 "  - match: [{uri: {prefix: /api}}]\n"
+                 "    rewrite: {uri: /v1, authority: inner.example}\n"
+                 "    headers: {request: {set: {X-A: \"1\"}, add: {x-b: \"2\"}, remove: [x-c]},\n"
+                 "              response: {add: {x-d: \"3\"}, remove: [server]}}\n"
+                 "    route:\n"
+                 "    - {destination: {host: catalog}, headers: {request: {set: {x-e: \"4\"}}}}\n");
     const struct route *old = ask(r, CATALOG ":8080", "GET", "/old", NULL);
     assert_int_equal(old->kind, ROUTE_REDIRECT);
     assert_str(old->redirect_path, "/new");
@@ -262,11 +262,12 @@ static void test_views(void **state)
     rig_be(r, "bank", "teller");
     assert_string_equal(cluster_of(r, CATALOG ":8080", "/", NULL), PAYMENT ":80");
     rig_forget(r);
-    rig_apply(r, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-                 "metadata: {name: catalog}\nspec:\n  hosts: [catalog]\n  http:\n"
-                 "  - {match: [{sourceLabels: {tier: front}}], route: [{destination: {host: catalog,\n"
-                 "     subset: new}}]}\n"
-                 "  - {route: [{destination: {host: catalog}}]}\n");
+    rig_apply(r,
+              "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+              "metadata: {name: catalog}\nspec:\n  hosts: [catalog]\n  http:\n"
+              "  - {match: [{sourceLabels: {tier: front}}], route: [{destination: {host: catalog,\n"
+              "     subset: new}}]}\n"
+              "  - {route: [{destination: {host: catalog}}]}\n");
     assert_true(rig_is_dirty(r, "route " CATALOG ":8080 0:shop"));
     assert_true(rig_is_dirty(r, "route " CATALOG ":8080 0:bank"));
     assert_false(str_eq(KEY(web), KEY(orders)));
@@ -290,18 +291,18 @@ static void test_views(void **state)
 static void test_foreign(void **state)
 {
     struct rig *r = *state;
-    rig_apply(r,
-              "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-              "metadata: {name: ledger, namespace: shop}\nspec:\n"
-              "  hosts: [ledger.bank.svc.cluster.local]\n  http:\n"
-              "  - {match: [{uri: {prefix: /short}}], route: [{destination: {host: payment,\n"
-              "     port: {number: 80}}}]}\n"
-              "  - {match: [{uri: {prefix: /gone}}], route: [{destination: {host: nobody}}]}\n"
-              "  - {match: [{uri: {prefix: /out}}], route: [{destination: {host: www.example.com}}]}\n"
-              "  - {match: [{uri: {prefix: /port}}], route: [{destination: {host: catalog}}]}\n"
-              "  - {match: [{uri: {prefix: /cart}}], route: [{destination: {host: cart,\n"
-              "     port: {number: 6379}}}]}\n"
-              "  - {route: [{destination: {host: ledger.bank.svc}}]}\n");
+    rig_apply(
+        r, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+           "metadata: {name: ledger, namespace: shop}\nspec:\n"
+           "  hosts: [ledger.bank.svc.cluster.local]\n  http:\n"
+           "  - {match: [{uri: {prefix: /short}}], route: [{destination: {host: payment,\n"
+           "     port: {number: 80}}}]}\n"
+           "  - {match: [{uri: {prefix: /gone}}], route: [{destination: {host: nobody}}]}\n"
+           "  - {match: [{uri: {prefix: /out}}], route: [{destination: {host: www.example.com}}]}\n"
+           "  - {match: [{uri: {prefix: /port}}], route: [{destination: {host: catalog}}]}\n"
+           "  - {match: [{uri: {prefix: /cart}}], route: [{destination: {host: cart,\n"
+           "     port: {number: 6379}}}]}\n"
+           "  - {route: [{destination: {host: ledger.bank.svc}}]}\n");
     const char *name = "ledger.bank.svc.cluster.local:80";
     for (int i = 0; i < 2; i++) {
         rig_be(r, i == 0 ? "shop" : "bank", i == 0 ? "web" : "teller");
@@ -309,8 +310,7 @@ static void test_foreign(void **state)
         /* A short name belongs to the namespace of the document. */
         assert_string_equal(cluster_of(r, name, "/short", NULL), PAYMENT ":80");
         /* What is not there has a cluster that is not there: 503, never something else. */
-        assert_string_equal(cluster_of(r, name, "/gone", NULL),
-                            "nobody.shop.svc.cluster.local:80");
+        assert_string_equal(cluster_of(r, name, "/gone", NULL), "nobody.shop.svc.cluster.local:80");
         assert_null(rig_cluster(r, "nobody.shop.svc.cluster.local:80"));
         assert_string_equal(cluster_of(r, name, "/out", NULL), "www.example.com:80");
         assert_null(rig_cluster(r, "www.example.com:80"));
@@ -352,18 +352,17 @@ static void test_tcp(void **state)
     assert_str(tcp_of(r, name)->clusters[0].name, name);
     assert_int_equal(tcp_of(r, name)->idle_timeout_us, 3600000000);
     assert_str(tcp_of(r, unnamed)->clusters[0].name, "cart.shop.svc.cluster.local:7000|tcp");
-    rig_apply(r,
-              "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-              "metadata: {name: cart}\nspec:\n  hosts: [cart]\n  tcp:\n"
-              "  - {match: [{port: 6379, sourceLabels: {tier: front}}],\n"
-              "     route: [{destination: {host: cart, subset: a}, weight: 3},\n"
-              "             {destination: {host: cart, subset: b}, weight: 1},\n"
-              "             {destination: {host: cart, subset: c}, weight: 0}]}\n"
-              "  - {match: [{port: 7000}],\n"
-              "     route: [{destination: {host: payment, port: {number: 80}}}]}\n"
-              "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
-              "metadata: {name: cart}\n"
-              "spec: {host: cart, trafficPolicy: {connectionPool: {tcp: {idleTimeout: 5s}}}}\n");
+    rig_apply(r, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                 "metadata: {name: cart}\nspec:\n  hosts: [cart]\n  tcp:\n"
+                 "  - {match: [{port: 6379, sourceLabels: {tier: front}}],\n"
+                 "     route: [{destination: {host: cart, subset: a}, weight: 3},\n"
+                 "             {destination: {host: cart, subset: b}, weight: 1},\n"
+                 "             {destination: {host: cart, subset: c}, weight: 0}]}\n"
+                 "  - {match: [{port: 7000}],\n"
+                 "     route: [{destination: {host: payment, port: {number: 80}}}]}\n"
+                 "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+                 "metadata: {name: cart}\n"
+                 "spec: {host: cart, trafficPolicy: {connectionPool: {tcp: {idleTimeout: 5s}}}}\n");
     const struct tcp_proxy *tcp = tcp_of(r, name);
     assert_int_equal(tcp->cluster_count, 2);
     assert_str(tcp->clusters[0].name, "cart.shop.svc.cluster.local:6379/a");

@@ -1,4 +1,5 @@
-/* The listener of a service port on the caller's side: HTTP, TCP, or one look at the first bytes. */
+/* The listener of a service port on the caller's side: HTTP, TCP, or one look at the first bytes.
+ */
 #include "control/translate/translate_priv.h"
 
 static const struct str http_protocols[] = {{"http/1.0", 8}, {"http/1.1", 8}, {"h2c", 3}};

@@ -117,9 +117,8 @@ static struct rbac_node ip_node(enum rbac_node_kind kind, struct str text)
 
 static struct rbac_node port_node(uint64_t port)
 {
-    return (struct rbac_node){.kind = RBAC_DESTINATION_PORT,
-                              .port_from = (uint16_t)port,
-                              .port_to = (uint16_t)port};
+    return (struct rbac_node){
+        .kind = RBAC_DESTINATION_PORT, .port_from = (uint16_t)port, .port_to = (uint16_t)port};
 }
 
 static struct rbac_node source_ip_leaf(struct job *j, const struct api_match *m, struct str header)

@@ -57,9 +57,9 @@ static bool judge(struct rig *r, const struct call *call, struct str *ret_origin
     if (call->peer != NULL)
         facts.principal = arena_printf(&r->arena, "spiffe://%s", call->peer);
     if (call->method != NULL)
-        facts.head = rig_request(r, call->method,
-                                 call->authority != NULL ? call->authority : "payment", call->path,
-                                 call->headers);
+        facts.head =
+            rig_request(r, call->method, call->authority != NULL ? call->authority : "payment",
+                        call->path, call->headers);
     const struct rbac *rbac;
     for (size_t i = 0; (rbac = rbac_at(chain, i)) != NULL; i++) {
         struct rbac_decision d;
@@ -134,8 +134,9 @@ static void test_sources(void **state)
     put(r, "shop", "p", "{rules: [{from: [{source: {principals: [\"*\"]}}]}]}");
     ALLOWED(.peer = TELLER);
     REFUSED(.method = NULL);
-    put(r, "shop", "p", "{rules: [{from: [{source: {principals: [\"*\"],"
-                        " notPrincipals: [\"" TELLER "\"]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{from: [{source: {principals: [\"*\"],"
+        " notPrincipals: [\"" TELLER "\"]}}]}]}");
     ALLOWED(.peer = WEB);
     REFUSED(.peer = TELLER);
     REFUSED(.method = NULL);
@@ -147,19 +148,22 @@ static void test_sources(void **state)
     REFUSED(.peer = "mesh.local/ns/a-bank/sa/bank");
     REFUSED(.peer = WEB);
     REFUSED(.method = NULL);
-    put(r, "shop", "p", "{rules: [{from: [{source: {namespaces: [\"*\"], notNamespaces: [bank]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{from: [{source: {namespaces: [\"*\"], notNamespaces: [bank]}}]}]}");
     ALLOWED(.peer = WEB);
     REFUSED(.peer = TELLER);
-    put(r, "shop", "p", "{rules: [{from: [{source: {ipBlocks: [10.1.0.0/16, \"fd00::/8\", 9.9.9.9],"
-                        " notIpBlocks: [10.1.2.0/24]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{from: [{source: {ipBlocks: [10.1.0.0/16, \"fd00::/8\", 9.9.9.9],"
+        " notIpBlocks: [10.1.2.0/24]}}]}]}");
     ALLOWED(.source = ip_v4(10, 1, 3, 4));
     ALLOWED(.source = ip_v4(9, 9, 9, 9));
     ALLOWED(.source = {.family = IP_V6, .bytes = {0xfd}});
     REFUSED(.source = ip_v4(10, 1, 2, 4));
     REFUSED(.source = ip_v4(10, 2, 2, 4));
     /* All fields of one source, any of the sources. */
-    put(r, "shop", "p", "{rules: [{from: [{source: {namespaces: [bank], ipBlocks: [10.0.0.1]}},"
-                        " {source: {principals: [\"" WEB "\"]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{from: [{source: {namespaces: [bank], ipBlocks: [10.0.0.1]}},"
+        " {source: {principals: [\"" WEB "\"]}}]}]}");
     ALLOWED(.peer = WEB, .source = ip_v4(1, 1, 1, 1));
     ALLOWED(.peer = TELLER, .source = ip_v4(10, 0, 0, 1));
     REFUSED(.peer = TELLER, .source = ip_v4(10, 0, 0, 2));
@@ -168,16 +172,18 @@ static void test_sources(void **state)
 static void test_operations(void **state)
 {
     struct rig *r = *state;
-    put(r, "shop", "p", "{rules: [{to: [{operation: {methods: [GET, HEAD], paths: [\"/api/*\"],"
-                        " notPaths: [\"*/secret\"]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{to: [{operation: {methods: [GET, HEAD], paths: [\"/api/*\"],"
+        " notPaths: [\"*/secret\"]}}]}]}");
     ALLOWED(.method = "GET", .path = "/api/x?y=/secret");
     ALLOWED(.method = "HEAD", .path = "/api/");
     REFUSED(.method = "POST", .path = "/api/x");
     REFUSED(.method = "GET", .path = "/apix");
     REFUSED(.method = "GET", .path = "/api/a/secret");
     REFUSED(.method = NULL);
-    put(r, "shop", "p", "{rules: [{to: [{operation: {hosts: [Pay.Example, \"*.shop\"],"
-                        " notHosts: [x.shop]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{to: [{operation: {hosts: [Pay.Example, \"*.shop\"],"
+        " notHosts: [x.shop]}}]}]}");
     ALLOWED(.method = "GET", .path = "/", .authority = "pay.example");
     ALLOWED(.method = "GET", .path = "/", .authority = "a.SHOP");
     REFUSED(.method = "GET", .path = "/", .authority = "x.shop");
@@ -185,10 +191,12 @@ static void test_operations(void **state)
     put(r, "shop", "p", "{rules: [{to: [{operation: {ports: [\"8080\"]}}]}]}");
     ALLOWED(.method = "GET", .path = "/");
     REFUSED(.method = NULL);
-    put(r, "shop", "p", "{rules: [{to: [{operation: {notPorts: [\"8080\"], notMethods: [PUT]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{to: [{operation: {notPorts: [\"8080\"], notMethods: [PUT]}}]}]}");
     REFUSED(.method = "GET", .path = "/");
     REFUSED(.method = NULL); /* asks about HTTP */
-    put(r, "shop", "p", "{rules: [{to: [{operation: {paths: [\"*\"]}}, {operation: {ports: [\"1\"]}}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{to: [{operation: {paths: [\"*\"]}}, {operation: {ports: [\"1\"]}}]}]}");
     ALLOWED(.method = "GET", .path = "/");
 }
 
@@ -227,10 +235,11 @@ static void test_conditions(void **state)
     ALLOWED(.peer = WEB, .sni = "a.example");
     REFUSED(.peer = WEB, .sni = "a.other");
     /* All conditions, together with source and operation. */
-    put(r, "shop", "p", "{rules: [{from: [{source: {namespaces: [shop]}}],\n"
-                        "  to: [{operation: {methods: [GET]}}],\n"
-                        "  when: [{key: \"request.headers[a]\", values: [\"1\"]},\n"
-                        "         {key: destination.port, values: [\"8080\"]}]}]}");
+    put(r, "shop", "p",
+        "{rules: [{from: [{source: {namespaces: [shop]}}],\n"
+        "  to: [{operation: {methods: [GET]}}],\n"
+        "  when: [{key: \"request.headers[a]\", values: [\"1\"]},\n"
+        "         {key: destination.port, values: [\"8080\"]}]}]}");
     ALLOWED(.peer = WEB, .method = "GET", .path = "/", .headers = "a: 1");
     REFUSED(.peer = WEB, .method = "GET", .path = "/", .headers = "a: 2");
     REFUSED(.peer = WEB, .method = "PUT", .path = "/", .headers = "a: 1");
@@ -261,8 +270,9 @@ static void test_deny(void **state)
         "{action: DENY, rules: [{from: [{source: {notPrincipals: [\"*\"]}}]}]}");
     REFUSED(.method = "GET", .path = "/");
     ALLOWED(.peer = WEB, .method = "GET", .path = "/");
-    put(r, "shop", "no-admin", "{action: DENY, rules: [{when: [{key: source.ip,"
-                               " values: [10.0.0.1]}]}]}");
+    put(r, "shop", "no-admin",
+        "{action: DENY, rules: [{when: [{key: source.ip,"
+        " values: [10.0.0.1]}]}]}");
     REFUSED(.method = "GET", .path = "/", .source = ip_v4(10, 0, 0, 1));
     ALLOWED(.method = "GET", .path = "/", .source = ip_v4(10, 0, 0, 2));
     put(r, "shop", "no-admin", "{action: DENY, rules: [{}]}");
@@ -302,8 +312,9 @@ static void test_scope(void **state)
     put(r, "shop", "other", "{selector: {matchLabels: {app: catalog}}}");
     put(r, "bank", "nothing", "{}");
     expect(r, &web, true, __LINE__);
-    put(r, "shop", "first", "{selector: {matchLabels: {app: payment}},"
-                            " rules: [{from: [{source: {namespaces: [bank]}}]}]}");
+    put(r, "shop", "first",
+        "{selector: {matchLabels: {app: payment}},"
+        " rules: [{from: [{source: {namespaces: [bank]}}]}]}");
     assert_string_equal(origin_of(r, &web), "AuthorizationPolicy/shop/first");
     put(r, "shop", "second", "{rules: [{to: [{operation: {methods: [PUT]}}]}]}");
     assert_string_equal(origin_of(r, &web),

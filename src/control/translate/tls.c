@@ -9,8 +9,8 @@ static const struct str alpn_tcp[] = {
 };
 /* What a server takes: the most wanted first. */
 static const struct str alpn_server[] = {
-    {"tulle-h2", 8},       {"istio-h2", 8},        {"h2", 2},       {"istio-http/1.1", 14},
-    {"istio-http/1.0", 14}, {"http/1.1", 8},        {"tulle-tcp", 9}, {"istio-peer-exchange", 19},
+    {"tulle-h2", 8},        {"istio-h2", 8}, {"h2", 2},        {"istio-http/1.1", 14},
+    {"istio-http/1.0", 14}, {"http/1.1", 8}, {"tulle-tcp", 9}, {"istio-peer-exchange", 19},
     {"istio", 5},
 };
 
@@ -38,8 +38,7 @@ const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tc
     tls->common = mesh_tls();
     san->type = TLS_SAN_TYPE_URI;
     san->match.kind = STRING_MATCH_PREFIX;
-    san->match.value =
-        arena_printf(j->a, "spiffe://%.*s/", STR_FMT(job_mesh(j)->trust_domain));
+    san->match.value = arena_printf(j->a, "spiffe://%.*s/", STR_FMT(job_mesh(j)->trust_domain));
     set_sans(&tls->common, san, 1);
     tls->common.alpn = is_http ? alpn_server : alpn_tcp;
     tls->common.alpn_count = is_http && is_tcp ? ARRAY_LEN(alpn_server)
@@ -71,10 +70,10 @@ const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t
     tls->common = mesh_tls();
     tls->common.alpn = is_tcp ? alpn_tcp : alpn_http;
     tls->common.alpn_count = is_tcp ? ARRAY_LEN(alpn_tcp) : ARRAY_LEN(alpn_http);
-    tls->sni = rule != NULL && rule->sni.len > 0
-                   ? rule->sni
-                   : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", port, STR_FMT(subset),
-                                  STR_FMT(host));
+    tls->sni =
+        rule != NULL && rule->sni.len > 0
+            ? rule->sni
+            : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", port, STR_FMT(subset), STR_FMT(host));
     size_t count = rule != NULL ? rule->subject_alt_names.len : 0;
     if (count == 0) {
         set_sans(&tls->common, service_accounts(j, host), 1);

@@ -16,7 +16,7 @@ enum {
 /* An output that was made at least once. */
 struct entry {
     enum resource_type type;
-    struct str name, view, key; /* own memory */
+    struct str name, view, key;      /* own memory */
     struct translate_output *output; /* NULL: does not exist */
     bool is_stale;
     VEC(struct fact *) facts;
@@ -169,8 +169,8 @@ static struct translate_output *encode(struct job *j, enum resource_type type, s
     o->error = arena_str(&o->arena, str_buf_str(j->error));
     if (err == 0) {
         o->wire = arena_str(&o->arena, str_buf_str(&wire));
-        o->version = arena_printf(&o->arena, "%016llx",
-                                  (unsigned long long)xds_hash(str_buf_str(&wire)));
+        o->version =
+            arena_printf(&o->arena, "%016llx", (unsigned long long)xds_hash(str_buf_str(&wire)));
     }
     str_buf_deinit(&wire);
     return o;
@@ -314,8 +314,8 @@ static void inbound_cluster_names(struct translate *t, const struct translate_vi
     arena_deinit(&a);
 }
 
-void translate_names(struct translate *t, const struct translate_viewer *v,
-                     enum resource_type type, void (*each)(void *ctx, struct str name), void *ctx)
+void translate_names(struct translate *t, const struct translate_viewer *v, enum resource_type type,
+                     void (*each)(void *ctx, struct str name), void *ctx)
 {
     struct names_ctx n = {each, ctx};
     switch (type) {

@@ -38,9 +38,9 @@ struct translate_output {
     uint32_t ref_count;
     enum resource_type type;
     struct str name;
-    struct str wire;        /* encoded message */
-    struct str version;     /* hash in hex, 16 digits */
-    struct str error;       /* not empty: could not be made; what is wrong in which document */
+    struct str wire;    /* encoded message */
+    struct str version; /* hash in hex, 16 digits */
+    struct str error;   /* not empty: could not be made; what is wrong in which document */
     struct arena arena;
 };
 struct translate_output *translate_output_ref(struct translate_output *o);
@@ -55,8 +55,8 @@ struct translate_output *translate_get(struct translate *t, const struct transla
                                        enum resource_type type, struct str name);
 /* Names that a wildcard subscription of the viewer stands for: directories of all namespaces, its
  * inbound listener and inbound clusters. each(ctx, name). */
-void translate_names(struct translate *t, const struct translate_viewer *v,
-                     enum resource_type type, void (*each)(void *ctx, struct str name), void *ctx);
+void translate_names(struct translate *t, const struct translate_viewer *v, enum resource_type type,
+                     void (*each)(void *ctx, struct str name), void *ctx);
 
 /* The view of a viewer for an output: equal views share it. In the arena. */
 struct str translate_view_key(const struct translate *t, const struct translate_viewer *v,

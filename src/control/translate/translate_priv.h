@@ -21,8 +21,8 @@ struct job {
     struct translate *t;
     struct registry *r;
     const struct translate_viewer *viewer;
-    struct arena *a;                 /* scratch: gone when the output is encoded */
-    VEC(struct str) facts;           /* read so far, in the arena */
+    struct arena *a;       /* scratch: gone when the output is encoded */
+    VEC(struct str) facts; /* read so far, in the arena */
     struct str_buf *error;
 };
 
@@ -41,7 +41,7 @@ struct registry_docs job_docs(struct job *j, enum api_kind kind, struct str name
 /* --- names.c --- */
 
 struct output_name {
-    struct str host;   /* empty: none of ours */
+    struct str host; /* empty: none of ours */
     uint16_t port;
     struct str subset; /* empty: all endpoints */
     bool is_tcp;
@@ -94,8 +94,7 @@ struct str destination_cluster(struct job *j, const struct api_destination *d,
 const struct weighted_cluster *destination_weighted(struct job *j,
                                                     const struct api_weighted_destination *d,
                                                     size_t count, struct str namespace_,
-                                                    uint16_t port, bool is_tcp,
-                                                    size_t *ret_count);
+                                                    uint16_t port, bool is_tcp, size_t *ret_count);
 struct header_edits destination_edits(struct job *j, const struct api_labels *set,
                                       const struct api_labels *add, const struct api_strs *remove);
 

@@ -51,8 +51,8 @@ static void on_routes(void *ctx, const struct api_document *d)
         for (size_t m = 0; m < route->match_count; m++)
             look_at_source(s, &route->matches[m].source_labels, route->matches[m].source_namespace);
         if (route->destination_count > 0)
-            look_at_rules(s, api_host_fqdn(&a, route->destinations[0].destination.host,
-                                           d->namespace));
+            look_at_rules(s,
+                          api_host_fqdn(&a, route->destinations[0].destination.host, d->namespace));
     }
     for (size_t i = 0; i < vs->tcp_count; i++) {
         for (size_t m = 0; m < vs->tcp[i].match_count; m++)

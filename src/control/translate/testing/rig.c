@@ -118,15 +118,14 @@ void rig_apply(struct rig *r, const char *yaml)
     assert_int_equal(err, 0);
     for (size_t i = 0; i < list.docs.len; i++) {
         const struct api_document *d = list.docs.ptr[i];
-        commit(r, &(struct store_write){
-                      .object = {.kind = d->kind,
-                                 .namespace_ = d->namespace,
-                                 .name = d->name,
-                                 .json = d->json,
-                                 .file = STR("test.yaml"),
-                                 .line = d->place.line,
-                                 .owner = STR("api"),
-                                 .created_at = STR("2026-01-01T00:00:00Z")}});
+        commit(r, &(struct store_write){.object = {.kind = d->kind,
+                                                   .namespace_ = d->namespace,
+                                                   .name = d->name,
+                                                   .json = d->json,
+                                                   .file = STR("test.yaml"),
+                                                   .line = d->place.line,
+                                                   .owner = STR("api"),
+                                                   .created_at = STR("2026-01-01T00:00:00Z")}});
     }
     api_document_list_deinit(&list);
     api_findings_deinit(&findings);
@@ -134,10 +133,10 @@ void rig_apply(struct rig *r, const char *yaml)
 
 void rig_delete(struct rig *r, enum api_kind kind, const char *ns, const char *name)
 {
-    commit(r, &(struct store_write){.is_delete = true,
-                                    .object = {.kind = kind,
-                                               .namespace_ = str_from_c(ns),
-                                               .name = str_from_c(name)}});
+    commit(r,
+           &(struct store_write){
+               .is_delete = true,
+               .object = {.kind = kind, .namespace_ = str_from_c(ns), .name = str_from_c(name)}});
 }
 
 /* --- replicas --- */

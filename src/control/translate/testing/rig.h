@@ -23,9 +23,9 @@ struct rig {
     struct registry *registry;
     struct translate *translate;
     struct arena arena;
-    struct translate_viewer viewer;     /* shop/web, Tulle's dialect */
-    VEC(struct resource *) resources;   /* decoded so far */
-    VEC(struct str) facts, dirty;       /* told since rig_forget; "route NAME VIEW" */
+    struct translate_viewer viewer;   /* shop/web, Tulle's dialect */
+    VEC(struct resource *) resources; /* decoded so far */
+    VEC(struct str) facts, dirty;     /* told since rig_forget; "route NAME VIEW" */
 };
 
 /* cmocka's setup and teardown: *state is the rig. */
