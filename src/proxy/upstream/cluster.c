@@ -95,8 +95,10 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
         cluster_set_endpoints(c, r);
     if (r->cluster->kind == CLUSTER_ORIGINAL_DST && !timer_is_started(&c->cleanup_timer))
         timer_start(c->u->env.turn, &c->cleanup_timer, ORIGINAL_DST_CLEANUP_US);
-    for (size_t i = 0; i < c->hosts.len; i++)
+    for (size_t i = 0; i < c->hosts.len; i++) {
         pool_transport_changed(c->hosts.ptr[i]);
+        pool_limits_changed(c->hosts.ptr[i]);
+    }
     /* Limits may have grown. */
     if (!list_is_empty(&c->waiting))
         turn_soon(c->u->env.turn, &c->waiting_task);

@@ -248,21 +248,27 @@ static enum http_version version_by_alpn(const struct conn *c)
     return is_h2 ? HTTP_2 : HTTP_11;
 }
 
-static void on_conn_open(struct conn *c)
+void link_set_limits(struct upstream_link *l)
 {
-    struct upstream_link *l = c->ctx;
-    struct upstream *u = l->host->cluster->u;
+    const struct upstream *u = l->host->cluster->u;
     const struct cluster *config = l->host->cluster->config;
-    timer_stop(&l->timer);
-    l->host->links_connecting--;
-    if (l->version == HTTP_UNKNOWN)
-        l->version = version_by_alpn(c);
     l->client_config = (struct http_client_config){
         .limits = u->env.limits,
         .streams_max = config->max_concurrent_streams,
         .requests_max = config->max_requests_per_connection,
         .idle_timeout_us = config->idle_timeout_us,
     };
+}
+
+static void on_conn_open(struct conn *c)
+{
+    struct upstream_link *l = c->ctx;
+    struct upstream *u = l->host->cluster->u;
+    timer_stop(&l->timer);
+    l->host->links_connecting--;
+    if (l->version == HTTP_UNKNOWN)
+        l->version = version_by_alpn(c);
+    link_set_limits(l);
     l->client = http_client_open(c, l->version, &l->client_config, &client_ops, l);
     l->conn = NULL;
     /* Asked to drain while it was connecting: those who wait for it come first. */

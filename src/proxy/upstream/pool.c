@@ -175,6 +175,15 @@ void pool_transport_changed(struct upstream_host *h)
     upstream_host_drop(h);
 }
 
+/* Limits hold for connections that are there, too: none is given up for an old one. */
+void pool_limits_changed(struct upstream_host *h)
+{
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+        link_set_limits(l);
+    if (h->pending_count > 0)
+        pump_soon(h);
+}
+
 void pool_abort(struct upstream_host *h)
 {
     upstream_host_hold(h);

@@ -116,6 +116,7 @@ void pool_abort(struct upstream_host *h);
 /* Configuration may have changed how the host is reached: connections made otherwise (in clear, to
  * other names) take no new streams. */
 void pool_transport_changed(struct upstream_host *h);
+void pool_limits_changed(struct upstream_host *h);
 
 /* link.c */
 int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why);
@@ -128,6 +129,8 @@ bool link_is_by_alpn(const struct upstream_host *h);
 /* Connects to a host with its TLS; -ERR_X and why without a connection. */
 int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
                  struct outcome *ret_why, struct conn **ret_conn);
+/* What the cluster's configuration says of a connection, also of one that is open already. */
+void link_set_limits(struct upstream_link *l);
 /* How a connection that never opened failed, for logs and retries. */
 struct outcome link_failure(const struct conn *c, int err);
 
