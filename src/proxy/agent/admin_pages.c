@@ -3,8 +3,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "codec/json_writer.h"
 #include "codec/json.h"
+#include "codec/json_writer.h"
+#include "crypto/x509.h"
+#include "mesh/model/secret.h"
 #include "mesh/xds/codec.h"
 #include "proxy/agent/admin_priv.h"
 
@@ -158,6 +160,30 @@ static void dump_body(struct dump *d, const char *key, const struct resource *r)
         json_writer_null(d->w, key);
 }
 
+/* What a certificate says, for people: PEM tells them nothing. */
+static void dump_certificate(struct dump *d, const struct secret *secret)
+{
+    struct arena a;
+    struct cert *cert;
+    struct cert_info info;
+    if (secret->kind != SECRET_CERTIFICATE || cert_from_pem(secret->chain_pem, &cert) != 0)
+        return;
+    arena_init(&a, 2048);
+    if (cert_info(cert, &a, &info) == 0) {
+        json_writer_object(d->w, "certificate");
+        json_writer_array(d->w, "uri_sans");
+        for (size_t i = 0; i < info.uri_san_count; i++)
+            json_writer_str(d->w, NULL, info.uri_sans[i]);
+        json_writer_end(d->w);
+        json_writer_str(d->w, "serial", info.serial_hex);
+        json_writer_u64(d->w, "not_before", info.not_before_s);
+        json_writer_u64(d->w, "not_after", info.not_after_s);
+        json_writer_end(d->w);
+    }
+    arena_deinit(&a);
+    cert_unref(cert);
+}
+
 static void dump_item(void *ctx, const struct config_item *item)
 {
     struct dump *d = ctx;
@@ -168,6 +194,8 @@ static void dump_item(void *ctx, const struct config_item *item)
     json_writer_str(d->w, "name", r->name);
     json_writer_str(d->w, "version_info", r->version);
     dump_body(d, resource_type_name(d->type), r);
+    if (d->type == RESOURCE_SECRET)
+        dump_certificate(d, r->secret);
     json_writer_end(d->w);
 }
 
