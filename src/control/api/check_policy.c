@@ -7,13 +7,21 @@
 static void check_selector(struct check *c, const struct api_document *d,
                            const struct api_selector *selector)
 {
-    if (selector->labels.len == 0 || !check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace))
+    bool is_root = str_eq(d->namespace, STR(API_ROOT_NAMESPACE));
+    if (selector->labels.len == 0 ||
+        (!is_root && !check_has_in_namespace(c, API_KIND_WORKLOAD, d->namespace)) ||
+        c->by_kind[API_KIND_WORKLOAD].list.len == 0)
         return;
     CHECK_EACH(c, API_KIND_WORKLOAD, w)
-    if (str_eq(w->namespace, d->namespace) && api_labels_match(&selector->labels, &w->labels))
+    if ((is_root || str_eq(w->namespace, d->namespace)) &&
+        api_labels_match(&selector->labels, &w->labels))
         return;
-    check_report(c, API_WARNING, (struct check_at){d, selector->place, "spec.selector"}, NULL,
-                 "the selector matches no workload of namespace %.*s", STR_FMT(d->namespace));
+    struct check_at at = {d, selector->place, "spec.selector"};
+    if (is_root)
+        check_report(c, API_WARNING, at, NULL, "the selector matches no workload");
+    else
+        check_report(c, API_WARNING, at, NULL, "the selector matches no workload of namespace %.*s",
+                     STR_FMT(d->namespace));
 }
 
 /* --- Principals ----------------------------------------------------------------------------- */
@@ -103,7 +111,7 @@ static void check_rule(struct check *c, const struct api_document *d,
 
 /* --- PeerAuthentication --------------------------------------------------------------------- */
 
-enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace)
+static enum api_mtls_mode namespace_mode(struct check *c, struct str namespace)
 {
     CHECK_EACH(c, API_KIND_PEER_AUTHENTICATION, d)
     {
@@ -112,7 +120,16 @@ enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace)
             pa->mode != API_MTLS_UNSET)
             return pa->mode;
     }
-    enum api_mtls_mode mode = api_check_mesh(c->set)->mtls_mode;
+    return API_MTLS_UNSET;
+}
+
+enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace)
+{
+    enum api_mtls_mode mode = namespace_mode(c, namespace);
+    if (mode == API_MTLS_UNSET)
+        mode = namespace_mode(c, STR(API_ROOT_NAMESPACE));
+    if (mode == API_MTLS_UNSET)
+        mode = api_check_mesh(c->set)->mtls_mode;
     return mode == API_MTLS_UNSET ? API_MTLS_PERMISSIVE : mode;
 }
 

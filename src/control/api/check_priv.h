@@ -49,7 +49,7 @@ const char *check_path(struct check *c, const char *fmt, ...) __attribute__((for
 /* "FILE:LINE:COL" in the check's arena, for hints. */
 const char *check_place(struct check *c, const struct api_document *d, struct api_place place);
 
-/* What holds for the whole namespace: its own PeerAuthentication, else the Mesh's. */
+/* What holds for the whole namespace: its own PeerAuthentication, the root's, else the Mesh's. */
 enum api_mtls_mode check_mtls_mode(struct check *c, struct str namespace);
 
 void check_workload_all(struct check *c); /* Service, Workload */

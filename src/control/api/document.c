@@ -171,18 +171,6 @@ static void check_annotations(const struct in *metadata, const struct api_docume
     }
 }
 
-/* In Istio these apply to the whole mesh from there. To take one for its own namespace only would
- * leave open what it was to close. */
-static void check_root_namespace(const struct in *doc, const struct api_document *d)
-{
-    bool is_policy = d->kind == API_KIND_PEER_AUTHENTICATION ||
-                     d->kind == API_KIND_AUTHORIZATION_POLICY ||
-                     d->kind == API_KIND_DESTINATION_RULE;
-    if (is_policy && str_eq(d->namespace, STR("istio-system")))
-        in_error(doc, "mutual TLS of the whole mesh stands in the Mesh document, as mtls.mode",
-                 "policies for the whole mesh (namespace istio-system) are not supported yet");
-}
-
 /* False when the document cannot even be named. */
 static bool read_envelope(const struct in *doc, struct str default_namespace,
                           struct api_document *d)
@@ -197,7 +185,6 @@ static bool read_envelope(const struct in *doc, struct str default_namespace,
     is_named &= check_namespace(&metadata, info, default_namespace, d);
     if (metadata.node != NULL)
         check_annotations(&metadata, d);
-    check_root_namespace(doc, d);
     return is_named;
 }
 

@@ -49,6 +49,17 @@ static void read_port_level(const struct in *in, void *out)
     pa->port_count = len;
 }
 
+/* Istio ignores such a policy; to ignore it could leave open what it was to close. */
+static void check_root_namespace(const struct in *spec, const struct api_document *d)
+{
+    struct in selector;
+    if (str_eq(d->namespace, STR(API_ROOT_NAMESPACE)) &&
+        d->spec.peer_authentication->selector.labels.len > 0 && in_get(spec, "selector", &selector))
+        in_error_key(&selector, "put it into the namespace of its workloads",
+                     "a PeerAuthentication of namespace " API_ROOT_NAMESPACE
+                     " is the whole mesh's: it cannot have a selector");
+}
+
 void peer_authentication_read(const struct in *spec, struct api_document *d)
 {
     static const struct field fields[] = {
@@ -59,6 +70,7 @@ void peer_authentication_read(const struct in *spec, struct api_document *d)
     struct api_peer_authentication *pa = ARENA_NEW(&d->arena, struct api_peer_authentication);
     IN_OBJECT(spec, fields, pa);
     d->spec.peer_authentication = pa;
+    check_root_namespace(spec, d);
     struct in ports;
     if (pa->port_count > 0 && pa->selector.labels.len == 0 && in_get(spec, "portLevelMtls", &ports))
         in_error_key(&ports, "add selector.matchLabels",

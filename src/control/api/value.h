@@ -106,6 +106,9 @@ enum api_protocol api_protocol_of_port(struct str port_name, struct str app_prot
 /* The DNS suffix below which services are named: catalog.shop.svc.cluster.local. */
 #define API_DNS_SUFFIX "svc.cluster.local"
 
+/* Policies of this namespace hold for the whole mesh. */
+#define API_ROOT_NAMESPACE "istio-system"
+
 /* A destination as written -> its full name: a name without a dot belongs to the namespace of the
  * document that names it; `x.y.svc` gets the rest of the suffix; other names are full already. The
  * result is in the arena or is the host itself. */
