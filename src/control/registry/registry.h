@@ -58,8 +58,7 @@ void registry_routes(const struct registry *r, struct str host,
 void registry_rules(const struct registry *r, struct str host,
                     void (*each)(void *ctx, const struct api_document *d), void *ctx);
 
-/* Policies of this namespace hold for the whole mesh. */
-#define REGISTRY_ROOT_NAMESPACE "istio-system"
+#define REGISTRY_ROOT_NAMESPACE API_ROOT_NAMESPACE
 
 /* --- services --- */
 

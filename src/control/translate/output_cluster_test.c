@@ -156,7 +156,7 @@ static void test_cluster_tls(void **state)
     assert_int_equal(c->tls_match_count, 0);
 }
 
-/* The caller's namespace, then the service's; what others say is theirs. */
+/* The caller's namespace, then the service's, then the root; what others say is theirs. */
 static void test_rule_scope(void **state)
 {
     struct rig *r = *state;
@@ -182,6 +182,10 @@ static void test_rule_scope(void **state)
     c = rig_cluster(r, CATALOG ":8080");
     assert_int_equal(c->breaker.connections_max, UINT32_MAX);
     assert_int_equal(c->tls_match_count, 2);
+    rule(r, "istio-system", "trafficPolicy: {connectionPool: {tcp: {maxConnections: 9}}}");
+    assert_int_equal(rig_cluster(r, CATALOG ":8080")->breaker.connections_max, 9);
+    rule(r, "shop", "trafficPolicy: {connectionPool: {tcp: {maxConnections: 8}}}");
+    assert_int_equal(rig_cluster(r, CATALOG ":8080")->breaker.connections_max, 8);
 #undef KEY
 }
 

@@ -162,7 +162,7 @@ static const char *plain(struct rig *r, uint16_t port)
     return meet(r, port, false, NULL) != NULL ? "open" : "closed";
 }
 
-/* Port before workload before namespace before Mesh. */
+/* Port before workload before namespace before root namespace before Mesh. */
 static void test_precedence(void **state)
 {
     struct rig *r = *state;
@@ -173,7 +173,7 @@ static void test_precedence(void **state)
     rig_apply(r, "apiVersion: tulle.dev/v1\nkind: Mesh\nmetadata: {name: default}\n"
                  "spec: {trustDomain: mesh.local, mtls: {mode: STRICT}}\n");
     assert_string_equal(plain(r, 8080), "closed");
-    rig_apply(r, PEER("shop", "default", "{mtls: {mode: PERMISSIVE}}"));
+    rig_apply(r, PEER("istio-system", "default", "{mtls: {mode: PERMISSIVE}}"));
     assert_string_equal(plain(r, 8080), "open");
     rig_apply(r, PEER("shop", "default", "{mtls: {mode: STRICT}}"));
     assert_string_equal(plain(r, 8080), "closed");
@@ -197,10 +197,9 @@ static void test_precedence(void **state)
     assert_string_equal(plain(r, 6379), "closed");
     /* UNSET inherits. */
     rig_apply(r, PEER("shop", "default", "{mtls: {mode: UNSET}}"));
-    assert_string_equal(plain(r, 6379), "closed");
-    rig_apply(r, "apiVersion: tulle.dev/v1\nkind: Mesh\nmetadata: {name: default}\n"
-                 "spec: {trustDomain: mesh.local, mtls: {mode: PERMISSIVE}}\n");
     assert_string_equal(plain(r, 6379), "open");
+    rig_delete(r, API_KIND_PEER_AUTHENTICATION, "istio-system", "default");
+    assert_string_equal(plain(r, 6379), "closed");
 #undef PEER
 }
 

@@ -324,8 +324,24 @@ static void test_scope(void **state)
     put(r, "shop", "third", "{action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}");
     assert_string_equal(origin_of(r, &(struct call){.peer = WEB, .method = "PUT", .path = "/"}),
                         "AuthorizationPolicy/shop/third#rules[0]");
-    /* Labels decide whom a policy selects. */
     rig_delete(r, API_KIND_AUTHORIZATION_POLICY, "shop", "third");
+    /* The root namespace speaks for all, and its selectors select everywhere. */
+    put(r, "istio-system", "all", "{rules: [{to: [{operation: {methods: [HEAD]}}]}]}");
+    put(r, "istio-system", "some",
+        "{selector: {matchLabels: {app: payment}}, action: DENY,"
+        " rules: [{from: [{source: {namespaces: [bank]}}]}]}");
+    put(r, "istio-system", "others",
+        "{selector: {matchLabels: {app: web}}, action: DENY,"
+        " rules: [{}]}");
+    ALLOWED(.method = "HEAD", .path = "/");
+    assert_string_equal(origin_of(r, &(struct call){.method = "GET", .path = "/"}),
+                        "AuthorizationPolicy/istio-system/all,AuthorizationPolicy/shop/first,"
+                        "AuthorizationPolicy/shop/second");
+    assert_string_equal(origin_of(r, &(struct call){.peer = TELLER, .method = "GET", .path = "/"}),
+                        "AuthorizationPolicy/istio-system/some#rules[0]");
+    rig_delete(r, API_KIND_AUTHORIZATION_POLICY, "istio-system", "all");
+    rig_delete(r, API_KIND_AUTHORIZATION_POLICY, "istio-system", "some");
+    /* Labels decide whom a policy selects. */
     rig_delete(r, API_KIND_AUTHORIZATION_POLICY, "shop", "second");
     rig_apply(r, "apiVersion: tulle.dev/v1\nkind: Workload\n"
                  "metadata: {name: payment, namespace: shop, labels: {app: paid}}\n"
