@@ -50,7 +50,9 @@ struct translate *translate_new(struct registry *r);
 struct translate *translate_free(struct translate *t);
 
 /* The resource of this name for this viewer: a reference of the caller's; NULL: does not exist.
- * Cached until a fact that it read changes. */
+ * Cached until a fact that it read changes. The name may be anything, as a proxy sent it; of those
+ * that stand for nothing some ten thousand are remembered, so that dirty() tells when they come to
+ * be, the rest is not. */
 struct translate_output *translate_get(struct translate *t, const struct translate_viewer *v,
                                        enum resource_type type, struct str name);
 /* Names that a wildcard subscription of the viewer stands for: directories of all namespaces, its
@@ -58,13 +60,14 @@ struct translate_output *translate_get(struct translate *t, const struct transla
 void translate_names(struct translate *t, const struct translate_viewer *v, enum resource_type type,
                      void (*each)(void *ctx, struct str name), void *ctx);
 
-/* The view of a viewer for an output: equal views share it. In the arena. */
+/* The view of a viewer for an output: equal views share it. In the arena. A change of documents may
+ * change it; the output of the old view is told as dirty then. */
 struct str translate_view_key(const struct translate *t, const struct translate_viewer *v,
                               enum resource_type type, struct str name, struct arena *a);
 
 /* A fact changed: calls dirty(ctx, type, name, view) for each output that had read it; the caller
- * asks again for those that somebody subscribes to. `view` is what translate_view_key gives;
- * outputs that do not depend on the viewer have the empty view. */
+ * asks again for those that somebody subscribes to, from inside the call too. `view` is what
+ * translate_view_key gives; outputs that do not depend on the viewer have the empty view. */
 typedef void translate_dirty_fn(void *ctx, enum resource_type type, struct str name,
                                 struct str view);
 void translate_changed(struct translate *t, struct str fact, translate_dirty_fn *dirty, void *ctx);

@@ -209,6 +209,24 @@ static void test_restart(void **state)
     }
 }
 
+/* Other people's clients get resources of their own that say the same. */
+static void test_dialects(void **state)
+{
+    struct rig *r = *state;
+    rig_ready(r, "shop", "catalog", 0, "10.0.0.1");
+    ask_all(r);
+    r->viewer.dialect = XDS_DIALECT_ENVOY;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (all[i].type != RESOURCE_DIRECTORY)
+            assert_non_null(rig_get(r, all[i].type, all[i].name));
+    }
+    const struct cluster *c = rig_cluster(r, CATALOG ":8080");
+    assert_int_equal(c->tls_matches[0].tls->common.san_count, 1);
+    r->viewer.dialect = XDS_DIALECT_TULLE;
+    EXPECT(0, 0);
+    drop_all();
+}
+
 /* Whoever is told may ask at once. */
 struct asker {
     struct rig *r;
@@ -347,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dependencies, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_deletion, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_restart, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_dialects, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_reentry, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_names, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_names, setup, rig_teardown),
