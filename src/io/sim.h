@@ -25,5 +25,8 @@ uint64_t sim_world_now_us(const struct sim_world *w);
 bool sim_world_run(struct sim_world *w, uint64_t until_us);
 /* Makes connects to the address fail: -ERR_REFUSED at once, or silence until the time-out. */
 void sim_world_refuse(struct sim_world *w, const struct addr *a, bool is_silent);
+/* Captures as a kernel's rules would: connects without a mark arrive at the listener at `to`, which
+ * sees as original_dst where they were meant to go. */
+void sim_world_capture(struct sim_world *w, const struct addr *to);
 /* Cuts all pipes of the address, as a machine that dies (reset) would. */
 void sim_world_cut(struct sim_world *w, const struct addr *a);

@@ -43,6 +43,7 @@ int sim_connect(struct conn_io *io, const struct addr *to, const struct conn_opt
     l->world = w;
     l->to = *to;
     l->from = source_addr(w, options);
+    l->is_captured = w->capture.family != ADDR_NONE && options->mark == 0;
     l->is_silent = refusal != NULL;
     l->connect_at_us = w->now_us + sim_latency_us(w);
     list_init(&l->pending);
@@ -56,7 +57,7 @@ int sim_connect(struct conn_io *io, const struct addr *to, const struct conn_opt
 
 void sim_link_arrive(struct sim_link *l)
 {
-    struct sim_listen *s = find_listen(l->world, &l->to);
+    struct sim_listen *s = find_listen(l->world, l->is_captured ? &l->world->capture : &l->to);
     l->ends[0].is_connected = true;
     if (s == NULL) {
         l->connect_err = -ERR_REFUSED;
@@ -115,7 +116,9 @@ int sim_accept(struct listen_socket *s, struct conn_io *io)
     e->is_connected = e->is_connect_told = true;
     io->sim = e;
     io->conn->remote = l->from;
-    io->conn->local = l->to;
+    io->conn->local = l->is_captured ? s->addr : l->to;
+    if (l->is_captured)
+        io->conn->original_dst = l->to;
     return 0;
 }
 

@@ -35,6 +35,7 @@ struct sim_link {
     struct sim_world *world;
     struct sim_end ends[2]; /* 0 connects, 1 is accepted */
     struct addr to, from;
+    bool is_captured;
     uint64_t connect_at_us;
     int connect_err;
     bool is_silent, is_accepted;
@@ -66,6 +67,7 @@ struct sim_world {
     uint16_t next_port;
     struct list turns, links, listens;
     VEC(struct sim_refusal) refusals;
+    struct addr capture; /* family ADDR_NONE: none */
 };
 
 static inline struct sim_world *sim_world_of(const struct turn *t)

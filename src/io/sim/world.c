@@ -124,6 +124,11 @@ bool sim_world_run(struct sim_world *w, uint64_t until_us)
     }
 }
 
+void sim_world_capture(struct sim_world *w, const struct addr *to)
+{
+    w->capture = *to;
+}
+
 void sim_world_refuse(struct sim_world *w, const struct addr *a, bool is_silent)
 {
     VEC_PUSH(&w->refusals, ((struct sim_refusal){*a, is_silent}));

@@ -165,8 +165,12 @@ static void rig_open(unsigned origins)
     limits_init(&rig.limits);
     rig.metrics = metrics_new(&rig.limits);
     rig.tls = tls_store_new(NULL);
-    rig.upstream = upstream_new(&(struct upstream_env){
-        .turn = rig.turn, .limits = &rig.limits, .tls = rig.tls, .metrics = rig.metrics});
+    rig.upstream = upstream_new(&(struct upstream_env){.turn = rig.turn,
+                                                       .limits = &rig.limits,
+                                                       .tls = rig.tls,
+                                                       .metrics = rig.metrics,
+                                                       .mark_outbound = 1,
+                                                       .mark_inbound = 1});
     for (unsigned i = 0; i < origins; i++)
         origin_open(i);
 }
@@ -274,7 +278,7 @@ static struct upstream_cluster *the_cluster(void)
     return upstream_find(rig.upstream, STR("c"));
 }
 
-static struct upstream_host *host_at(unsigned origin)
+static inline struct upstream_host *host_at(unsigned origin)
 {
     struct upstream_cluster *c = the_cluster();
     for (size_t i = 0; i < c->hosts.len; i++) {

@@ -1,0 +1,958 @@
+/* From accepted connections to streams, on the simulated backend: raw clients, origins, listeners
+ * built by hand. */
+#include <unistd.h>
+
+#include "proxy/flow/flow_priv.h"
+#include "proxy/upstream/upstream_test_util.h"
+
+static struct flows *flow;
+static struct str_buf wanted; /* names of details, each with a newline */
+
+/* --- raw clients --- */
+
+struct client {
+    struct conn *conn; /* NULL once closed */
+    struct str_buf got;
+    bool is_closed, is_deaf, got_end;
+    int err;
+};
+
+static void client_input(struct conn *c)
+{
+    struct client *k = c->ctx;
+    if (k->is_deaf)
+        return;
+    for (uint32_t i = 0; i < c->in.count; i++)
+        str_buf_add(&k->got, chain_slice_str(&c->in, i));
+    chain_clear(&c->in);
+    k->got_end |= conn_is_in_ended(c);
+}
+
+static void client_close(struct conn *c, int err)
+{
+    struct client *k = c->ctx;
+    if (!k->is_deaf)
+        client_input(c);
+    k->is_closed = true;
+    k->err = err;
+    k->conn = NULL;
+}
+
+static const struct conn_handler client_handler = {.on_input = client_input,
+                                                   .on_close = client_close};
+
+static struct addr addr_of(const char *ip, uint16_t port)
+{
+    struct addr a;
+    assert_true(addr_parse_ip(str_from_c(ip), port, &a));
+    return a;
+}
+
+static void client_open(struct client *k, const char *ip, uint16_t port)
+{
+    struct addr to = addr_of(ip, port);
+    static const struct conn_options options = {.connect_timeout_us = SECOND};
+    *k = (struct client){.got = STR_BUF_INIT(8 * 1024 * 1024)};
+    k->conn = conn_connect(rig.turn, &to, &options, &client_handler, k, NULL, NULL);
+}
+
+static void client_say(struct client *k, const char *text)
+{
+    chain_add(&k->conn->out, str_from_c(text));
+    conn_mark_dirty(k->conn);
+}
+
+static void client_forget(struct client *k)
+{
+    if (k->conn != NULL)
+        conn_abort(k->conn, 0);
+    rig_run(SECOND);
+    str_buf_deinit(&k->got);
+}
+
+static bool client_got(const struct client *k, const char *text)
+{
+    return str_contains(str_buf_str(&k->got), str_from_c(text));
+}
+
+static bool app_saw(const char *text)
+{
+    return str_contains(str_buf_str(&rig.origins[0].last), str_from_c(text));
+}
+
+/* --- configuration by hand --- */
+
+struct spec {
+    const char *name, *ip;
+    uint16_t port;
+    bool is_unbound, is_capture, is_outbound, has_http_inspector;
+    const struct rbac *rbac, *tcp_rbac;
+    const char *cluster;
+    bool is_tcp, has_both; /* has_both: the HTTP chain for HTTP, else the TCP chain */
+    const char *log_path;
+};
+
+static const struct http_filter *http_filters(struct arena *a, const struct spec *s, size_t *count)
+{
+    struct http_filter *f = ARENA_ARRAY(a, struct http_filter, 2);
+    *count = 0;
+    if (s->rbac != NULL)
+        f[(*count)++] = (struct http_filter){.kind = HTTP_FILTER_RBAC, .rbac = s->rbac};
+    f[(*count)++] = (struct http_filter){.kind = HTTP_FILTER_ROUTER};
+    return f;
+}
+
+static const struct route_config *routes_to(struct arena *a, const char *cluster)
+{
+    static const struct str any[] = {{"*", 1}};
+    struct route_config *rc = ARENA_NEW(a, struct route_config);
+    struct virtual_host *vh = ARENA_NEW(a, struct virtual_host);
+    struct route *r = ARENA_NEW(a, struct route);
+    struct weighted_cluster *w = ARENA_NEW(a, struct weighted_cluster);
+    *w = (struct weighted_cluster){.name = str_from_c(cluster), .weight = 1};
+    *r = (struct route){.match = {.path_kind = PATH_PREFIX, .path = STR("/")},
+                        .clusters = w,
+                        .cluster_count = 1,
+                        .weight_total = 1};
+    *vh = (struct virtual_host){
+        .domains = any, .domain_count = 1, .routes = r, .route_count = 1};
+    *rc = (struct route_config){.hosts = vh, .host_count = 1};
+    return rc;
+}
+
+static struct network_filter http_filter(struct arena *a, const struct spec *s)
+{
+    struct hcm *h = ARENA_NEW(a, struct hcm);
+    *h = (struct hcm){.generate_request_id = true,
+                      .normalize_path = true,
+                      .xfcc = XFCC_SANITIZE_SET,
+                      .idle_timeout_us = 3600ull * SECOND,
+                      .stream_idle_timeout_us = 300ull * SECOND};
+    h->filters = http_filters(a, s, &h->filter_count);
+    h->route_config = routes_to(a, s->cluster);
+    if (s->log_path != NULL) {
+        struct access_log_config *log = ARENA_NEW(a, struct access_log_config);
+        log->path = str_from_c(s->log_path);
+        h->access_logs = log;
+        h->access_log_count = 1;
+    }
+    return (struct network_filter){.kind = NETWORK_FILTER_HCM, .hcm = h};
+}
+
+static struct network_filter tcp_filter(struct arena *a, const struct spec *s)
+{
+    struct tcp_proxy *t = ARENA_NEW(a, struct tcp_proxy);
+    struct weighted_cluster *w = ARENA_NEW(a, struct weighted_cluster);
+    *w = (struct weighted_cluster){.name = str_from_c(s->cluster), .weight = 1};
+    *t = (struct tcp_proxy){
+        .clusters = w, .cluster_count = 1, .idle_timeout_us = 3600ull * SECOND};
+    return (struct network_filter){.kind = NETWORK_FILTER_TCP_PROXY, .tcp_proxy = t};
+}
+
+static void fill_chain(struct arena *a, const struct spec *s, bool is_tcp, struct filter_chain *c)
+{
+    struct network_filter *n = ARENA_ARRAY(a, struct network_filter, 2);
+    if (s->tcp_rbac != NULL)
+        n[c->filter_count++] =
+            (struct network_filter){.kind = NETWORK_FILTER_RBAC, .rbac = s->tcp_rbac};
+    n[c->filter_count++] = is_tcp ? tcp_filter(a, s) : http_filter(a, s);
+    c->filters = n;
+}
+
+static int try_listener(const struct spec *s, struct str_buf *why)
+{
+    static const struct str http[] = {{"http/1.1", 8}, {"h2c", 3}};
+    struct resource *r = resource_new(RESOURCE_LISTENER, str_from_c(s->name));
+    struct arena *a = &r->arena;
+    struct listener *l = ARENA_NEW(a, struct listener);
+    struct filter_chain *chains = ARENA_ARRAY(a, struct filter_chain, 2);
+    struct addr at = addr_of(s->ip, s->port);
+    *l = (struct listener){
+        .address = to_model(&at),
+        .bind_to_port = !s->is_unbound,
+        .use_original_dst = s->is_capture,
+        .direction = s->is_outbound ? LISTENER_OUTBOUND : LISTENER_INBOUND,
+        .inspectors = {.http_inspector = s->has_http_inspector,
+                       .tls_inspector = s->has_http_inspector},
+        .listener_filters_timeout_us = 100 * MS,
+        .continue_on_listener_filters_timeout = true,
+        .chains = chains,
+        .chain_count = s->has_both ? 2 : 1,
+    };
+    fill_chain(a, s, s->is_tcp, &chains[0]);
+    if (s->has_both) {
+        chains[0].match.application_protocols = http;
+        chains[0].match.application_protocol_count = 2;
+        fill_chain(a, s, true, &chains[1]);
+    }
+    r->listener = l;
+    int err = flow_set_listener(flow, r->name, r, why);
+    resource_unref(r);
+    return err;
+}
+
+static void set_listener(const struct spec *s)
+{
+    struct str_buf why = STR_BUF_INIT(256);
+    assert_int_equal(try_listener(s, &why), 0);
+    str_buf_deinit(&why);
+}
+
+static void remove_listener(const char *name)
+{
+    struct str_buf why = STR_BUF_INIT(256);
+    assert_int_equal(flow_set_listener(flow, str_from_c(name), NULL, &why), 0);
+    str_buf_deinit(&why);
+}
+
+static struct ip_addr ip_of(const char *text)
+{
+    struct addr a = addr_of(text, 0);
+    return ip_from_bytes(a.ip, 4);
+}
+
+static void set_directory(bool is_registry_only)
+{
+    static const struct directory_port ports[] = {{8080, PROTOCOL_HTTP}};
+    struct resource *r = resource_new(RESOURCE_DIRECTORY, STR("shop"));
+    struct directory *d = ARENA_NEW(&r->arena, struct directory);
+    struct directory_service *s = ARENA_NEW(&r->arena, struct directory_service);
+    struct directory_workload *w = ARENA_NEW(&r->arena, struct directory_workload);
+    struct cidr *range = ARENA_NEW(&r->arena, struct cidr);
+    *s = (struct directory_service){
+        .host = STR("catalog"), .addresses = {ip_of("240.240.0.1")}, .ports = ports, .port_count = 1};
+    *w = (struct directory_workload){.addresses = {ip_of("10.9.9.9")},
+                                     .identity = STR("spiffe://mesh.local/ns/a/sa/b"),
+                                     .is_mtls = true};
+    assert_true(cidr_parse(STR("240.240.0.0/16"), range, NULL));
+    *d = (struct directory){.namespace_ = STR("shop"),
+                            .address_ranges = range,
+                            .address_range_count = 1,
+                            .is_registry_only = is_registry_only,
+                            .services = s,
+                            .service_count = 1,
+                            .workloads = w,
+                            .workload_count = 1};
+    r->directory = d;
+    flow_set_directory(flow, r->name, r);
+    resource_unref(r);
+}
+
+/* --- the world --- */
+
+static const struct rbac_policy anybody[] = {
+    {.permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
+static const struct rbac denies = {
+    .action = RBAC_DENY, .policies = anybody, .policy_count = 1};
+
+static const struct spec in_http = {
+    .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c"};
+static const struct spec in_tcp = {
+    .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c", .is_tcp = true};
+static const struct spec in_detects = {.name = "in",
+                                       .ip = "10.1.0.1",
+                                       .port = 8080,
+                                       .cluster = "c",
+                                       .has_http_inspector = true,
+                                       .has_both = true};
+
+static void on_detail_wanted(void *ctx, struct str name)
+{
+    str_buf_printf(&wanted, "%.*s\n", STR_FMT(name));
+}
+
+static void open_world(void)
+{
+    struct cluster model = cluster_defaults();
+    rig_open(1);
+    set_simple(&model, 1);
+    wanted = (struct str_buf)STR_BUF_INIT(64 * 1024);
+    flow = flow_new(&(struct flow_env){
+        .turn = rig.turn,
+        .limits = &rig.limits,
+        .tls = rig.tls,
+        .upstream = rig.upstream,
+        .metrics = rig.metrics,
+        .own_workload = STR("catalog"),
+        .own_principal = STR("spiffe://mesh.local/ns/shop/sa/catalog"),
+        .on_detail_wanted = on_detail_wanted,
+    });
+}
+
+static void close_world(void)
+{
+    flow_abort(flow);
+    rig_run(10 * SECOND);
+    assert_int_equal(flow_active(flow), 0);
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_CONNECTIONS_ACTIVE), 0);
+    assert_int_equal(flow->parked_count, 0);
+    struct upstream_cluster *c = the_cluster();
+    assert_int_equal(c->connections, 0);
+    assert_int_equal(c->requests, 0);
+    flow = flow_free(flow);
+    str_buf_deinit(&wanted);
+    rig_close();
+}
+
+#define GET "GET /x HTTP/1.1\r\nHost: catalog\r\n\r\n"
+
+/* --- HTTP --- */
+
+static void test_http_with_log_and_ids(void **state)
+{
+    char path[] = "/tmp/tulle-flow-XXXXXX", line[1024] = {0};
+    int fd = mkstemp(path);
+    struct spec s = in_http;
+    struct client k;
+    s.log_path = path;
+    open_world();
+    set_listener(&s);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "GET /a/../x HTTP/1.1\r\nHost: catalog\r\nX-Tulle-Version: 1.0\r\n"
+                   "X-Forwarded-Client-Cert: URI=spiffe://evil\r\n"
+                   "X-Envoy-Attempt-Count: 9\r\n\r\n");
+    rig_run(SECOND);
+    assert_true(client_got(&k, "HTTP/1.1 200 "));
+    assert_true(app_saw("GET /x HTTP/1.1\r\n"));
+    assert_true(app_saw("x-request-id: ") && app_saw("traceparent: 00-"));
+    assert_false(app_saw("x-tulle-version") || app_saw("spiffe://evil") ||
+                 app_saw("attempt-count"));
+    client_say(&k, "GET /x HTTP/1.1\r\nHost: catalog\r\nX-Request-Id: mine\r\nX-B3-TraceId: 7\r\n\r\n");
+    rig_run(SECOND);
+    assert_true(app_saw("x-request-id: mine\r\n") && app_saw("x-b3-traceid: 7\r\n"));
+    assert_false(app_saw("traceparent"));
+    assert_true(read(fd, line, sizeof line - 1) > 0);
+    assert_non_null(strstr(line, "\"GET /x HTTP/1.1\" 200 - via_upstream"));
+    client_forget(&k);
+    close_world();
+    close(fd);
+    unlink(path);
+}
+
+/* What holds now judges: also on connections that were there before. */
+static void test_policy_change_on_live_connections(void **state)
+{
+    struct spec denied = in_http;
+    struct client idle, busy;
+    open_world();
+    set_listener(&in_http);
+    client_open(&idle, "10.1.0.1", 8080);
+    client_say(&idle, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&idle, "200"));
+    rig.origins[0].mode = ORIGIN_HANGS;
+    client_open(&busy, "10.1.0.1", 8080);
+    client_say(&busy, GET);
+    rig_run(SECOND);
+    denied.rbac = &denies;
+    set_listener(&denied);
+    rig_run(SECOND);
+    assert_true(client_got(&busy, "HTTP/1.1 403 "));
+    client_say(&idle, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&idle, "HTTP/1.1 403 "));
+    client_forget(&idle);
+    client_forget(&busy);
+    close_world();
+}
+
+static void test_listener_replaced_and_removed(void **state)
+{
+    struct spec moved = in_http;
+    struct client a, b, c;
+    open_world();
+    set_listener(&in_http);
+    client_open(&a, "10.1.0.1", 8080);
+    client_say(&a, GET);
+    rig_run(SECOND);
+    for (unsigned i = 0; i < 100; i++)
+        set_listener(&in_http);
+    client_say(&a, GET);
+    rig_run(SECOND);
+    assert_int_equal(rig.origins[0].requests, 2);
+    assert_false(a.is_closed);
+    moved.port = 9090;
+    set_listener(&moved);
+    client_open(&b, "10.1.0.1", 8080);
+    client_open(&c, "10.1.0.1", 9090);
+    client_say(&c, GET);
+    rig_run(SECOND);
+    assert_true(b.is_closed && b.err == -ERR_REFUSED);
+    assert_true(client_got(&c, "200"));
+    remove_listener("in");
+    rig_run(SECOND);
+    assert_true(a.is_closed && c.is_closed); /* inbound: nothing holds any more */
+    client_forget(&a);
+    client_forget(&b);
+    client_forget(&c);
+    close_world();
+}
+
+static void test_bad_listener_changes_nothing(void **state)
+{
+    struct spec bad = in_http;
+    struct str_buf why = STR_BUF_INIT(256);
+    struct client k;
+    open_world();
+    set_listener(&in_http);
+    bad.name = "other";
+    assert_true(try_listener(&bad, &why) < 0); /* the same port */
+    assert_true(why.len > 0);
+    bad = in_http;
+    bad.log_path = NULL;
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&k, "200"));
+    client_forget(&k);
+    str_buf_deinit(&why);
+    close_world();
+}
+
+static void test_drain(void **state)
+{
+    struct client busy, later;
+    open_world();
+    set_listener(&in_http);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    client_open(&busy, "10.1.0.1", 8080);
+    client_say(&busy, GET);
+    rig_run(SECOND);
+    flow_drain(flow, false);
+    client_open(&later, "10.1.0.1", 8080);
+    rig_run(SECOND);
+    assert_true(later.is_closed);
+    assert_false(busy.is_closed);
+    assert_int_equal(flow_active(flow), 1);
+    client_forget(&busy);
+    client_forget(&later);
+    assert_int_equal(flow_active(flow), 0);
+    close_world();
+}
+
+/* --- TCP --- */
+
+/* An app that answers with what it is told when the client has ended its side. */
+static struct {
+    struct conn *conn;
+    struct str_buf got;
+    size_t answer_len;
+    bool is_slow;
+} app;
+
+static void app_input(struct conn *c)
+{
+    if (app.is_slow)
+        return;
+    for (uint32_t i = 0; i < c->in.count; i++)
+        str_buf_add(&app.got, chain_slice_str(&c->in, i));
+    chain_clear(&c->in);
+    if (!conn_is_in_ended(c))
+        return;
+    char *bytes = mem_alloc(app.answer_len + 1);
+    memset(bytes, 'a', app.answer_len);
+    chain_add(&c->out, str_from(bytes, app.answer_len));
+    free(bytes);
+    conn_end(c);
+}
+
+static void app_close(struct conn *c, int err)
+{
+    app.conn = NULL;
+}
+
+static const struct conn_handler app_handler = {.on_input = app_input, .on_close = app_close};
+
+static void app_accept(void *ctx, struct conn *c)
+{
+    app.conn = c;
+    conn_set_handler(c, &app_handler, NULL);
+}
+
+static void app_open(void)
+{
+    static const struct listen_options options = {.inherited_fd = -1};
+    listen_close(rig.origins[0].socket);
+    memset(&app, 0, sizeof app);
+    app.got = (struct str_buf)STR_BUF_INIT(8 * 1024 * 1024);
+    assert_int_equal(listen_open(rig.turn, &rig.origins[0].addr, &options, app_accept, NULL,
+                                 &rig.origins[0].socket),
+                     0);
+}
+
+static void test_tcp_half_close(void **state)
+{
+    struct client k;
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    app.answer_len = 100 * 1000;
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "request");
+    conn_end(k.conn);
+    rig_run(SECOND);
+    assert_true(str_eq(str_buf_str(&app.got), STR("request")));
+    assert_int_equal(k.got.len, 100 * 1000);
+    assert_true(k.is_closed && k.err == 0);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
+/* A reader that takes its time gets all, long after the app has closed. */
+static void test_tcp_slow_reader(void **state)
+{
+    struct client k;
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    app.answer_len = 2 * 1000 * 1000;
+    client_open(&k, "10.1.0.1", 8080);
+    conn_pause(k.conn);
+    client_say(&k, "request");
+    conn_end(k.conn);
+    rig_run(60ull * SECOND);
+    assert_false(k.is_closed);
+    conn_resume(k.conn);
+    rig_run(60ull * SECOND);
+    assert_int_equal(k.got.len, 2 * 1000 * 1000);
+    assert_true(k.is_closed && k.err == 0);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
+static void test_tcp_backpressure(void **state)
+{
+    struct client k;
+    char *bytes = mem_alloc(4 * 1000 * 1000);
+    memset(bytes, 'u', 4 * 1000 * 1000);
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    app.is_slow = true;
+    client_open(&k, "10.1.0.1", 8080);
+    chain_add(&k.conn->out, str_from(bytes, 4 * 1000 * 1000));
+    conn_mark_dirty(k.conn);
+    rig_run(5 * SECOND);
+    struct flow_conn *fc = LIST_FIRST(&flow->conns, struct flow_conn, link);
+    assert_non_null(fc);
+    /* What the proxy holds is bounded however much the client has. */
+    assert_true(fc->conn->in.len <= 64 * 1024 + 16 * 1024);
+    assert_true(conn_out_len(k.conn) > 2 * 1000 * 1000);
+    app.is_slow = false;
+    conn_wake(app.conn);
+    rig_run(20 * SECOND);
+    assert_int_equal(app.got.len, 4 * 1000 * 1000);
+    free(bytes);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
+static void test_tcp_break_reaches_both(void **state)
+{
+    struct client k;
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "x");
+    rig_run(SECOND);
+    conn_abort(app.conn, -ERR_RESET);
+    rig_run(SECOND);
+    assert_true(k.is_closed && k.err != 0);
+    client_forget(&k);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "x");
+    rig_run(SECOND);
+    assert_non_null(app.conn);
+    conn_abort(k.conn, -ERR_RESET);
+    rig_run(SECOND);
+    assert_null(app.conn);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
+static void test_tcp_policy(void **state)
+{
+    struct spec denied = in_tcp;
+    struct client k, later;
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "x");
+    rig_run(SECOND);
+    assert_false(k.is_closed);
+    denied.tcp_rbac = &denies;
+    set_listener(&denied);
+    rig_run(SECOND);
+    assert_true(k.is_closed);
+    client_open(&later, "10.1.0.1", 8080);
+    rig_run(SECOND);
+    assert_true(later.is_closed);
+    assert_null(app.conn);
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_RBAC_DENIED), 1);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    client_forget(&later);
+    close_world();
+}
+
+static void test_tcp_without_upstream(void **state)
+{
+    struct spec nowhere = in_tcp;
+    struct client k;
+    open_world();
+    nowhere.cluster = "nobody";
+    set_listener(&nowhere);
+    client_open(&k, "10.1.0.1", 8080);
+    rig_run(SECOND);
+    assert_true(k.is_closed);
+    client_forget(&k);
+    set_listener(&in_tcp);
+    sim_world_refuse(rig.sim, &rig.origins[0].addr, false);
+    client_open(&k, "10.1.0.1", 8080);
+    rig_run(SECOND);
+    assert_true(k.is_closed);
+    client_forget(&k);
+    /* The client leaves while the upstream is being connected. */
+    sim_world_refuse(rig.sim, &rig.origins[0].addr, true);
+    client_open(&k, "10.1.0.1", 8080);
+    rig_run(100 * MS);
+    client_forget(&k);
+    close_world();
+}
+
+/* --- detection --- */
+
+static void test_detection(void **state)
+{
+    struct client k;
+    open_world();
+    set_listener(&in_detects);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "G");
+    rig_run(300 * MS); /* longer than the first wait: it has begun to speak */
+    client_say(&k, "ET /x HTTP/1.1\r\nHost: catalog\r\n\r\n");
+    rig_run(SECOND);
+    assert_true(app_saw("x-request-id: ")); /* served as HTTP */
+    client_forget(&k);
+    close_world();
+}
+
+static void test_silent_client_is_tcp(void **state)
+{
+    struct client k;
+    open_world();
+    app_open();
+    set_listener(&in_detects);
+    client_open(&k, "10.1.0.1", 8080);
+    rig_run(80 * MS);
+    assert_null(app.conn);
+    rig_run(50 * MS);
+    assert_non_null(app.conn); /* server-first protocols do not hang */
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_DETECT_TIMEOUTS), 1);
+    chain_add(&app.conn->out, STR("220 hello"));
+    conn_mark_dirty(app.conn);
+    rig_run(50 * MS);
+    assert_true(client_got(&k, "220 hello"));
+    client_forget(&k);
+    client_open(&k, "10.1.0.1", 8080);
+    client_say(&k, "*1\r\n$4\r\nPING\r\n");
+    rig_run(20 * MS);
+    assert_true(str_contains(str_buf_str(&app.got), STR("PING")));
+    client_forget(&k);
+    str_buf_deinit(&app.got);
+    close_world();
+}
+
+/* --- captured connections --- */
+
+static const struct spec capture = {.name = FLOW_LISTENER_OUTBOUND,
+                                    .ip = "127.0.0.1",
+                                    .port = 15001,
+                                    .is_capture = true,
+                                    .is_outbound = true,
+                                    .is_tcp = true,
+                                    .cluster = "none"};
+static const struct spec detail = {.name = "catalog:8080",
+                                   .ip = "240.240.0.1",
+                                   .port = 8080,
+                                   .is_unbound = true,
+                                   .is_outbound = true,
+                                   .cluster = "c"};
+static const struct spec passthrough = {.name = FLOW_LISTENER_PASSTHROUGH,
+                                        .ip = "0.0.0.0",
+                                        .port = 1,
+                                        .is_unbound = true,
+                                        .is_outbound = true,
+                                        .is_tcp = true,
+                                        .cluster = "world"};
+
+static void open_captured(void)
+{
+    struct addr at = addr_of("127.0.0.1", 15001);
+    struct cluster world = cluster_defaults();
+    open_world();
+    world.kind = CLUSTER_ORIGINAL_DST;
+    set_cluster("world", &world);
+    set_listener(&capture);
+    set_listener(&passthrough);
+    sim_world_capture(rig.sim, &at);
+}
+
+static void test_parked_until_the_detail_comes(void **state)
+{
+    struct client a, b, gone;
+    open_captured();
+    set_directory(false);
+    client_open(&a, "240.240.0.1", 8080);
+    client_open(&b, "240.240.0.1", 8080);
+    client_open(&gone, "240.240.0.1", 8080);
+    client_say(&a, GET);
+    rig_run(SECOND);
+    assert_true(str_eq(str_buf_str(&wanted), STR("catalog:8080\n"))); /* once */
+    assert_int_equal(flow->parked_count, 3);
+    client_forget(&gone);
+    assert_int_equal(flow->parked_count, 2);
+    set_listener(&detail);
+    client_say(&b, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&a, "200") && client_got(&b, "200"));
+    assert_int_equal(flow->parked_count, 0);
+    client_forget(&a);
+    client_forget(&b);
+    close_world();
+}
+
+static void test_detail_that_does_not_come(void **state)
+{
+    struct client a, b;
+    open_captured();
+    set_directory(false);
+    client_open(&a, "240.240.0.1", 8080);
+    rig_run(SECOND);
+    flow_detail_failed(flow, STR("catalog:8080"), STR("no_control_plane"));
+    rig_run(SECOND);
+    assert_true(a.is_closed);
+    client_open(&b, "240.240.0.1", 8080);
+    rig_run(SECOND);
+    assert_true(str_eq(str_buf_str(&wanted), STR("catalog:8080\ncatalog:8080\n")));
+    assert_int_equal(rig.origins[0].conns, 0);
+    client_forget(&a);
+    client_forget(&b);
+    close_world();
+}
+
+static void test_parking_is_bounded(void **state)
+{
+    struct client k[4];
+    open_captured();
+    set_directory(false);
+    rig.limits.parked_connections_max = 3;
+    for (unsigned i = 0; i < 4; i++) {
+        client_open(&k[i], "240.240.0.1", 8080);
+        rig_run(10 * MS);
+    }
+    assert_true(k[3].is_closed && !k[2].is_closed);
+    for (unsigned i = 0; i < 4; i++)
+        client_forget(&k[i]);
+    close_world();
+}
+
+static void test_destinations(void **state)
+{
+    static const struct {
+        const char *ip;
+        uint16_t port;
+        bool is_registry_only, has_directory, is_let_past;
+    } cases[] = {
+        {"10.0.0.1", 80, false, true, true},     /* the world */
+        {"10.0.0.1", 80, true, true, false},     /* only the registry */
+        {"10.0.0.1", 80, false, false, false},   /* nothing is known yet */
+        {"240.240.7.7", 80, false, true, false}, /* of the mesh, nobody's */
+        {"240.240.0.1", 81, false, true, false}, /* no such port */
+        {"10.9.9.9", 80, false, true, false},    /* a replica: by mTLS or not at all */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct client k;
+        open_captured();
+        app_open();
+        if (cases[i].has_directory)
+            set_directory(cases[i].is_registry_only);
+        client_open(&k, cases[i].ip, cases[i].port);
+        client_say(&k, "hello");
+        rig_run(SECOND);
+        assert_int_equal(k.is_closed, !cases[i].is_let_past);
+        assert_int_equal(app.conn != NULL, cases[i].is_let_past);
+        assert_int_equal(metrics_get(rig.metrics, COUNTER_UNKNOWN_REFUSED), !cases[i].is_let_past);
+        client_forget(&k);
+        str_buf_deinit(&app.got);
+        close_world();
+    }
+}
+
+static void test_the_capture_port_itself(void **state)
+{
+    struct client k;
+    open_captured();
+    set_directory(false);
+    client_open(&k, "127.0.0.1", 15001);
+    rig_run(SECOND);
+    assert_true(k.is_closed);
+    client_forget(&k);
+    close_world();
+}
+
+/* A mesh name whose listener goes: its connection ends with its requests. */
+static void test_outbound_name_goes(void **state)
+{
+    struct client k;
+    open_captured();
+    set_directory(false);
+    set_listener(&detail);
+    client_open(&k, "240.240.0.1", 8080);
+    client_say(&k, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&k, "200"));
+    remove_listener("catalog:8080");
+    rig_run(SECOND);
+    assert_true(k.got_end);
+    client_forget(&k);
+    close_world();
+}
+
+static void test_abort_with_everything_under_way(void **state)
+{
+    for (unsigned at = 0; at < 40; at++) {
+        struct client k[4];
+        struct spec tcp = in_tcp;
+        open_captured();
+        set_directory(false);
+        tcp.name = "tcp";
+        set_listener(&tcp);
+        set_listener(&detail);
+        client_open(&k[0], "240.240.0.1", 8080);
+        client_open(&k[1], "10.0.0.1", 80);
+        client_open(&k[2], "240.240.0.1", 9999);
+        client_open(&k[3], "8.8.8.8", 53);
+        client_say(&k[0], GET GET);
+        client_say(&k[1], GET);
+        rig_run(at * 70);
+        flow_abort(flow);
+        rig_run(SECOND);
+        for (unsigned i = 0; i < 4; i++)
+            client_forget(&k[i]);
+        close_world();
+    }
+}
+
+/* --- headers --- */
+
+struct header_case {
+    enum hcm_xfcc xfcc;
+    bool is_mtls;
+    const char *given, *want; /* NULL: none */
+};
+
+static void test_xfcc(void **state)
+{
+    static const char own[] = "By=spiffe://mesh.local/ns/shop/sa/catalog;Hash=abc;URI=spiffe://web";
+    static const char both[] =
+        "URI=x,By=spiffe://mesh.local/ns/shop/sa/catalog;Hash=abc;URI=spiffe://web";
+    static const struct header_case cases[] = {
+        {XFCC_SANITIZE, true, "URI=x", NULL},
+        {XFCC_SANITIZE, false, "URI=x", NULL},
+        {XFCC_SANITIZE_SET, true, "URI=x", own},
+        {XFCC_SANITIZE_SET, true, NULL, own},
+        {XFCC_SANITIZE_SET, false, "URI=x", NULL},
+        {XFCC_APPEND_FORWARD, true, "URI=x", both},
+        {XFCC_APPEND_FORWARD, false, "URI=x", NULL},
+        {XFCC_FORWARD_ONLY, true, "URI=x", "URI=x"},
+        {XFCC_FORWARD_ONLY, false, "URI=x", NULL},
+        {XFCC_ALWAYS_FORWARD_ONLY, false, "URI=x", "URI=x"},
+    };
+    open_world();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hcm hcm = {.xfcc = cases[i].xfcc, .xfcc_uri = true};
+        struct exchange x = {.turn = rig.turn};
+        struct request r = {.x = &x, .hcm = &hcm};
+        struct flow_conn fc = {.flow = flow};
+        struct http_head head;
+        arena_init(&x.arena, 512);
+        http_head_init(&head, &x.arena, true);
+        if (cases[i].given != NULL)
+            http_head_add(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, str_from_c(cases[i].given));
+        fc.info.is_mtls = cases[i].is_mtls;
+        fc.info.peer_principal = STR("spiffe://web");
+        fc.info.peer_cert_sha256 = STR("abc");
+        headers_request(&fc, &r, &head);
+        struct str got = http_head_get(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
+        assert_true(str_eq(got, str_from_c(cases[i].want)));
+        arena_deinit(&x.arena);
+    }
+    close_world();
+}
+
+static void test_version_is_restored_for_peers_only(void **state)
+{
+    static const struct {
+        const char *note;
+        bool is_mtls;
+        enum http_version want;
+    } cases[] = {
+        {"1.1", true, HTTP_11}, {"1.0", true, HTTP_10},  {"9", true, HTTP_2},
+        {NULL, true, HTTP_2},   {"1.1", false, HTTP_2},
+    };
+    open_world();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hcm hcm = {0};
+        struct exchange x = {.turn = rig.turn};
+        struct request r = {.x = &x, .hcm = &hcm};
+        struct flow_conn fc = {.flow = flow};
+        struct http_head head;
+        arena_init(&x.arena, 512);
+        http_head_init(&head, &x.arena, true);
+        head.version = HTTP_2;
+        if (cases[i].note != NULL)
+            http_head_add(&head, HTTP_NAME_X_TULLE_VERSION, str_from_c(cases[i].note));
+        fc.info.is_mtls = cases[i].is_mtls;
+        headers_request(&fc, &r, &head);
+        assert_int_equal(r.version, cases[i].want);
+        assert_null(http_head_get(&head, HTTP_NAME_X_TULLE_VERSION).ptr);
+        arena_deinit(&x.arena);
+    }
+    close_world();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_http_with_log_and_ids),
+        cmocka_unit_test(test_policy_change_on_live_connections),
+        cmocka_unit_test(test_listener_replaced_and_removed),
+        cmocka_unit_test(test_bad_listener_changes_nothing),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_tcp_half_close),
+        cmocka_unit_test(test_tcp_slow_reader),
+        cmocka_unit_test(test_tcp_backpressure),
+        cmocka_unit_test(test_tcp_break_reaches_both),
+        cmocka_unit_test(test_tcp_policy),
+        cmocka_unit_test(test_tcp_without_upstream),
+        cmocka_unit_test(test_detection),
+        cmocka_unit_test(test_silent_client_is_tcp),
+        cmocka_unit_test(test_parked_until_the_detail_comes),
+        cmocka_unit_test(test_detail_that_does_not_come),
+        cmocka_unit_test(test_parking_is_bounded),
+        cmocka_unit_test(test_destinations),
+        cmocka_unit_test(test_the_capture_port_itself),
+        cmocka_unit_test(test_outbound_name_goes),
+        cmocka_unit_test(test_abort_with_everything_under_way),
+        cmocka_unit_test(test_xfcc),
+        cmocka_unit_test(test_version_is_restored_for_peers_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
