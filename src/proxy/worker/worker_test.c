@@ -1,0 +1,302 @@
+/* A worker's thread and its mails, on Linux and loopback; meant for TSan as well. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "io/conn.h"
+#include "proxy/telemetry/metrics.h"
+#include "proxy/worker/worker.h"
+
+#include "mesh/model/cluster.h"
+#include "mesh/model/directory.h"
+#include "mesh/model/listener.h"
+
+enum { SECOND = 1000 * 1000 };
+
+static struct {
+    struct limits limits;
+    struct turn *turn;
+    struct worker *worker;
+    unsigned applied, calls, drained;
+    char error[256];
+    uint16_t port;
+    int64_t accepted;
+} t;
+
+static void wait_until(bool (*is_done)(void))
+{
+    for (unsigned i = 0; i < 3000 && !is_done(); i++)
+        turn_once(t.turn, 10);
+    assert_true(is_done());
+}
+
+static void on_detail_wanted(void *ctx, struct str name)
+{
+}
+
+static void open_worker(void)
+{
+    memset(&t, 0, sizeof t);
+    limits_init(&t.limits);
+    t.turn = turn_new_linux();
+    t.worker = worker_new(&(struct worker_args){
+        .limits = &t.limits, .main = t.turn, .on_detail_wanted = on_detail_wanted});
+}
+
+static void close_worker(void)
+{
+    worker_stop(t.worker);
+    t.worker = worker_join(t.worker);
+    for (unsigned i = 0; i < 3; i++)
+        turn_once(t.turn, 0);
+    turn_free(t.turn);
+}
+
+static struct resource *listener_new(unsigned status, uint16_t port)
+{
+    static const struct str any[] = {{"*", 1}};
+    static const struct http_filter router[] = {{.kind = HTTP_FILTER_ROUTER}};
+    struct resource *r = resource_new(RESOURCE_LISTENER, STR("in"));
+    struct arena *a = &r->arena;
+    struct listener *l = ARENA_NEW(a, struct listener);
+    struct filter_chain *chain = ARENA_NEW(a, struct filter_chain);
+    struct network_filter *n = ARENA_NEW(a, struct network_filter);
+    struct hcm *h = ARENA_NEW(a, struct hcm);
+    struct route_config *rc = ARENA_NEW(a, struct route_config);
+    struct virtual_host *vh = ARENA_NEW(a, struct virtual_host);
+    struct route *route = ARENA_NEW(a, struct route);
+    *route = (struct route){.match = {.path_kind = PATH_PREFIX, .path = STR("/")},
+                            .kind = ROUTE_DIRECT_RESPONSE,
+                            .direct_status = (uint16_t)status,
+                            .direct_body = STR("hello")};
+    *vh = (struct virtual_host){
+        .domains = any, .domain_count = 1, .routes = route, .route_count = 1};
+    *rc = (struct route_config){.hosts = vh, .host_count = 1};
+    *h = (struct hcm){.filters = router, .filter_count = 1, .route_config = rc};
+    *n = (struct network_filter){.kind = NETWORK_FILTER_HCM, .hcm = h};
+    *chain = (struct filter_chain){.filters = n, .filter_count = 1};
+    l->address.ip = ip_from_bytes((const uint8_t[]){127, 0, 0, 1}, 4);
+    l->address.port = port;
+    l->bind_to_port = true;
+    l->direction = LISTENER_INBOUND;
+    l->chains = chain;
+    l->chain_count = 1;
+    r->listener = l;
+    return r;
+}
+
+static void on_applied(struct change_set *set, struct worker *w)
+{
+    assert_ptr_equal(w, t.worker);
+    t.applied++;
+    snprintf(t.error, sizeof t.error, "%.*s", STR_FMT(set->error));
+    change_set_free(set);
+}
+
+static void post_listener(unsigned status, uint16_t port)
+{
+    struct change_set *set = change_set_new();
+    struct resource *r = listener_new(status, port);
+    change_set_add(set, RESOURCE_LISTENER, r->name, r);
+    change_set_add(set, RESOURCE_ENDPOINTS, STR("nothing"), NULL);
+    resource_unref(r);
+    set->on_applied = on_applied;
+    worker_post_changes(t.worker, set);
+}
+
+static bool is_applied(void)
+{
+    return t.applied > 0;
+}
+
+/* --- calls --- */
+
+static void look_at_listeners(struct worker *w, void *arg)
+{
+    struct str_buf b = STR_BUF_INIT(4096);
+    worker_render_listeners(w, &b);
+    const char *at = strstr(b.ptr, "127.0.0.1:");
+    t.port = at != NULL ? (uint16_t)strtoul(at + 10, NULL, 10) : 0;
+    t.accepted = metrics_get(worker_metrics(w), COUNTER_CONNECTIONS_ACCEPTED);
+    str_buf_deinit(&b);
+}
+
+static void call_done(void *arg)
+{
+    t.calls++;
+}
+
+static bool is_called(void)
+{
+    return t.calls > 0;
+}
+
+static void look(void)
+{
+    t.calls = 0;
+    worker_post_call(t.worker, look_at_listeners, NULL, call_done);
+    wait_until(is_called);
+}
+
+/* --- a client on the main thread's loop --- */
+
+static struct str_buf got;
+static bool is_closed;
+
+static void client_input(struct conn *c)
+{
+    for (uint32_t i = 0; i < c->in.count; i++)
+        str_buf_add(&got, chain_slice_str(&c->in, i));
+    chain_clear(&c->in);
+    if (conn_is_in_ended(c))
+        conn_end(c);
+}
+
+static void client_close(struct conn *c, int err)
+{
+    is_closed = true;
+}
+
+static const struct conn_handler client_handler = {.on_input = client_input,
+                                                   .on_close = client_close};
+
+static bool has_closed(void)
+{
+    return is_closed;
+}
+
+static bool has_answer(void)
+{
+    return str_contains(str_buf_str(&got), STR("hello"));
+}
+
+static struct conn *client_open(void)
+{
+    struct addr to;
+    static const struct conn_options options = {.connect_timeout_us = SECOND};
+    assert_true(addr_parse_ip(STR("127.0.0.1"), t.port, &to));
+    got = (struct str_buf)STR_BUF_INIT(64 * 1024);
+    is_closed = false;
+    return conn_connect(t.turn, &to, &options, &client_handler, NULL, NULL, NULL);
+}
+
+static void ask(struct conn *c)
+{
+    str_buf_reset(&got);
+    chain_add(&c->out, STR("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    conn_mark_dirty(c);
+    wait_until(has_answer);
+}
+
+static void test_serves_what_it_was_told(void **state)
+{
+    open_worker();
+    post_listener(200, 0);
+    wait_until(is_applied);
+    assert_string_equal(t.error, "");
+    look();
+    assert_true(t.port != 0);
+    struct conn *c = client_open();
+    ask(c);
+    assert_true(str_starts_with(str_buf_str(&got), STR("HTTP/1.1 200 ")));
+    /* A change takes effect on connections that live, the socket stays. */
+    uint16_t before = t.port;
+    for (unsigned i = 0; i < 100; i++) {
+        t.applied = 0;
+        post_listener(i % 2 == 0 ? 404 : 200, 0);
+        ask(c);
+    }
+    wait_until(is_applied);
+    t.applied = 0;
+    post_listener(418, 0);
+    wait_until(is_applied);
+    ask(c);
+    assert_true(str_starts_with(str_buf_str(&got), STR("HTTP/1.1 418 ")));
+    look();
+    assert_int_equal(t.port, before);
+    assert_int_equal(t.accepted, 1);
+    conn_abort(c, 0);
+    wait_until(has_closed);
+    str_buf_deinit(&got);
+    close_worker();
+}
+
+static void test_an_error_is_told(void **state)
+{
+    open_worker();
+    post_listener(200, 0);
+    wait_until(is_applied);
+    look();
+    struct change_set *set = change_set_new();
+    struct resource *r = listener_new(200, t.port);
+    change_set_add(set, RESOURCE_LISTENER, STR("second"), r);
+    resource_unref(r);
+    set->on_applied = on_applied;
+    t.applied = 0;
+    worker_post_changes(t.worker, set);
+    wait_until(is_applied);
+    assert_non_null(strstr(t.error, "listener second: "));
+    close_worker();
+}
+
+static void on_drained(void *ctx)
+{
+    t.drained++;
+}
+
+static bool is_drained(void)
+{
+    return t.drained >= 2;
+}
+
+static void test_drain(void **state)
+{
+    open_worker();
+    post_listener(200, 0);
+    wait_until(is_applied);
+    look();
+    struct conn *c = client_open();
+    ask(c);
+    /* The second overtakes the first; both are told. */
+    worker_post_drain(t.worker, true, false, 60ull * SECOND, on_drained, NULL);
+    worker_post_drain(t.worker, false, true, 60ull * SECOND, on_drained, NULL);
+    wait_until(is_drained);
+    wait_until(has_closed);
+    (void)c;
+    str_buf_deinit(&got);
+    close_worker();
+}
+
+static void test_ends_with_connections_open(void **state)
+{
+    open_worker();
+    post_listener(200, 0);
+    wait_until(is_applied);
+    look();
+    struct conn *c = client_open();
+    ask(c);
+    worker_post_detail_failed(t.worker, STR("nobody:1"), STR("why"));
+    worker_stop(t.worker);
+    t.worker = worker_join(t.worker);
+    wait_until(has_closed);
+    str_buf_deinit(&got);
+    turn_free(t.turn);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_serves_what_it_was_told),
+        cmocka_unit_test(test_an_error_is_told),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_ends_with_connections_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
