@@ -32,7 +32,8 @@ static const struct header_edit set_edits[] = {
     {S("x-d"), S("4"), HEADER_SET_IF_EXISTS},
 };
 static const struct str remove_edits[] = {S("x-gone")};
-static const struct header_edits edits = {set_edits, 4, remove_edits, 1};
+/* A constant expression, as clang wants it. */
+#define EDITS ((struct header_edits){set_edits, 4, remove_edits, 1})
 static const struct header_match headers[] = {
     {.name = S(":method"), .value = {STRING_MATCH_EXACT, false, S("GET")}},
     {.name = S("x-user"),
@@ -73,8 +74,8 @@ static const struct route routes[] = {
      .retry = &retry,
      .prefix_rewrite = S("/v1"),
      .host_rewrite = S("other"),
-     .request = edits,
-     .response = edits,
+     .request = EDITS,
+     .response = EDITS,
      .origin = {S("VirtualService/shop/catalog#http[0]")}},
     {.match = {PATH_EXACT, S("/old"), true},
      .kind = ROUTE_REDIRECT,
@@ -111,7 +112,7 @@ static const struct virtual_host hosts[] = {
      .routes = routes,
      .route_count = 5,
      .retry = &retry,
-     .request = edits,
+     .request = EDITS,
      .include_attempt_count = true},
     {.name = S("rest"), .domains = any_domain, .domain_count = 1},
 };
@@ -119,7 +120,7 @@ static const struct route_config route_config = {
     .name = S("catalog:8080"),
     .hosts = hosts,
     .host_count = 2,
-    .response = edits,
+    .response = EDITS,
     .ignore_port_in_host = true,
     .origin = {S("Service/shop/catalog")},
 };
