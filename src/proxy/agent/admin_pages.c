@@ -59,8 +59,25 @@ static void collect_metrics(struct worker *w, void *request)
     metrics_merge(r->metrics, worker_metrics(w));
 }
 
+/* What the main thread itself counts. */
+static void add_own(struct admin_request *r)
+{
+    const struct agent *a = agent_of(r);
+    if (r->metrics == NULL)
+        return;
+    if (a->dns != NULL)
+        metrics_add(r->metrics, COUNTER_DNS_REQUESTS, (int64_t)dns_requests(a->dns));
+    if (a->identity == NULL)
+        return;
+    struct identity_counts counts = identity_counts(a->identity);
+    metrics_add(r->metrics, COUNTER_CERT_RENEWALS, (int64_t)counts.renewals);
+    metrics_add(r->metrics, COUNTER_CERT_FAILURES, (int64_t)counts.failures);
+    metrics_set(r->metrics, COUNTER_CERT_EXPIRY, (int64_t)counts.not_after_s);
+}
+
 static unsigned answer_metrics(struct admin_request *r)
 {
+    add_own(r);
     if (r->metrics != NULL)
         metrics_render(r->metrics, &r->body);
     return r->body.is_overflown ? 500 : 200;
@@ -76,6 +93,7 @@ static const char *const counter_names[] = {
 
 static unsigned answer_stats(struct admin_request *r)
 {
+    add_own(r);
     for (unsigned i = 0; r->metrics != NULL && i < COUNTER_COUNT; i++)
         str_buf_printf(&r->body, "%s: %lld\n", counter_names[i],
                        (long long)metrics_get(r->metrics, (enum metrics_counter)i));

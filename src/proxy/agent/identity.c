@@ -37,7 +37,8 @@ struct identity {
     struct grpc_call *call;
     bool is_by_leaf, is_answered;
     struct timer timer; /* the next request, or the end of patience */
-    unsigned failures;
+    unsigned failures; /* since the last success */
+    uint64_t renewal_count, failure_count;
     bool is_ending;
 };
 
@@ -250,6 +251,7 @@ static void on_failure(struct identity *i, struct str why)
     i->channel = channel_close(i->channel);
     if (i->is_ending)
         return;
+    i->failure_count++;
     log_event(LOG_WARN, "identity_request_failed",
               LF("by", i->is_by_leaf ? STR("leaf") : STR("token")), LF("reason", why));
     plan_next(i, renewal_retry_us(i->not_after_us, now, i->failures++, turn_random(i->args.turn)));
@@ -319,6 +321,7 @@ static void on_renewed(struct identity *i)
     uint64_t now = turn_wall_us(i->args.turn);
     i->channel = channel_close(i->channel);
     i->failures = 0;
+    i->renewal_count++;
     store(i);
     uint64_t delay = renewal_delay_us(MAX(i->not_before_us, now), i->not_after_us, now,
                                       turn_random(i->args.turn));
@@ -493,6 +496,15 @@ struct identity *identity_free(struct identity *i)
 struct tls_context *identity_tls(struct identity *i)
 {
     return identity_is_valid(i) ? i->tls : NULL;
+}
+
+struct identity_counts identity_counts(const struct identity *i)
+{
+    return (struct identity_counts){
+        .renewals = i->renewal_count,
+        .failures = i->failure_count,
+        .not_after_s = i->chain_count > 0 ? i->not_after_us / 1000000 : 0,
+    };
 }
 
 void identity_render(const struct identity *i, struct str_buf *to)

@@ -39,5 +39,10 @@ void identity_start(struct identity *i);
 bool identity_is_valid(const struct identity *i); /* a leaf that has not expired */
 /* For connections to the control plane; borrowed, NULL without a valid leaf. */
 struct tls_context *identity_tls(struct identity *i);
+struct identity_counts {
+    uint64_t renewals, failures;
+    uint64_t not_after_s; /* of the present leaf; 0: none */
+};
+struct identity_counts identity_counts(const struct identity *i);
 /* JSON object for /certs: subject, serial, validity; no keys. */
 void identity_render(const struct identity *i, struct str_buf *to);
