@@ -149,6 +149,7 @@ void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r)
         if (!c->hosts.ptr[i]->is_member)
             drop_host_at(c, i);
     }
+    outlier_members_changed(c);
     lb_invalidate(c);
     resource_unref(old);
 }

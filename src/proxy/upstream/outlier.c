@@ -57,13 +57,31 @@ static void on_interval(struct timer *t)
     timer_start(c->u->env.turn, t, c->config->outlier.interval_us);
 }
 
-/* At least one host may always go, unless the percentage is 0; as Envoy. */
-static bool may_eject(const struct upstream_cluster *c)
+/* The share that may be out at a time: one at least while others stand, the last one never, unless
+ * all may go. */
+static size_t ejections_max(const struct upstream_cluster *c)
 {
     uint32_t percent = c->config->outlier.max_ejection_percent;
-    if (percent == 0 || c->hosts.len == 0)
-        return false;
-    return c->ejected == 0 || (uint64_t)c->ejected * 100 < (uint64_t)percent * c->hosts.len;
+    size_t share = c->hosts.len * MIN(percent, 100u) / 100;
+    return share == 0 && percent > 0 && c->hosts.len > 1 ? 1 : share;
+}
+
+static struct upstream_host *longest_ejected(const struct upstream_cluster *c)
+{
+    struct upstream_host *first = NULL;
+    for (size_t i = 0; i < c->hosts.len; i++) {
+        struct upstream_host *h = c->hosts.ptr[i];
+        if (h->is_ejected && (first == NULL || h->ejected_until_us < first->ejected_until_us))
+            first = h;
+    }
+    return first;
+}
+
+void outlier_members_changed(struct upstream_cluster *c)
+{
+    struct upstream_host *h;
+    while (c->ejected > ejections_max(c) && (h = longest_ejected(c)) != NULL)
+        uneject(h);
 }
 
 static void eject(struct upstream_host *h, uint32_t enforcing_percent)
@@ -71,13 +89,13 @@ static void eject(struct upstream_host *h, uint32_t enforcing_percent)
     struct upstream_cluster *c = h->cluster;
     const struct outlier_detection *o = &c->config->outlier;
     h->consecutive_5xx = h->consecutive_gateway = 0;
-    if (h->is_ejected || !h->is_member || !may_eject(c))
+    if (h->is_ejected || !h->is_member || c->ejected >= ejections_max(c))
         return;
     if (random_below(turn_random(c->u->env.turn), 100) >= enforcing_percent)
         return;
     h->ejections++;
-    uint64_t for_us = MIN(o->base_ejection_us * h->ejections, MAX(o->max_ejection_us,
-                                                                   o->base_ejection_us));
+    uint64_t for_us =
+        MIN(o->base_ejection_us * h->ejections, MAX(o->max_ejection_us, o->base_ejection_us));
     h->ejected_until_us = turn_now_us(c->u->env.turn) + for_us;
     h->is_ejected = true;
     c->ejected++;

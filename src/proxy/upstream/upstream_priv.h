@@ -150,6 +150,8 @@ void outlier_init(struct upstream_cluster *c);
 void outlier_deinit(struct upstream_cluster *c);
 void outlier_result(struct upstream_host *h, unsigned status);
 void outlier_forget(struct upstream_host *h);
+/* Hosts went: who is out beyond the share that may be comes back. */
+void outlier_members_changed(struct upstream_cluster *c);
 
 /* lb.c */
 /* NULL: none is eligible. avoid: hosts to be passed over while others exist. */

@@ -324,6 +324,25 @@ static void test_max_ejection_percent(void **state)
     rig_close();
 }
 
+/* The last host is asked, however ill: nobody would be left. */
+static void test_the_last_host_stays(void **state)
+{
+    struct cluster model = cluster_defaults();
+    model.outlier.is_on = true;
+    model.outlier.max_ejection_percent = 50;
+    rig_open(2);
+    set_simple(&model, 2);
+    rig.origins[0].status = 503;
+    many(12);
+    assert_true(host_at(0)->is_ejected);
+    struct endpoint only = host_at(0)->info.endpoint[0];
+    set_endpoints("c", &only, 1);
+    assert_int_equal(the_cluster()->ejected, 0);
+    many(12);
+    assert_int_equal(the_cluster()->ejected, 0);
+    rig_close();
+}
+
 static void test_ejections_end_with_detection(void **state)
 {
     struct cluster model = cluster_defaults();
@@ -779,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_retry_limits),
         cmocka_unit_test(test_ejection_and_return),
         cmocka_unit_test(test_max_ejection_percent),
+        cmocka_unit_test(test_the_last_host_stays),
         cmocka_unit_test(test_ejections_end_with_detection),
         cmocka_unit_test(test_cancel_harms_nobody),
         cmocka_unit_test(test_a_diff_keeps_what_stays),
