@@ -89,14 +89,15 @@ struct registry_replica {
     struct str identity;     /* "spiffe://..." */
     uint64_t lease_until_us; /* GONE after it; renewed by the stream */
     void *node;              /* push's stream, NULL: not connected */
+    bool is_from_store;      /* not seen yet since tulled started */
 };
 
 /* NULL: none. Borrowed until the next change of the registry. */
 struct registry_replica *registry_replica(const struct registry *r, struct str namespace_,
                                           struct str workload, uint32_t index);
-/* The sidecar of a replica proved its identity and connected from this address. Replicas without
- * stream that had the address before, of whichever workload, are gone. -ERR_NOT_FOUND: there is no
- * such Workload. */
+/* The sidecar of a replica proved its identity and connected from this address. Replicas that
+ * lost their stream and had the address before, of whichever workload, are gone. -ERR_NOT_FOUND:
+ * there is no such Workload. */
 int registry_replica_connect(struct registry *r, struct str namespace_, struct str workload,
                              uint32_t index, const struct ip_addr addresses[2], void *node,
                              struct registry_replica **ret_replica);

@@ -175,6 +175,7 @@ static void on_record(void *ctx, struct str key, struct str value)
     p->addresses[0] = kept.addresses[0];
     p->addresses[1] = kept.addresses[1];
     p->lease_until_us = LEASE_NOT_BEGUN;
+    p->is_from_store = true;
 }
 
 bool replicas_load(struct registry *r)
@@ -206,13 +207,14 @@ static bool has_address(const struct registry_replica *p, const struct ip_addr a
     return false;
 }
 
-/* An address that was given away proves another identity now. */
+/* An address that was given away proves another identity now. Those that are only known from the
+ * store may share one, as the workloads of a host do, and have not had time to say so. */
 static void evict(struct registry *r, const struct ip_addr addresses[2],
                   const struct registry_replica *newcomer)
 {
     for (size_t i = r->replicas.len; i-- > 0;) {
         const struct registry_replica *p = r->replicas.ptr[i];
-        if (p != newcomer && p->node == NULL && has_address(p, addresses))
+        if (p != newcomer && p->node == NULL && !p->is_from_store && has_address(p, addresses))
             remove_at(r, i);
     }
 }
@@ -233,6 +235,7 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
     p->addresses[0] = addresses[0];
     p->addresses[1] = addresses[1];
     p->node = node;
+    p->is_from_store = false;
     p->lease_until_us = UINT64_MAX;
     evict(r, addresses, p);
     if (is_new || is_moved) {
@@ -323,6 +326,7 @@ void replicas_workload_changed(struct registry *r, const struct api_document *ol
                                const struct api_document *now)
 {
     const struct api_document *d = now != NULL ? now : old;
+    ASSERT(d != NULL);
     bool has_replicas = false;
     for (size_t i = r->replicas.len; i-- > 0;) {
         struct registry_replica *p = r->replicas.ptr[i];

@@ -158,6 +158,7 @@ static void insert_service(struct registry *r, struct registry_service *s)
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now)
 {
     const struct api_document *d = now != NULL ? now : old;
+    ASSERT(d != NULL);
     if (old != NULL)
         remove_service(r, old);
     if (now != NULL)
