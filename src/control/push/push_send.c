@@ -124,8 +124,9 @@ static bool send_changed(struct push_stream *s, enum resource_type type)
         has_room = s->ops->has_room(s->ctx);
         if (!has_room)
             break;
-        while (!list_is_empty(&s->dirty[type]) && !is_full(&b))
-            look_at(&b, LIST_FIRST(&s->dirty[type], struct push_sub, link));
+        struct push_sub *sub;
+        while (!is_full(&b) && (sub = LIST_FIRST(&s->dirty[type], struct push_sub, link)) != NULL)
+            look_at(&b, sub);
         if (b.items.len > 0)
             batch_send(&b);
     }

@@ -94,7 +94,7 @@ static void write_status(const struct server *s, const struct store_object *o, s
     if (status == NULL && !is_workload)
         return;
     json_writer_object(w, "status");
-    for (size_t i = 0; i < json_count(status); i++) {
+    for (size_t i = 0; status != NULL && i < json_count(status); i++) {
         json_writer_key(w, status->keys[i]);
         json_writer_tree(w, NULL, json_at(status, i));
     }

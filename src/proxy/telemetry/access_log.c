@@ -454,9 +454,9 @@ static void text_line(const struct pieces *pieces, const struct record *r, struc
 static void json_value(const struct json_field *field, const struct record *r,
                        struct str_buf *scratch, struct json_writer *w)
 {
-    const struct piece *only = field->pieces.len == 1 ? &field->pieces.ptr[0] : NULL;
+    const struct piece *only = field->pieces.ptr;
     json_writer_key(w, field->key);
-    if (only != NULL && only->op != NULL) {
+    if (field->pieces.len == 1 && only->op != NULL) {
         if (!run_piece(only, r, scratch))
             json_writer_null(w, NULL);
         else if (only->op->is_number)
