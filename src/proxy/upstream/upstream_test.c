@@ -692,6 +692,44 @@ static void test_identity_is_part_of_a_host(void **state)
     rig_close();
 }
 
+/* An identity that the cluster's names leave out is refused before anything is sent. */
+static void test_names_and_identity_must_hold(void **state)
+{
+    static const struct {
+        struct tls_san_matcher san;
+        bool is_tried;
+    } cases[] = {
+        {{TLS_SAN_TYPE_URI, {.kind = STRING_MATCH_PREFIX, .value = STR("spiffe://m/ns/a/sa/")}},
+         true},
+        {{TLS_SAN_TYPE_URI, {.kind = STRING_MATCH_EXACT, .value = STR("spiffe://m/ns/a/sa/x")}},
+         true},
+        {{TLS_SAN_TYPE_ANY, {.kind = STRING_MATCH_SUFFIX, .value = STR("/sa/x")}}, true},
+        {{TLS_SAN_TYPE_URI, {.kind = STRING_MATCH_EXACT, .value = STR("spiffe://m/ns/a/sa/")}},
+         false},
+        {{TLS_SAN_TYPE_URI, {.kind = STRING_MATCH_PREFIX, .value = STR("spiffe://m/ns/b/")}},
+         false},
+        {{TLS_SAN_TYPE_DNS, {.kind = STRING_MATCH_EXACT, .value = STR("spiffe://m/ns/a/sa/x")}},
+         false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cluster model = cluster_defaults();
+        struct upstream_tls tls = {.common = {.sans = &cases[i].san, .san_count = 1}};
+        struct endpoint e = endpoint_of(0);
+        struct tried t = {0};
+        rig_open(1);
+        e.identity = STR("spiffe://m/ns/a/sa/x");
+        model.tls = &tls;
+        set_endpoints("c", &e, 1);
+        set_cluster("c", &model);
+        one(&t);
+        assert_true(t.is_failed); /* nobody there speaks TLS */
+        assert_int_equal(rig.origins[0].conns, cases[i].is_tried);
+        assert_int_equal(t.why.err == -ERR_DENIED, !cases[i].is_tried);
+        forget(&t);
+        rig_close();
+    }
+}
+
 /* --- TCP --- */
 
 struct tcp_try {
@@ -813,6 +851,7 @@ int main(void)
         cmocka_unit_test(test_removed_before_the_failure_is_told),
         cmocka_unit_test(test_original_dst),
         cmocka_unit_test(test_identity_is_part_of_a_host),
+        cmocka_unit_test(test_names_and_identity_must_hold),
         cmocka_unit_test(test_tcp_tries_three_hosts),
         cmocka_unit_test(test_tcp_limits_and_cancel),
     };
