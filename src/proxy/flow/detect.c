@@ -3,8 +3,6 @@
 #include "crypto/tls.h"
 #include "proxy/flow/flow_priv.h"
 
-enum { PEEK_BYTES_MAX = 16 * 1024 + 5 };
-
 enum http_guess { GUESS_MORE, GUESS_NO, GUESS_HTTP1, GUESS_HTTP2 };
 
 /* RFC 9110 9, RFC 5789, and what WebDAV services use. */
@@ -57,7 +55,7 @@ static void take_http(struct flow_conn *fc, enum http_guess guess)
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final)
 {
     struct str bytes =
-        chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)PEEK_BYTES_MAX));
+        chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)TLS_PEEK_LEN_MAX));
     if (bytes.len == 0)
         return is_final ? DETECT_DONE : DETECT_MORE;
     if (model->inspectors.tls_inspector) {
@@ -67,7 +65,7 @@ enum detect_result detect_peek(struct flow_conn *fc, const struct listener *mode
             take_hello(fc, &hello);
             return DETECT_DONE;
         case TLS_PEEK_MORE:
-            return is_final || bytes.len >= PEEK_BYTES_MAX ? DETECT_DONE : DETECT_MORE;
+            return is_final || bytes.len >= TLS_PEEK_LEN_MAX ? DETECT_DONE : DETECT_MORE;
         case TLS_PEEK_NO:
             break;
         }

@@ -209,6 +209,17 @@ static void on_client_room(void *ctx, struct http_client *client)
         turn_soon(l->host->cluster->u->env.turn, &l->host->pump_task);
 }
 
+/* Those that are being drained or were made for another transport serve nobody who waits. */
+static bool has_other_links(const struct upstream_host *h)
+{
+    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    {
+        if (!l->is_draining)
+            return true;
+    }
+    return false;
+}
+
 static void on_client_draining(void *ctx, struct http_client *client)
 {
     struct upstream_link *l = ctx;
@@ -217,7 +228,7 @@ static void on_client_draining(void *ctx, struct http_client *client)
     /* Busy hosts get the next connection before somebody has to wait for it. */
     struct outcome why;
     if (l->host->is_member && l->host->active > 0 && l->version == HTTP_2 &&
-        l->host->links_connecting == 0)
+        !has_other_links(l->host))
         (void)link_open(l->host, l->version, &why);
 }
 
@@ -280,17 +291,6 @@ static void on_conn_open(struct conn *c)
 static void on_conn_input(struct conn *c)
 {
     (void)c; /* nothing comes before on_open; what comes with it stays for the client */
-}
-
-/* Those that are being drained or were made for another transport serve nobody who waits. */
-static bool has_other_links(const struct upstream_host *h)
-{
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
-        if (!l->is_draining)
-            return true;
-    }
-    return false;
 }
 
 /* The connection never opened: who waits for it is told, unless other connections may serve them. */
