@@ -1,0 +1,285 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "proxy/agent/config.h"
+
+/* What the machine asked its owner for, as text: "+listener a", "-cluster b", "sub route c", ... */
+struct world {
+    struct config *config;
+    struct str_buf log;
+};
+
+static void on_publish(void *ctx, const struct config_change *changes, size_t count)
+{
+    struct world *w = ctx;
+    for (size_t i = 0; i < count; i++)
+        str_buf_printf(&w->log, "%c%s %.*s;", changes[i].resource != NULL ? '+' : '-',
+                       resource_type_name(changes[i].type), STR_FMT(changes[i].name));
+}
+
+static void on_subscribe(void *ctx, enum resource_type type, struct str name)
+{
+    struct world *w = ctx;
+    str_buf_printf(&w->log, "sub %s %.*s;", resource_type_name(type), STR_FMT(name));
+}
+
+static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
+{
+    struct world *w = ctx;
+    str_buf_printf(&w->log, "unsub %s %.*s;", resource_type_name(type), STR_FMT(name));
+}
+
+static void on_done(void *ctx, uint64_t token, struct str why)
+{
+    struct world *w = ctx;
+    str_buf_printf(&w->log, "done %llu %.*s;", (unsigned long long)token, STR_FMT(why));
+}
+
+static void on_detail_failed(void *ctx, struct str name, struct str why)
+{
+    struct world *w = ctx;
+    (void)why;
+    str_buf_printf(&w->log, "failed %.*s;", STR_FMT(name));
+}
+
+static const struct config_ops ops = {
+    .publish = on_publish,
+    .subscribe = on_subscribe,
+    .unsubscribe = on_unsubscribe,
+    .done = on_done,
+    .detail_failed = on_detail_failed,
+};
+
+static int set_up(void **state)
+{
+    struct world *w = NEW(struct world);
+    struct config_args args = {
+        .supply = {[RESOURCE_LISTENER] = CONFIG_MIXED,
+                   [RESOURCE_CLUSTER] = CONFIG_MIXED,
+                   [RESOURCE_ROUTE] = CONFIG_BY_NAME,
+                   [RESOURCE_ENDPOINTS] = CONFIG_BY_NAME,
+                   [RESOURCE_SECRET] = CONFIG_LOCAL,
+                   [RESOURCE_DIRECTORY] = CONFIG_LOCAL},
+        .ops = &ops,
+        .ctx = w,
+    };
+    w->log = STR_BUF_INIT(65536);
+    w->config = config_new(&args);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    config_free(w->config);
+    str_buf_deinit(&w->log);
+    free(w);
+    return 0;
+}
+
+/* A resource that refers to at most one other. */
+static struct resource *make(enum resource_type type, const char *name, enum resource_type to_type,
+                             const char *to)
+{
+    struct resource *r = resource_new(type, str_from_c(name));
+    if (to != NULL) {
+        struct resource_ref *ref = ARENA_NEW(&r->arena, struct resource_ref);
+        ref->type = to_type;
+        ref->name = arena_str(&r->arena, str_from_c(to));
+        r->refs = ref;
+        r->ref_count_out = 1;
+    }
+    return r;
+}
+
+static void receive(struct world *w, struct resource *r, uint64_t token)
+{
+    const struct ads_update u = {
+        .type = r->type, .changed = &r, .changed_count = 1, .token = token};
+    config_update(w->config, &u);
+    resource_unref(r);
+    config_pump(w->config);
+}
+
+static void lose(struct world *w, enum resource_type type, const char *name, uint64_t token)
+{
+    struct str removed = str_from_c(name);
+    const struct ads_update u = {
+        .type = type, .removed = &removed, .removed_count = 1, .token = token};
+    config_update(w->config, &u);
+    config_pump(w->config);
+}
+
+static void expect(struct world *w, const char *text)
+{
+    struct str have = str_buf_str(&w->log), want = str_from_c(text);
+    if (!str_eq(have, want))
+        fail_msg("have \"%.*s\", want \"%s\"", STR_FMT(have), text);
+    str_buf_reset(&w->log);
+}
+
+static void test_a_listener_waits_for_all_it_refers_to(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_CLUSTER, "inbound|80|http"), 1);
+    expect(w, "");
+    receive(w, make(RESOURCE_CLUSTER, "inbound|80|http", RESOURCE_SECRET, "default"), 2);
+    expect(w, "");
+    struct resource *secret = make(RESOURCE_SECRET, "default", RESOURCE_SECRET, NULL);
+    config_set_local(w->config, RESOURCE_SECRET, STR("default"), secret);
+    resource_unref(secret);
+    config_pump(w->config);
+    expect(w, "+listener virtualInbound;+cluster inbound|80|http;+secret default;");
+    assert_false(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 1 ;done 2 ;");
+    assert_true(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
+}
+
+static void test_references_are_subscribed_to_and_given_up(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_ROUTE, "r"), 1);
+    expect(w, "sub route r;");
+    receive(w, make(RESOURCE_ROUTE, "r", RESOURCE_CLUSTER, "a:80"), 2);
+    expect(w, "sub cluster a:80;");
+    receive(w, make(RESOURCE_CLUSTER, "a:80", RESOURCE_SECRET, NULL), 3);
+    expect(w, "+listener virtualInbound;+route r;+cluster a:80;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 1 ;done 2 ;done 3 ;");
+    /* The route goes elsewhere: it waits for the new one, then the old one goes with it. */
+    receive(w, make(RESOURCE_ROUTE, "r", RESOURCE_CLUSTER, "b:80"), 4);
+    expect(w, "sub cluster b:80;");
+    receive(w, make(RESOURCE_CLUSTER, "b:80", RESOURCE_SECRET, NULL), 5);
+    expect(w, "+route r;+cluster b:80;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "unsub cluster a:80;-cluster a:80;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 4 ;done 5 ;");
+}
+
+static void test_what_does_not_exist_is_no_reason_to_wait(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_ROUTE, "r"), 1);
+    expect(w, "sub route r;");
+    lose(w, RESOURCE_ROUTE, "r", 2);
+    expect(w, "+listener virtualInbound;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 1 ;done 2 ;");
+}
+
+static void test_what_is_referred_to_is_not_removed(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_CLUSTER, "inbound|80|http"), 1);
+    receive(w, make(RESOURCE_CLUSTER, "inbound|80|http", RESOURCE_SECRET, NULL), 2);
+    config_applied(w->config, STR_NULL);
+    str_buf_reset(&w->log);
+    lose(w, RESOURCE_CLUSTER, "inbound|80|http", 3);
+    expect(w, "done 3 ;");
+    lose(w, RESOURCE_LISTENER, "virtualInbound", 4);
+    expect(w, "-listener virtualInbound;-cluster inbound|80|http;");
+}
+
+static void test_a_wanted_detail_comes(void **state)
+{
+    struct world *w = *state;
+    config_want(w->config, STR("a:80"), 0);
+    expect(w, "sub listener a:80;sub route a:80;sub cluster a:80;sub endpoints a:80;");
+    config_want(w->config, STR("a:80"), 0);
+    expect(w, "");
+    receive(w, make(RESOURCE_LISTENER, "a:80", RESOURCE_SECRET, NULL), 1);
+    expect(w, "+listener a:80;");
+    assert_true(config_has_wants(w->config));
+    config_applied(w->config, STR_NULL);
+    assert_false(config_has_wants(w->config));
+}
+
+static void test_an_unknown_detail_fails_and_may_be_wanted_again(void **state)
+{
+    struct world *w = *state;
+    config_want(w->config, STR("a:80"), 0);
+    str_buf_reset(&w->log);
+    lose(w, RESOURCE_LISTENER, "a:80", 1);
+    expect(w, "failed a:80;unsub listener a:80;unsub route a:80;unsub cluster a:80;"
+              "unsub endpoints a:80;done 1 ;");
+    config_want(w->config, STR("a:80"), 0);
+    expect(w, "sub listener a:80;sub route a:80;sub cluster a:80;sub endpoints a:80;");
+}
+
+static void test_wants_end_without_a_control_plane(void **state)
+{
+    struct world *w = *state;
+    config_want(w->config, STR("a:80"), 1000);
+    str_buf_reset(&w->log);
+    config_expire_wants(w->config, 1000 + 1900 * 1000, false);
+    expect(w, "");
+    config_expire_wants(w->config, 1000 + 2000 * 1000, false);
+    expect(w, "failed a:80;");
+}
+
+static void test_what_a_worker_refuses_is_told(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_SECRET, NULL), 1);
+    str_buf_reset(&w->log);
+    config_applied(w->config, STR("listener virtualInbound: in use"));
+    expect(w, "done 1 listener virtualInbound: in use;");
+}
+
+static void test_one_set_at_a_time(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_DIRECTORY, "a", RESOURCE_SECRET, NULL), 1);
+    expect(w, "+directory a;");
+    receive(w, make(RESOURCE_DIRECTORY, "b", RESOURCE_SECRET, NULL), 2);
+    receive(w, make(RESOURCE_DIRECTORY, "a", RESOURCE_SECRET, NULL), 3);
+    expect(w, "");
+    config_applied(w->config, STR_NULL);
+    struct str log = str_buf_str(&w->log);
+    assert_true(str_contains(log, STR("+directory a;")));
+    assert_true(str_contains(log, STR("+directory b;")));
+    str_buf_reset(&w->log);
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 1 ;done 2 ;done 3 ;");
+}
+
+static void test_own_names_are_not_the_control_planes(void **state)
+{
+    struct world *w = *state;
+    struct resource *own = make(RESOURCE_CLUSTER, "direct", RESOURCE_SECRET, NULL);
+    config_set_local(w->config, RESOURCE_CLUSTER, STR("direct"), own);
+    config_pump(w->config);
+    config_applied(w->config, STR_NULL);
+    str_buf_reset(&w->log);
+    receive(w, make(RESOURCE_CLUSTER, "direct", RESOURCE_SECRET, NULL), 1);
+    expect(w, "done 1 direct: this name is the proxy's own; ;");
+    assert_ptr_equal(config_running(w->config, RESOURCE_CLUSTER, STR("direct")), own);
+    resource_unref(own);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_listener_waits_for_all_it_refers_to),
+        TEST(test_references_are_subscribed_to_and_given_up),
+        TEST(test_what_does_not_exist_is_no_reason_to_wait),
+        TEST(test_what_is_referred_to_is_not_removed),
+        TEST(test_a_wanted_detail_comes),
+        TEST(test_an_unknown_detail_fails_and_may_be_wanted_again),
+        TEST(test_wants_end_without_a_control_plane),
+        TEST(test_what_a_worker_refuses_is_told),
+        TEST(test_one_set_at_a_time),
+        TEST(test_own_names_are_not_the_control_planes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
