@@ -6,6 +6,7 @@
 #include "cli/opt.h"
 #include "cli/rest.h"
 #include "codec/json_writer.h"
+#include "control/api/check.h"
 
 enum { BODY_MAX = 64 * 1024 * 1024, APPLY_TIMEOUT_MS = 60000 };
 
@@ -113,6 +114,8 @@ int apply_read(struct cli *cli, const char *const *paths, size_t count, const ch
     api_findings_init(&findings);
     for (size_t i = 0; i < count; i++)
         documents_read(paths[i], str_from_c(namespace), list, &findings, &file_count);
+    /* Here, where the files are known; the rest depends on what is there already. */
+    api_check_duplicates(list, &findings);
     apply_print_findings(cli, &findings, true);
     size_t errors = findings.error_count;
     api_findings_deinit(&findings);

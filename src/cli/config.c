@@ -12,19 +12,29 @@
 enum { PORT_ADMIN = 15000, CALL_TIMEOUT_MS = 10000, OUTPUT_MAX = 128 * 1024 * 1024 };
 
 static const struct {
-    const char *name, *type; /* type: as in "...admin.v3.ListenersConfigDump" */
+    const char *name, *type; /* type: as in "...admin.v3.ListenersConfigDump"; NULL: /certs */
 } parts[] = {
     {"listeners", "ListenersConfigDump"}, {"routes", "RoutesConfigDump"},
     {"clusters", "ClustersConfigDump"},   {"endpoints", "EndpointsConfigDump"},
-    {"secrets", "SecretsConfigDump"},
+    {"secrets", NULL}, /* whose, until when: what people look for; never a key */
 };
 
-static const char *part_type(const char *name)
+/* Where a part is asked for; *ret_type: the section of the answer, NULL: all. False: no such part. */
+static bool part_find(const char *name, const char **ret_path, const char **ret_type)
 {
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-        if (strcmp(parts[i].name, name) == 0)
-            return parts[i].type;
-    return NULL;
+    *ret_path = "/config_dump?include_eds";
+    *ret_type = NULL;
+    if (name == NULL)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (strcmp(parts[i].name, name) != 0)
+            continue;
+        *ret_type = parts[i].type;
+        if (parts[i].type == NULL)
+            *ret_path = "/certs";
+        return true;
+    }
+    return false;
 }
 
 /* The section of that type; NULL: there is none. */
@@ -63,7 +73,8 @@ static int print_dump(struct cli *cli, struct str text, const char *type)
     return CLI_OK;
 }
 
-static int dump(struct cli *cli, const struct state_replica *r, const char *type)
+static int dump(struct cli *cli, const struct state_replica *r, const char *path,
+                const char *type)
 {
     struct http_answer answer;
     int netns = netns_of(r->init.pid);
@@ -73,7 +84,7 @@ static int dump(struct cli *cli, const struct state_replica *r, const char *type
         .address = "127.0.0.1",
         .port = PORT_ADMIN,
         .netns_fd_plus_1 = netns + 1,
-        .path = "/config_dump?include_eds",
+        .path = path,
         .timeout_ms = CALL_TIMEOUT_MS,
     };
     int err = http_call(&call, &answer);
@@ -108,15 +119,15 @@ int cli_config(struct cli *cli)
         return CLI_USAGE;
     if (args.count < 1 || args.count > 2)
         return cli_fail(cli, CLI_USAGE, "say which replica, and at most one part");
-    const char *type = args.count == 2 ? part_type(args.args[1]) : NULL;
-    if (args.count == 2 && type == NULL)
+    const char *path, *type;
+    if (!part_find(args.count == 2 ? args.args[1] : NULL, &path, &type))
         return cli_fail(cli, CLI_USAGE,
                         "no such part: %s (listeners, routes, clusters, endpoints, secrets)",
                         args.args[1]);
     struct state_replica *r =
         mesh_open_replica(cli, mesh_name, namespace, args.args[0], &state, &target, &code);
     if (r != NULL)
-        code = dump(cli, r, type);
+        code = dump(cli, r, path, type);
     state_deinit(&state);
     return code;
 }

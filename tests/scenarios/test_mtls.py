@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from lib.mesh import RUN_ROOT
 from lib.programs import wait_until
 
 
@@ -40,7 +41,7 @@ def test_every_sidecar_has_the_identity_of_its_account(shop):
 
 
 def test_the_key_cannot_be_read_by_the_app_nor_by_admin(shop):
-    done = shop.exec("web", "sh", "-c", "cat /run/tulle*/*/* /run/tulle*/*/*/* 2>/dev/null | grep -c 'PRIVATE KEY'")
+    done = shop.exec("web", "sh", "-c", f"find {RUN_ROOT} -type f -exec cat {{}} + 2>/dev/null | grep -c 'PRIVATE KEY'")
     assert done.out.strip() == "0"
     assert "PRIVATE KEY" not in shop.admin("web", "/config_dump") + shop.admin("web", "/certs")
 

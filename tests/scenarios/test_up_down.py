@@ -12,8 +12,8 @@ CATALOG = "http://catalog:8080/products/a"
 
 
 def processes(mesh):
-    """Host process ids of what belongs to a mesh: our programs with its name or run directory in
-    their arguments or environment, and whatever lives in the namespaces of those."""
+    """Host process ids of what belongs to a mesh: our programs with its name in their
+    arguments or environment, and whatever lives in the namespaces of those."""
     wanted, spaces = set(), set()
     own = os.stat("/proc/self/ns/net").st_ino
     pids = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()]
@@ -25,7 +25,7 @@ def processes(mesh):
             net = os.stat(f"/proc/{pid}/ns/net").st_ino
         except OSError:
             continue
-        if exe.startswith(str(BUILD)) and (mesh.name.encode() in text or str(RUN_ROOT).encode() in text):
+        if exe.startswith(str(BUILD)) and mesh.name.encode() in text:
             wanted.add(pid)
             if net != own:
                 spaces.add(net)

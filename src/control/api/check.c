@@ -136,23 +136,43 @@ static void check_one_mesh(struct check *c)
     }
 }
 
+static void check_open(struct check *c, const struct api_document_list *set,
+                       struct api_findings *findings)
+{
+    *c = (struct check){.set = set, .findings = findings};
+    arena_init(&c->arena, 4096);
+    map_init(&c->by_subject);
+    map_init(&c->broken);
+    index_set(c);
+}
+
+static void check_close(struct check *c)
+{
+    for (size_t i = 0; i < API_KIND_COUNT; i++)
+        VEC_DEINIT(&c->by_kind[i].list);
+    map_deinit(&c->broken);
+    map_deinit(&c->by_subject);
+    arena_deinit(&c->arena);
+}
+
+void api_check_duplicates(const struct api_document_list *set, struct api_findings *findings)
+{
+    struct check c;
+    check_open(&c, set, findings);
+    check_duplicates(&c);
+    check_close(&c);
+}
+
 void api_check_documents(const struct api_document_list *set, struct api_findings *findings)
 {
-    struct check c = {.set = set, .findings = findings};
-    arena_init(&c.arena, 4096);
-    map_init(&c.by_subject);
-    map_init(&c.broken);
-    index_set(&c);
+    struct check c;
+    check_open(&c, set, findings);
     check_duplicates(&c);
     check_one_mesh(&c);
     check_workload_all(&c);
     check_route_all(&c);
     check_policy_all(&c);
-    for (size_t i = 0; i < API_KIND_COUNT; i++)
-        VEC_DEINIT(&c.by_kind[i].list);
-    map_deinit(&c.broken);
-    map_deinit(&c.by_subject);
-    arena_deinit(&c.arena);
+    check_close(&c);
 }
 
 const struct api_mesh *api_check_mesh(const struct api_document_list *set)

@@ -9,5 +9,8 @@
  * one when the set has a Service in that namespace. */
 void api_check_documents(const struct api_document_list *set, struct api_findings *findings);
 
+/* Only whether documents are there twice: what a set can tell without what it will be added to. */
+void api_check_duplicates(const struct api_document_list *set, struct api_findings *findings);
+
 /* The Mesh document of the set, or api_mesh_default(). */
 const struct api_mesh *api_check_mesh(const struct api_document_list *set);

@@ -336,12 +336,35 @@ static void decorate(struct router *s, struct http_head *head)
     edit_response(s->r, head);
 }
 
+/* The peer's proxy could not connect to its app: the same as if the connect had been ours. */
+static bool take_unreached(const struct router *s, struct http_head *head)
+{
+    const struct upstream_host *h = s->attempt.host;
+    const struct endpoint *e = h != NULL ? upstream_host_info(h)->endpoint : NULL;
+    unsigned count = http_head_remove_named(head, STR(REQUEST_UNREACHED));
+    return count > 0 && e != NULL && e->is_tulle;
+}
+
+static enum retry_verdict judge_response(const struct router *s, struct http_head *head)
+{
+    static const struct outcome unreached = {
+        .err = -ERR_CONNECT,
+        .fault = FAULT_UPSTREAM,
+        .is_retryable = true,
+        .is_unanswered = true,
+        .flags = FLAG_BIT(UPSTREAM_CONNECT),
+    };
+    if (take_unreached(s, head))
+        return retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &unreached);
+    return retry_on_response(retry_policy_of(s->r), head);
+}
+
 static enum verdict on_response(struct router *s)
 {
     struct http_head *head = s->x->flows[SIDE_RESPONSE].head;
     timer_stop(&s->try_timeout);
     if (s->phase == ROUTER_SENT && s->is_attempt_live) {
-        enum retry_verdict verdict = retry_on_response(retry_policy_of(s->r), head);
+        enum retry_verdict verdict = judge_response(s, head);
         if (verdict != RETRY_NO && exchange_can_rewind(s->x)) {
             struct outcome why = {.err = -ERR_UNAVAILABLE, .fault = FAULT_UPSTREAM};
             finish_attempt(s, head->status, NULL);

@@ -89,6 +89,25 @@ static void learn_own_labels(struct flows *f, const struct directory *d)
     }
 }
 
+/* The labels of this workload, as everybody sees them. */
+static void note_own(struct flows *f, const struct directory *d)
+{
+    for (size_t i = 0; i < d->workload_count; i++) {
+        const struct directory_workload *w = &d->workloads[i];
+        if (!str_eq(w->name, f->env.own_workload) || !str_eq(w->namespace_, f->env.own_namespace))
+            continue;
+        f->own_peer = metrics_intern_peer(f->env.metrics, &(struct metrics_peer){
+                                                              .workload = w->name,
+                                                              .namespace_ = w->namespace_,
+                                                              .principal = f->env.own_principal,
+                                                              .app = w->app,
+                                                              .version = w->version,
+                                                              .cluster = f->env.own_cluster,
+                                                          });
+        return;
+    }
+}
+
 void directory_rebuild(struct flows *f)
 {
     struct directory_index *index = NEW(struct directory_index);
@@ -100,6 +119,7 @@ void directory_rebuild(struct flows *f)
     while (map_next(&f->directories, &iter, NULL, &value)) {
         const struct resource *r = value;
         add_directory(index, r->directory);
+        note_own(f, r->directory);
         learn_own_labels(f, r->directory);
     }
     directory_index_free(f->index);

@@ -121,7 +121,22 @@ const struct http_server_ops flow_http_ops = {
     .on_close = on_close,
 };
 
-/* --- the first filter: at the end of all it records --- */
+/* --- the first filter: the last word on a response, and at the end of all it records --- */
+
+/* A mesh peer is told that the request never reached the app, so that it may ask another replica
+ * as after a failed connect of its own. Nobody but this proxy may say so. */
+static enum verdict record_on_head(struct exchange *x, void *state, enum side side)
+{
+    (void)state;
+    if (side == SIDE_REQUEST || !request_of(x)->is_inbound)
+        return VERDICT_NEXT;
+    struct http_head *head = x->flows[SIDE_RESPONSE].head;
+    http_head_remove_named(head, STR(REQUEST_UNREACHED));
+    if (x->is_response_local && x->info->is_mtls &&
+        (x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0)
+        http_head_add_named(head, STR(REQUEST_UNREACHED), STR("1"));
+    return VERDICT_NEXT;
+}
 
 static void record_on_end(struct exchange *x, void *state)
 {
@@ -129,4 +144,8 @@ static void record_on_end(struct exchange *x, void *state)
     record_request(x);
 }
 
-const struct filter_ops record_filter_ops = {.name = "record", .on_end = record_on_end};
+const struct filter_ops record_filter_ops = {
+    .name = "record",
+    .on_head = record_on_head,
+    .on_end = record_on_end,
+};
