@@ -57,9 +57,10 @@ static unsigned connecting_streams(const struct upstream_host *h, enum http_vers
     unsigned streams = 0;
     LIST_FOREACH(&h->links, l, struct upstream_link, link)
     {
-        if (l->client != NULL || l->version != version)
+        /* Who leaves the version to ALPN takes any. */
+        if (l->client != NULL || (version != HTTP_UNKNOWN && l->version != version))
             continue;
-        streams += version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
+        streams += l->version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
     }
     return streams;
 }
