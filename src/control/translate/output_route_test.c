@@ -147,6 +147,31 @@ static void test_retries(void **state)
     assert_int_equal(ask(r, CATALOG ":8080", "GET", "/", NULL)->retry->retries_max, 2);
 }
 
+/* A rule's retries are those of the destination: its subset's, and the caller's own rule. */
+static void test_rule_retries(void **state)
+{
+    struct rig *r = *state;
+    rig_apply(r,
+              "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+              "metadata: {name: catalog}\nspec:\n  hosts: [catalog]\n  http:\n"
+              "  - {match: [{uri: {prefix: /a}}],\n"
+              "     route: [{destination: {host: payment, subset: a}}]}\n"
+              "  - {route: [{destination: {host: payment}}]}\n"
+              "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+              "metadata: {name: payment}\nspec:\n  host: payment\n"
+              "  trafficPolicy: {retries: {attempts: 5}}\n"
+              "  subsets: [{name: a, labels: {v: a}, trafficPolicy: {retries: {attempts: 6}}}]\n");
+    assert_int_equal(ask(r, CATALOG ":8080", "GET", "/", NULL)->retry->retries_max, 5);
+    assert_int_equal(ask(r, CATALOG ":8080", "GET", "/a", NULL)->retry->retries_max, 6);
+    /* Of another namespace: for its callers alone. */
+    rig_apply(r, "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+                 "metadata: {name: payment, namespace: bank}\nspec:\n"
+                 "  host: " PAYMENT "\n  trafficPolicy: {retries: {attempts: 7}}\n");
+    assert_int_equal(ask(r, CATALOG ":8080", "GET", "/", NULL)->retry->retries_max, 5);
+    rig_be(r, "bank", "teller");
+    assert_int_equal(ask(r, CATALOG ":8080", "GET", "/", NULL)->retry->retries_max, 7);
+}
+
 static void test_matches(void **state)
 {
     struct rig *r = *state;
@@ -426,6 +451,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seed, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_defaults, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_retries, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_rule_retries, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_matches, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_actions, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_views, setup, rig_teardown),

@@ -267,6 +267,13 @@ static void test_deny(void **state)
     REFUSED(.method = NULL);
     ALLOWED(.method = "GET", .path = "/");
     put(r, "shop", "no-admin",
+        "{action: DENY, rules: [{from: [{source: {namespaces: [bank]}}],"
+        " when: [{key: \"request.headers[a]\", values: [b]}]}]}");
+    REFUSED(.peer = TELLER);
+    ALLOWED(.peer = WEB);
+    REFUSED(.peer = TELLER, .method = "GET", .path = "/", .headers = "a: b");
+    ALLOWED(.peer = TELLER, .method = "GET", .path = "/");
+    put(r, "shop", "no-admin",
         "{action: DENY, rules: [{from: [{source: {notPrincipals: [\"*\"]}}]}]}");
     REFUSED(.method = "GET", .path = "/");
     ALLOWED(.peer = WEB, .method = "GET", .path = "/");
