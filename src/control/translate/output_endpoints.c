@@ -3,7 +3,6 @@
 
 struct collector {
     struct job *j;
-    const struct registry_service *service;
     const struct api_service_port *port;
     const struct api_labels *labels; /* of the subset; NULL: all */
     struct endpoint *items;
@@ -102,7 +101,6 @@ const struct endpoints *output_endpoints(struct job *j, struct str name)
         return NULL;
     struct collector c = {
         .j = j,
-        .service = s,
         .port = port,
         .labels = subset_labels(j, n.host, n.subset),
     };
