@@ -70,8 +70,11 @@ void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struc
                                                                            : &fc->info.local;
         log_event(LOG_INFO, "connection_refused", LF("to", addr_format(dst, to)),
                   LF("reason", details));
+        conn_abort(fc->conn, -ERR_DENIED);
+        return;
     }
-    conn_abort(fc->conn, -ERR_DENIED);
+    /* By a policy, after the connection had come about: an orderly end. */
+    conn_close(fc->conn);
 }
 
 static void fill_info(struct flow_conn *fc)
@@ -335,6 +338,10 @@ const struct flow_chain *conn_current_chain(const struct flow_conn *fc)
     if (now == fc->config)
         return fc->chain;
     const struct flow_chain *chain = chain_find(now, &fc->input);
+    /* Who came without a certificate does not stay when one is required. */
+    if (chain != NULL && chain->model->tls != NULL &&
+        chain->model->tls->require_client_certificate && !fc->info.is_mtls)
+        return NULL;
     bool is_same_kind = chain != NULL && (chain->hcm != NULL) == (fc->chain->hcm != NULL) &&
                         (chain->model->tls != NULL) == (fc->chain->model->tls != NULL);
     return is_same_kind ? chain : NULL;

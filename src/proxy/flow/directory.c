@@ -67,28 +67,6 @@ static void add_directory(struct directory_index *index, const struct directory 
     index->is_registry_only |= d->is_registry_only;
 }
 
-/* Labels that nobody told us at start: those of our own document, which the directory has. */
-static void learn_own_labels(struct flows *f, const struct directory *d)
-{
-    const struct flow_env *env = &f->env;
-    for (size_t i = 0; i < d->workload_count; i++) {
-        const struct directory_workload *w = &d->workloads[i];
-        if (env->own_workload.len == 0 || !str_eq(w->name, env->own_workload) ||
-            !str_eq(w->namespace_, env->own_namespace))
-            continue;
-        f->own_peer = metrics_intern_peer(
-            env->metrics, &(struct metrics_peer){
-                              .workload = env->own_workload,
-                              .namespace_ = env->own_namespace,
-                              .principal = env->own_principal,
-                              .app = env->own_app.len > 0 ? env->own_app : w->app,
-                              .version = env->own_version.len > 0 ? env->own_version : w->version,
-                              .cluster = env->own_cluster,
-                          });
-        return;
-    }
-}
-
 /* The labels of this workload, as everybody sees them. */
 static void note_own(struct flows *f, const struct directory *d)
 {
@@ -120,7 +98,6 @@ void directory_rebuild(struct flows *f)
         const struct resource *r = value;
         add_directory(index, r->directory);
         note_own(f, r->directory);
-        learn_own_labels(f, r->directory);
     }
     directory_index_free(f->index);
     f->index = index;
