@@ -226,8 +226,11 @@ def test_half_a_body_is_never_a_whole_answer(proxy):
         config, port = serve(origin.port)
         proxy(config)
         for path in ("/length", "/chunked"):
-            with Connection(port) as c, pytest.raises(EOFError):
-                c.get(path)
+            with Connection(port) as c:
+                try:  # before its head has been passed on it is an error of ours, then a cut
+                    assert c.get(path).status == 503
+                except EOFError:
+                    pass
 
 
 def test_an_origin_that_refuses_is_503(proxy):
