@@ -14,12 +14,15 @@ enum { PORT_ADMIN = 15000, CALL_TIMEOUT_MS = 10000, OUTPUT_MAX = 128 * 1024 * 10
 static const struct {
     const char *name, *type; /* type: as in "...admin.v3.ListenersConfigDump"; NULL: /certs */
 } parts[] = {
-    {"listeners", "ListenersConfigDump"}, {"routes", "RoutesConfigDump"},
-    {"clusters", "ClustersConfigDump"},   {"endpoints", "EndpointsConfigDump"},
+    {"listeners", "ListenersConfigDump"},
+    {"routes", "RoutesConfigDump"},
+    {"clusters", "ClustersConfigDump"},
+    {"endpoints", "EndpointsConfigDump"},
     {"secrets", NULL}, /* whose, until when: what people look for; never a key */
 };
 
-/* Where a part is asked for; *ret_type: the section of the answer, NULL: all. False: no such part. */
+/* Where a part is asked for; *ret_type: the section of the answer, NULL: all. False: no such part.
+ */
 static bool part_find(const char *name, const char **ret_path, const char **ret_type)
 {
     *ret_path = "/config_dump?include_eds";
@@ -73,8 +76,7 @@ static int print_dump(struct cli *cli, struct str text, const char *type)
     return CLI_OK;
 }
 
-static int dump(struct cli *cli, const struct state_replica *r, const char *path,
-                const char *type)
+static int dump(struct cli *cli, const struct state_replica *r, const char *path, const char *type)
 {
     struct http_answer answer;
     int netns = netns_of(r->init.pid);
