@@ -27,9 +27,21 @@ static const char usage[] =
     "Exit status: 0 after SIGTERM and its drain, 1 when it cannot start, 2 for wrong arguments.\n";
 
 enum option_id {
-    OPTION_STATE = 256, OPTION_DISCOVERY, OPTION_ROOT_CERT, OPTION_TOKEN_FILE, OPTION_WORKLOAD,
-    OPTION_NAMESPACE, OPTION_INDEX, OPTION_SERVICE_ACCOUNT, OPTION_TRUST_DOMAIN, OPTION_ADDRESS,
-    OPTION_EGRESS_SOCKET, OPTION_APP, OPTION_VERSION, OPTION_CONCURRENCY, OPTION_LOG_LEVEL,
+    OPTION_STATE = 256,
+    OPTION_DISCOVERY,
+    OPTION_ROOT_CERT,
+    OPTION_TOKEN_FILE,
+    OPTION_WORKLOAD,
+    OPTION_NAMESPACE,
+    OPTION_INDEX,
+    OPTION_SERVICE_ACCOUNT,
+    OPTION_TRUST_DOMAIN,
+    OPTION_ADDRESS,
+    OPTION_EGRESS_SOCKET,
+    OPTION_APP,
+    OPTION_VERSION,
+    OPTION_CONCURRENCY,
+    OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
 };
 
@@ -92,26 +104,65 @@ static void take_option(struct agent_args *a, int option, const char *value)
 {
     struct str text = str_from_c(value);
     switch (option) {
-    case 'c': a->bootstrap_file = value; break;
-    case 'h': fputs(usage, stdout); exit(0);
-    case 'V': puts("tulle-proxy " TULLE_VERSION); exit(0);
-    case OPTION_STATE: a->state_dir = value; break;
-    case OPTION_DISCOVERY: a->discovery = text; break;
-    case OPTION_ROOT_CERT: a->root_cert_file = value; break;
-    case OPTION_TOKEN_FILE: a->token_file = value; break;
-    case OPTION_WORKLOAD: a->workload = text; break;
-    case OPTION_NAMESPACE: a->namespace_ = text; break;
-    case OPTION_INDEX: a->index = number("--index", value, 0, 1000000); break;
-    case OPTION_SERVICE_ACCOUNT: a->service_account = text; break;
-    case OPTION_TRUST_DOMAIN: a->trust_domain = text; break;
-    case OPTION_ADDRESS: a->addresses = text; break;
-    case OPTION_EGRESS_SOCKET: a->egress_socket = value; break;
-    case OPTION_APP: a->app = text; break;
-    case OPTION_VERSION: a->version = text; break;
-    case OPTION_CONCURRENCY: a->worker_count = number("--concurrency", value, 1, WORKERS_MAX); break;
-    case OPTION_LOG_LEVEL: set_log_level(value); break;
-    case OPTION_LOG_FORMAT: set_log_format(value); break;
-    default: exit(EXIT_USAGE); /* getopt has said why */
+    case 'c':
+        a->bootstrap_file = value;
+        break;
+    case 'h':
+        fputs(usage, stdout);
+        exit(0);
+    case 'V':
+        puts("tulle-proxy " TULLE_VERSION);
+        exit(0);
+    case OPTION_STATE:
+        a->state_dir = value;
+        break;
+    case OPTION_DISCOVERY:
+        a->discovery = text;
+        break;
+    case OPTION_ROOT_CERT:
+        a->root_cert_file = value;
+        break;
+    case OPTION_TOKEN_FILE:
+        a->token_file = value;
+        break;
+    case OPTION_WORKLOAD:
+        a->workload = text;
+        break;
+    case OPTION_NAMESPACE:
+        a->namespace_ = text;
+        break;
+    case OPTION_INDEX:
+        a->index = number("--index", value, 0, 1000000);
+        break;
+    case OPTION_SERVICE_ACCOUNT:
+        a->service_account = text;
+        break;
+    case OPTION_TRUST_DOMAIN:
+        a->trust_domain = text;
+        break;
+    case OPTION_ADDRESS:
+        a->addresses = text;
+        break;
+    case OPTION_EGRESS_SOCKET:
+        a->egress_socket = value;
+        break;
+    case OPTION_APP:
+        a->app = text;
+        break;
+    case OPTION_VERSION:
+        a->version = text;
+        break;
+    case OPTION_CONCURRENCY:
+        a->worker_count = number("--concurrency", value, 1, WORKERS_MAX);
+        break;
+    case OPTION_LOG_LEVEL:
+        set_log_level(value);
+        break;
+    case OPTION_LOG_FORMAT:
+        set_log_format(value);
+        break;
+    default:
+        exit(EXIT_USAGE); /* getopt has said why */
     }
 }
 

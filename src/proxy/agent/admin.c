@@ -236,7 +236,7 @@ struct admin *admin_free(struct admin *a)
         return NULL;
     for (unsigned i = 0; i < a->port_count; i++)
         listen_close(a->ports[i].socket);
-    LIST_FOREACH(&a->conns, c, struct admin_conn, link)
+    LIST_FOREACH (&a->conns, c, struct admin_conn, link)
         http_server_abort(c->server, -ERR_CANCELED);
     /* Requests wait for workers, which still live: their answers come by mail. */
     for (int i = 0; i < 200 && !(list_is_empty(&a->conns) && list_is_empty(&a->requests)); i++)

@@ -297,9 +297,9 @@ static unsigned answer_server_info(struct admin_request *r)
     json_writer_object(&w, NULL);
     json_writer_c(&w, "version", "tulle/" TULLE_VERSION);
     json_writer_c(&w, "state",
-                  a->is_draining              ? "DRAINING"
-                  : agent_is_ready(a, &why)   ? "LIVE"
-                                              : "INITIALIZING");
+                  a->is_draining            ? "DRAINING"
+                  : agent_is_ready(a, &why) ? "LIVE"
+                                            : "INITIALIZING");
     json_writer_str(&w, "node_id", a->node_id);
     json_writer_u64(&w, "concurrency", a->worker_count);
     json_writer_u64(&w, "uptime_s", (turn_now_us(a->turn) - a->started_us) / 1000000);

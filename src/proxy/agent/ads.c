@@ -18,13 +18,13 @@ static const struct backoff_range retries = {100 * 1000, 5 * 1000 * 1000};
 struct ads {
     struct ads_args args;
     struct ads_client *client;
-    struct channel *channel;   /* connecting or open */
-    struct grpc_call *stream;  /* NULL: none */
-    struct timer timer;        /* the next try */
+    struct channel *channel;  /* connecting or open */
+    struct grpc_call *stream; /* NULL: none */
+    struct timer timer;       /* the next try */
     unsigned failures;
     uint64_t opened_us;
     bool is_connected, is_ending;
-    struct str_buf report;     /* the last that was told or is to be */
+    struct str_buf report; /* the last that was told or is to be */
 };
 
 static void connect_now(struct ads *a);
@@ -118,14 +118,14 @@ static void send_report(struct ads *a)
 {
     if (a->report.len == 0 || !a->is_connected)
         return;
-    struct grpc_call *c = grpc_call_start(
-        a->args.turn, channel_client(a->channel),
-        &(struct grpc_call_args){.path = STR("/tulle.mesh.v1.Agent/Report"),
-                                 .authority = a->args.authority,
-                                 .is_plain = !a->args.is_tls,
-                                 .message_bytes_max = REPORT_BYTES_MAX,
-                                 .ops = &report_ops,
-                                 .ctx = a});
+    struct grpc_call *c =
+        grpc_call_start(a->args.turn, channel_client(a->channel),
+                        &(struct grpc_call_args){.path = STR("/tulle.mesh.v1.Agent/Report"),
+                                                 .authority = a->args.authority,
+                                                 .is_plain = !a->args.is_tls,
+                                                 .message_bytes_max = REPORT_BYTES_MAX,
+                                                 .ops = &report_ops,
+                                                 .ctx = a});
     grpc_call_send(c, str_buf_str(&a->report));
     grpc_call_end(c);
 }
@@ -145,16 +145,16 @@ static void on_open(void *ctx, struct channel *c)
 {
     struct ads *a = ctx;
     a->opened_us = turn_now_us(a->args.turn);
-    a->stream = grpc_call_start(
-        a->args.turn, channel_client(c),
-        &(struct grpc_call_args){
-            .path = STR("/envoy.service.discovery.v3.AggregatedDiscoveryService/"
-                        "DeltaAggregatedResources"),
-            .authority = a->args.authority,
-            .is_plain = !a->args.is_tls,
-            .message_bytes_max = MESSAGE_BYTES_MAX,
-            .ops = &stream_ops,
-            .ctx = a});
+    a->stream =
+        grpc_call_start(a->args.turn, channel_client(c),
+                        &(struct grpc_call_args){
+                            .path = STR("/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+                                        "DeltaAggregatedResources"),
+                            .authority = a->args.authority,
+                            .is_plain = !a->args.is_tls,
+                            .message_bytes_max = MESSAGE_BYTES_MAX,
+                            .ops = &stream_ops,
+                            .ctx = a});
     log_event(LOG_INFO, "ads_connected", LF("authority", a->args.authority));
     ads_client_connected(a->client);
     set_connected(a, true);

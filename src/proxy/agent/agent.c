@@ -40,15 +40,16 @@ bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
 static void report(struct agent *a)
 {
     char json[1024];
-    const char *state = a->is_draining ? "draining" : a->is_ready && a->is_app_ready ? "ready"
-                                                                                    : "unready";
+    const char *state = a->is_draining                   ? "draining"
+                        : a->is_ready && a->is_app_ready ? "ready"
+                                                         : "unready";
     if (a->ads == NULL || a->identity == NULL)
         return;
-    int len = snprintf(json, sizeof json,
-                       "{\"state\":\"%s\",\"namespace\":\"%.*s\",\"workload\":\"%.*s\","
-                       "\"index\":%u}",
-                       state, STR_FMT(a->args->namespace_), STR_FMT(a->args->workload),
-                       a->args->index);
+    int len =
+        snprintf(json, sizeof json,
+                 "{\"state\":\"%s\",\"namespace\":\"%.*s\",\"workload\":\"%.*s\","
+                 "\"index\":%u}",
+                 state, STR_FMT(a->args->namespace_), STR_FMT(a->args->workload), a->args->index);
     if (len > 0 && (size_t)len < sizeof json)
         ads_report(a->ads, str_from(json, (size_t)len));
 }

@@ -12,10 +12,10 @@ struct agent_args {
     const char *bootstrap_file; /* NULL: a sidecar, by what follows */
 
     const char *state_dir, *root_cert_file, *token_file, *egress_socket; /* the last may be NULL */
-    struct str discovery;       /* "HOST:PORT", numeric */
+    struct str discovery;                                                /* "HOST:PORT", numeric */
     struct str workload, namespace_, service_account, trust_domain, app, version;
     unsigned index;
-    struct str addresses;       /* "IP4[,IP6]" */
+    struct str addresses; /* "IP4[,IP6]" */
 };
 
 int agent_run(const struct agent_args *args);

@@ -36,8 +36,8 @@ struct agent {
     struct identity *identity; /* sidecar */
     struct dns *dns;           /* sidecar */
     struct admin *admin;
-    struct bootstrap *bootstrap;      /* -c */
-    struct tls_store *tls;            /* -c: for the connection to the ADS cluster */
+    struct bootstrap *bootstrap; /* -c */
+    struct tls_store *tls;       /* -c: for the connection to the ADS cluster */
     const struct upstream_tls *ads_tls;
     struct tls_san_match ads_sans[16];
     struct str node_id, node_cluster, metadata, spiffe_id;

@@ -33,7 +33,8 @@ static void test_leaves_are_renewed_from_half_life(void **state)
     for (size_t i = 0; i < ARRAY_LEN(lives); i++) {
         uint64_t life = lives[i] * second;
         for (int n = 0; n < 100; n++) {
-            uint64_t delay = renewal_delay_us(1000 * second, 1000 * second + life, 1000 * second, &r);
+            uint64_t delay =
+                renewal_delay_us(1000 * second, 1000 * second + life, 1000 * second, &r);
             assert_true(delay >= life * 4 / 10 && delay <= life * 6 / 10 + 1);
         }
     }

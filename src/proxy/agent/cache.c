@@ -50,8 +50,8 @@ void cache_append(struct str_buf *to, const struct cache_record *r)
     if (to->len == 0)
         str_buf_add(to, str_from(head, HEAD_LEN));
     str_buf_add_char(to, (char)r->type);
-    str_buf_add_char(to, (char)((r->is_detail ? FLAG_DETAIL : 0) |
-                                (r->is_wildcard ? FLAG_WILDCARD : 0)));
+    str_buf_add_char(
+        to, (char)((r->is_detail ? FLAG_DETAIL : 0) | (r->is_wildcard ? FLAG_WILDCARD : 0)));
     put_u32(to, r->name.len);
     put_u32(to, r->version.len);
     put_u32(to, r->wire.len);

@@ -1,7 +1,8 @@
 /* What the control plane told, on disk: so that a proxy that starts again serves without it.
  *
  * One pack file, replaced atomically, written a moment after the last change. Secrets are never in
- * it. A pack that is damaged or of another version is as good as none. Thread: the main thread's. */
+ * it. A pack that is damaged or of another version is as good as none. Thread: the main thread's.
+ */
 #pragma once
 
 #include "io/turn.h"
@@ -17,7 +18,8 @@ size_t cache_load(struct cache *c, struct ads_client *ads);
 /* Something changed: it is written soon. */
 void cache_mark(struct cache *c);
 
-/* The format, apart for tests and fuzzing: false: damaged. each is called for whole records only. */
+/* The format, apart for tests and fuzzing: false: damaged. each is called for whole records only.
+ */
 struct cache_record {
     enum resource_type type;
     bool is_detail, is_wildcard;

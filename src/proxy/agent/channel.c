@@ -8,7 +8,7 @@ struct channel {
     struct turn *turn;
     const struct channel_ops *ops;
     void *ctx;
-    struct conn *conn;         /* while connecting */
+    struct conn *conn; /* while connecting */
     struct http_client *client;
     struct http_client_config config;
     struct timer timer;

@@ -42,7 +42,7 @@ struct config {
     struct config_args args;
     struct map entries[RESOURCE_TYPE_COUNT]; /* name -> struct entry */
     struct list updates;
-    struct map wants; /* name -> struct want */
+    struct map wants;                 /* name -> struct want */
     VEC(struct config_change) flight; /* resources referenced */
     bool is_in_flight;
     uint64_t generation;
@@ -130,7 +130,7 @@ struct config *config_free(struct config *c)
     if (c == NULL)
         return NULL;
     void *value;
-    LIST_FOREACH(&c->updates, u, struct update, link)
+    LIST_FOREACH (&c->updates, u, struct update, link)
         update_free(u);
     for (size_t iter = 0; map_next(&c->wants, &iter, NULL, &value);)
         want_free(value);
@@ -479,8 +479,7 @@ static bool is_settled(const struct config *c, const struct resource *r)
 
 static void answer_updates(struct config *c)
 {
-    LIST_FOREACH(&c->updates, u, struct update, link)
-    {
+    LIST_FOREACH (&c->updates, u, struct update, link) {
         bool is_done = true;
         for (size_t i = 0; i < u->count && is_done; i++)
             is_done = is_settled(c, u->items[i]);
@@ -518,12 +517,11 @@ static bool is_of_update(const struct update *u, const struct resource *r)
 /* The updates whose resources were in the set get to know what was refused. */
 static void note_error(struct config *c, struct str error)
 {
-    LIST_FOREACH(&c->updates, u, struct update, link)
-    {
+    LIST_FOREACH (&c->updates, u, struct update, link) {
         bool is_touched = false;
         for (size_t i = 0; i < c->flight.len && !is_touched; i++)
-            is_touched = c->flight.ptr[i].resource != NULL &&
-                         is_of_update(u, c->flight.ptr[i].resource);
+            is_touched =
+                c->flight.ptr[i].resource != NULL && is_of_update(u, c->flight.ptr[i].resource);
         if (is_touched)
             str_buf_add(&u->why, error);
     }
@@ -574,8 +572,8 @@ void config_each(const struct config *c, enum resource_type type,
     void *value;
     for (size_t iter = 0; map_next(&c->entries[type], &iter, NULL, &value);) {
         const struct entry *e = value;
-        const struct config_item item = {e->received, e->running, e->is_local,
-                                         e->is_detail, e->is_wildcard};
+        const struct config_item item = {e->received, e->running, e->is_local, e->is_detail,
+                                         e->is_wildcard};
         if (item.received != NULL || item.running != NULL)
             each(ctx, &item);
     }

@@ -33,10 +33,10 @@ struct config_ops {
 
 /* How names of a type come. */
 enum config_supply {
-    CONFIG_BY_NAME,      /* each is subscribed to */
-    CONFIG_BY_WILDCARD,  /* all come by themselves; one that is not there does not exist */
-    CONFIG_MIXED,        /* names that begin with CONFIG_INBOUND_PREFIX come by themselves */
-    CONFIG_LOCAL,        /* only from this process: one that is not there is waited for */
+    CONFIG_BY_NAME,     /* each is subscribed to */
+    CONFIG_BY_WILDCARD, /* all come by themselves; one that is not there does not exist */
+    CONFIG_MIXED,       /* names that begin with CONFIG_INBOUND_PREFIX come by themselves */
+    CONFIG_LOCAL,       /* only from this process: one that is not there is waited for */
 };
 #define CONFIG_INBOUND_PREFIX "inbound|"
 

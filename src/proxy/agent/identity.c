@@ -37,7 +37,7 @@ struct identity {
     struct grpc_call *call;
     bool is_by_leaf, is_answered;
     struct timer timer; /* the next request, or the end of patience */
-    unsigned failures; /* since the last success */
+    unsigned failures;  /* since the last success */
     uint64_t renewal_count, failure_count;
     bool is_ending;
 };
@@ -178,8 +178,8 @@ static int check_leaf(const struct identity *i, struct cert *const *chain, size_
         return -ERR_CERTIFICATE;
     }
     int err = cert_info(chain[0], a, ret_info);
-    if (err == 0 && (ret_info->uri_san_count != 1 ||
-                     !str_eq(ret_info->uri_sans[0], i->args.spiffe_id))) {
+    if (err == 0 &&
+        (ret_info->uri_san_count != 1 || !str_eq(ret_info->uri_sans[0], i->args.spiffe_id))) {
         str_buf_add_c(why, "the certificate is for another name");
         err = -ERR_CERTIFICATE;
     }
@@ -236,8 +236,7 @@ static void load_leaf(struct identity *i)
 
 bool identity_is_valid(const struct identity *i)
 {
-    return i->chain_count > 0 &&
-           turn_wall_us(i->args.turn) + EXPIRY_MARGIN_US < i->not_after_us;
+    return i->chain_count > 0 && turn_wall_us(i->args.turn) + EXPIRY_MARGIN_US < i->not_after_us;
 }
 
 static void plan_next(struct identity *i, uint64_t delay_us)
@@ -356,15 +355,15 @@ static void send_csr(struct identity *i, struct str token)
     ASSERT(err == 0);
     ca_codec_encode_request(&(struct ca_codec_request){.csr_pem = str_buf_str(&csr)}, &message);
     i->is_answered = false;
-    i->call = grpc_call_start(
-        i->args.turn, channel_client(i->channel),
-        &(struct grpc_call_args){
-            .path = STR("/istio.v1.auth.IstioCertificateService/CreateCertificate"),
-            .authority = i->args.server_name,
-            .bearer = token,
-            .message_bytes_max = PEM_BYTES_MAX,
-            .ops = &call_ops,
-            .ctx = i});
+    i->call =
+        grpc_call_start(i->args.turn, channel_client(i->channel),
+                        &(struct grpc_call_args){
+                            .path = STR("/istio.v1.auth.IstioCertificateService/CreateCertificate"),
+                            .authority = i->args.server_name,
+                            .bearer = token,
+                            .message_bytes_max = PEM_BYTES_MAX,
+                            .ops = &call_ops,
+                            .ctx = i});
     grpc_call_send(i->call, str_buf_str(&message));
     grpc_call_end(i->call);
     str_buf_deinit(&csr);
@@ -409,8 +408,7 @@ static void request_now(struct identity *i)
 {
     /* The leaf first; should it be refused, the token, which may have been renewed. */
     i->is_by_leaf = identity_is_valid(i) && i->tls != NULL && i->failures % 4 != 3;
-    struct tls_context *context =
-        i->is_by_leaf ? tls_context_ref(i->tls) : make_context(i, false);
+    struct tls_context *context = i->is_by_leaf ? tls_context_ref(i->tls) : make_context(i, false);
     if (context == NULL) {
         on_failure(i, STR("no TLS context"));
         return;
@@ -470,8 +468,8 @@ void identity_start(struct identity *i)
         plan_next(i, 0);
         return;
     }
-    plan_next(i, renewal_delay_us(i->not_before_us, i->not_after_us, now,
-                                  turn_random(i->args.turn)));
+    plan_next(i,
+              renewal_delay_us(i->not_before_us, i->not_after_us, now, turn_random(i->args.turn)));
     publish(i);
 }
 

@@ -1,7 +1,8 @@
 /* The identity of this workload: a key that is made here and never leaves the state directory, a
  * leaf from the control plane's CA, the roots to judge peers by.
  *
- *   NONE -> (CSR with the join token) -> VALID -> (CSR by the present leaf, from half life) -> VALID
+ *   NONE -> (CSR with the join token) -> VALID -> (CSR by the present leaf, from half life) ->
+ * VALID
  *
  * key.pem, cert.pem and roots.pem lie in DIR/identity (0600); a leaf there that is still valid is
  * used at once. Failures are repeated with backoff and jitter. Each request has a connection of its

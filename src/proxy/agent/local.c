@@ -20,8 +20,7 @@ static const uint64_t idle_us = 3600ull * 1000 * 1000;
 #define CLUSTER_PASSTHROUGH "PassthroughCluster"
 
 static const struct str alpn_http[] = {{"tulle-h2", 8}, {"istio-h2", 8}, {"h2", 2}};
-static const struct str alpn_tcp[] = {
-    {"tulle-tcp", 9}, {"istio-peer-exchange", 19}, {"istio", 5}};
+static const struct str alpn_tcp[] = {{"tulle-tcp", 9}, {"istio-peer-exchange", 19}, {"istio", 5}};
 static const struct str http_protocols[] = {{"http/1.0", 8}, {"http/1.1", 8}, {"h2c", 3}};
 static const struct access_log_config stdout_log = {.path = {"/dev/stdout", 11}};
 
@@ -119,8 +118,8 @@ static void fill_direct_http(struct hcm *hcm, struct route_config *routes)
         .routes = &route,
         .route_count = 1,
     };
-    static const struct http_filter router = {
-        .kind = HTTP_FILTER_ROUTER, .name = {"envoy.filters.http.router", 25}};
+    static const struct http_filter router = {.kind = HTTP_FILTER_ROUTER,
+                                              .name = {"envoy.filters.http.router", 25}};
     *routes = (struct route_config){.name = STR("direct"), .hosts = &host, .host_count = 1};
     *hcm = (struct hcm){
         .stat_prefix = STR("direct"),

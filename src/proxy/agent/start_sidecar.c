@@ -28,14 +28,14 @@ static void describe(struct agent *a)
     const struct agent_args *args = a->args;
     struct str addresses = args->addresses;
     struct str first = str_split(&addresses, ',');
-    a->spiffe_id = arena_printf(&a->arena, "spiffe://%.*s/ns/%.*s/sa/%.*s",
-                                STR_FMT(args->trust_domain), STR_FMT(args->namespace_),
-                                STR_FMT(args->service_account));
+    a->spiffe_id =
+        arena_printf(&a->arena, "spiffe://%.*s/ns/%.*s/sa/%.*s", STR_FMT(args->trust_domain),
+                     STR_FMT(args->namespace_), STR_FMT(args->service_account));
     a->node_id = arena_printf(&a->arena, "sidecar~%.*s~%.*s-%u.%.*s~%.*s.svc.cluster.local",
                               STR_FMT(first), STR_FMT(args->workload), args->index,
                               STR_FMT(args->namespace_), STR_FMT(args->namespace_));
-    a->node_cluster = arena_printf(&a->arena, "%.*s.%.*s", STR_FMT(args->workload),
-                                   STR_FMT(args->namespace_));
+    a->node_cluster =
+        arena_printf(&a->arena, "%.*s.%.*s", STR_FMT(args->workload), STR_FMT(args->namespace_));
 }
 
 static void describe_metadata(struct agent *a)
@@ -149,8 +149,7 @@ static int make_identity(struct agent *a, const struct addr *discovery, struct s
 
 static void make_ads(struct agent *a, const struct addr *discovery)
 {
-    a->ads_sans[0] =
-        (struct tls_san_match){TLS_SAN_DNS, TLS_MATCH_EXACT, STR(AGENT_SERVER_NAME)};
+    a->ads_sans[0] = (struct tls_san_match){TLS_SAN_DNS, TLS_MATCH_EXACT, STR(AGENT_SERVER_NAME)};
     a->ads = ads_new(&(struct ads_args){.turn = a->turn,
                                         .limits = &a->limits,
                                         .to = *discovery,

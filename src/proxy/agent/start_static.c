@@ -120,8 +120,9 @@ static int add_ads(struct agent *a, struct str_buf *why)
     const struct bootstrap *b = a->bootstrap;
     const struct cluster *c = find_cluster(b, b->ads_cluster);
     if (c == NULL || c->inline_endpoints == NULL || c->inline_endpoints->count == 0) {
-        str_buf_printf(why, "%s: dynamic_resources.ads_config: the static cluster \"%.*s\" with "
-                            "an endpoint is needed",
+        str_buf_printf(why,
+                       "%s: dynamic_resources.ads_config: the static cluster \"%.*s\" with "
+                       "an endpoint is needed",
                        a->args->bootstrap_file, STR_FMT(b->ads_cluster));
         return -ERR_NOT_FOUND;
     }
@@ -197,8 +198,7 @@ int start_static(struct agent *a, struct str_buf *why)
     if (err != 0)
         return err;
     for (size_t i = 0; i < b->resource_count; i++)
-        config_set_local(a->config, b->resources[i]->type, b->resources[i]->name,
-                         b->resources[i]);
+        config_set_local(a->config, b->resources[i]->type, b->resources[i]->name, b->resources[i]);
     struct str_buf missing = STR_BUF_INIT(1024);
     if (!b->has_ads && config_missing(a->config, &missing)) {
         str_buf_printf(why, "%s: %.*s", a->args->bootstrap_file, STR_FMT(str_buf_str(&missing)));

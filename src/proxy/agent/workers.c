@@ -1,4 +1,5 @@
-/* The workers from the main thread's side: their start, change sets to all of them, what they want. */
+/* The workers from the main thread's side: their start, change sets to all of them, what they want.
+ */
 #include "base/log.h"
 #include "crypto/digest.h"
 #include "proxy/agent/agent_priv.h"

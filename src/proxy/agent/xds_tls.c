@@ -16,8 +16,8 @@ struct addr xds_tls_addr(const struct model_addr *m)
 size_t xds_tls_sans(const struct common_tls *tls, struct tls_san_match *ret_sans, size_t max)
 {
     static const enum tls_match_kind kinds[] = {
-        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,     [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
-        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,  [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,        [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,     [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
         [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
     };
     static const enum tls_san_kind types[] = {
@@ -28,8 +28,7 @@ size_t xds_tls_sans(const struct common_tls *tls, struct tls_san_match *ret_sans
     };
     size_t count = MIN(tls->san_count, max);
     for (size_t i = 0; i < count; i++)
-        ret_sans[i] = (struct tls_san_match){types[tls->sans[i].type],
-                                             kinds[tls->sans[i].match.kind],
-                                             tls->sans[i].match.value};
+        ret_sans[i] = (struct tls_san_match){
+            types[tls->sans[i].type], kinds[tls->sans[i].match.kind], tls->sans[i].match.value};
     return count;
 }
