@@ -36,10 +36,10 @@ static enum verdict refuse(struct exchange *x, struct request *r, struct str ori
 {
     metrics_add(r->metrics, COUNTER_RBAC_DENIED, 1);
     r->origin = arena_str(&x->arena, origin);
-    struct str details = origin.len > 0 ? arena_printf(&x->arena,
-                                                       "rbac_access_denied_matched_policy[%.*s]",
-                                                       STR_FMT(origin))
-                                        : STR("rbac_access_denied_matched_policy[none]");
+    struct str details =
+        origin.len > 0
+            ? arena_printf(&x->arena, "rbac_access_denied_matched_policy[%.*s]", STR_FMT(origin))
+            : STR("rbac_access_denied_matched_policy[none]");
     const struct http_head *request = x->flows[SIDE_REQUEST].head;
     struct str request_id = http_head_get(request, HTTP_NAME_X_REQUEST_ID);
     x->outcome.fault = FAULT_POLICY;

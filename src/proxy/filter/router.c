@@ -18,11 +18,11 @@ struct router {
     struct request *r;
     enum router_phase phase;
     struct upstream_attempt attempt;
-    bool is_attempt_live;   /* started and not finished */
+    bool is_attempt_live;                         /* started and not finished */
     struct upstream_host *tried[HOSTS_TRIED_MAX]; /* held */
     uint32_t tried_count;
     uint32_t retries, replays;
-    bool is_retry_counted;  /* upstream_retry_begin */
+    bool is_retry_counted; /* upstream_retry_begin */
     struct timer timeout, try_timeout, backoff;
 };
 
@@ -129,13 +129,21 @@ static void finish_attempt(struct router *s, unsigned status, const struct outco
 static void note_version(const struct router *s, struct http_head *head)
 {
     const struct upstream_host_info *info = upstream_host_info(s->attempt.host);
-    bool is_told = (s->r->direct_identity.len > 0 ||
-                    (info->endpoint != NULL && info->endpoint->is_tulle)) &&
-                   s->r->version != HTTP_2 && s->r->version != HTTP_UNKNOWN;
+    bool is_told =
+        (s->r->direct_identity.len > 0 || (info->endpoint != NULL && info->endpoint->is_tulle)) &&
+        s->r->version != HTTP_2 && s->r->version != HTTP_UNKNOWN;
     http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
     if (is_told)
         http_head_add(head, HTTP_NAME_X_TULLE_VERSION,
                       s->r->version == HTTP_10 ? STR("1.0") : STR("1.1"));
+}
+
+/* auto_host_rewrite: the name of the host that was chosen, where it has one. */
+static void rewrite_host(const struct router *s, struct http_head *head)
+{
+    const struct endpoint *e = upstream_host_info(s->attempt.host)->endpoint;
+    if (s->r->route != NULL && s->r->route->auto_host_rewrite && e != NULL && e->hostname.len > 0)
+        head->authority = arena_str(head->arena, e->hostname);
 }
 
 static void on_ready(struct upstream_attempt *a)
@@ -144,6 +152,7 @@ static void on_ready(struct upstream_attempt *a)
     struct http_head *head = s->x->flows[SIDE_REQUEST].head;
     const struct retry_policy *p = retry_policy_of(s->r);
     s->phase = ROUTER_SENT;
+    rewrite_host(s, head);
     note_host(s);
     s->r->upstream_local = http_client_conn(a->client)->local;
     note_version(s, head);
@@ -157,8 +166,7 @@ static void on_ready(struct upstream_attempt *a)
 static void arm_backoff(struct router *s, const struct retry_policy *p)
 {
     s->phase = ROUTER_BACKOFF;
-    timer_start(s->x->turn, &s->backoff,
-                retry_backoff_us(p, s->retries, turn_random(s->x->turn)));
+    timer_start(s->x->turn, &s->backoff, retry_backoff_us(p, s->retries, turn_random(s->x->turn)));
 }
 
 /* Another attempt is arranged, if the policy, the budgets and what was kept allow it. */

@@ -66,8 +66,8 @@ void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struc
     if (fc->chain == NULL) {
         /* No access log is responsible: where to, and why not. */
         char to[ADDR_TEXT_LEN];
-        const struct addr *dst = fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst
-                                                                           : &fc->info.local;
+        const struct addr *dst =
+            fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst : &fc->info.local;
         log_event(LOG_INFO, "connection_refused", LF("to", addr_format(dst, to)),
                   LF("reason", details));
         conn_abort(fc->conn, -ERR_DENIED);
@@ -184,8 +184,7 @@ static void on_timer(struct timer *t)
     /* A client that has begun to say what it speaks is no silent one: it gets more time. */
     if (fc->conn->in.len > 0 && !fc->is_detect_extended) {
         fc->is_detect_extended = true;
-        timer_start(fc->flow->env.turn, t,
-                    fc->flow->env.limits->tls_handshake_timeout_ms * 1000);
+        timer_start(fc->flow->env.turn, t, fc->flow->env.limits->tls_handshake_timeout_ms * 1000);
         return;
     }
     metrics_add(fc->flow->env.metrics, COUNTER_DETECT_TIMEOUTS, 1);
@@ -248,8 +247,8 @@ static void start_tls(struct flow_conn *fc)
     struct tls_san_match sans[16];
     struct str_buf why = STR_BUF_INIT(512);
     struct tls_context *context;
-    size_t san_count = tls_store_sans(f->env.tls, &fc->chain->model->tls->common, sans,
-                                      ARRAY_LEN(sans));
+    size_t san_count =
+        tls_store_sans(f->env.tls, &fc->chain->model->tls->common, sans, ARRAY_LEN(sans));
     int err = tls_store_server(f->env.tls, fc->chain->model->tls, &why, &context);
     str_buf_deinit(&why);
     /* Without a certificate, or with names that cannot be checked, nobody comes in. */
@@ -355,8 +354,7 @@ static void judge_exchanges(struct flow_conn *fc, const struct flow_chain *chain
         .status = 403,
         .details = {"rbac_access_denied_after_change", 31},
     };
-    LIST_FOREACH(&fc->exchanges, x, struct exchange, link)
-    {
+    LIST_FOREACH (&fc->exchanges, x, struct exchange, link) {
         if (!filters_still_allowed(chain->filters, chain->filter_count, x))
             exchange_fail(x, &denied);
     }

@@ -20,8 +20,8 @@ static struct outcome no_host(const struct upstream_cluster *c)
         .status = 503,
         .flags = FLAG_BIT(NO_HEALTHY_UPSTREAM),
         .details = STR("no_healthy_upstream"),
-        .reason = c->hosts.len == 0 ? STR("the cluster has no endpoints")
-                                    : STR("no endpoint is healthy"),
+        .reason =
+            c->hosts.len == 0 ? STR("the cluster has no endpoints") : STR("no endpoint is healthy"),
     };
 }
 

@@ -58,8 +58,8 @@ static uint32_t retries_max(const struct upstream_cluster *c)
         return limit->retries_max;
     uint32_t percent = limit->retry_budget_percent > 0 ? limit->retry_budget_percent
                                                        : (uint32_t)RETRIES_PERCENT_DEFAULT;
-    uint32_t least = limit->retry_budget_percent > 0 ? limit->retry_budget_min
-                                                     : (uint32_t)RETRIES_MIN_DEFAULT;
+    uint32_t least =
+        limit->retry_budget_percent > 0 ? limit->retry_budget_min : (uint32_t)RETRIES_MIN_DEFAULT;
     return MAX(least, (uint32_t)((uint64_t)c->requests * percent / 100));
 }
 

@@ -6,8 +6,7 @@ static void render_host(const struct upstream_host *h, struct json_writer *w)
 {
     char text[ADDR_TEXT_LEN];
     unsigned connections = 0;
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         connections += l->client != NULL;
     }
     json_writer_object(w, NULL);

@@ -13,9 +13,8 @@ static const struct upstream_tls *tls_of(const struct upstream_host *h)
     const struct endpoint *e = h->info.endpoint;
     for (size_t i = 0; i < c->tls_match_count; i++) {
         const struct transport_socket_match *m = &c->tls_matches[i];
-        if (m->metadata_key.len == 0 ||
-            (e != NULL && str_eq(e->match_key, m->metadata_key) &&
-             str_eq(e->match_value, m->metadata_value)))
+        if (m->metadata_key.len == 0 || (e != NULL && str_eq(e->match_key, m->metadata_key) &&
+                                         str_eq(e->match_value, m->metadata_value)))
             return m->tls;
     }
     return c->tls;
@@ -136,8 +135,8 @@ static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls
 
 static bool bind_addr(const struct cluster *c, const struct addr *to, struct addr *ret_bind)
 {
-    if (c->bind.ip.family == IP_NONE ||
-        (c->bind.ip.family == IP_V4) != (to->family == ADDR_IP4) || to->family == ADDR_UNIX)
+    if (c->bind.ip.family == IP_NONE || (c->bind.ip.family == IP_V4) != (to->family == ADDR_IP4) ||
+        to->family == ADDR_UNIX)
         return false;
     *ret_bind = (struct addr){.family = to->family, .port = c->bind.port};
     memcpy(ret_bind->ip, c->bind.ip.bytes, sizeof ret_bind->ip);
@@ -162,11 +161,11 @@ int link_connect(struct upstream_host *h, const struct conn_handler *handler, vo
     const struct conn_layer_ops *layer_ops = layer != NULL ? &tls_layer_ops : NULL;
     bool is_outside = config->kind == CLUSTER_ORIGINAL_DST && !config->is_inbound && tls == NULL;
     metrics_add(u->env.metrics, COUNTER_UPSTREAM_CONNECTS, 1);
-    *ret_conn = is_outside && u->env.connect != NULL
-                    ? u->env.connect(u->env.connect_ctx, &h->info.address, &options, handler, ctx,
-                                     layer_ops, layer)
-                    : conn_connect(u->env.turn, &h->info.address, &options, handler, ctx,
-                                   layer_ops, layer);
+    *ret_conn =
+        is_outside && u->env.connect != NULL
+            ? u->env.connect(u->env.connect_ctx, &h->info.address, &options, handler, ctx,
+                             layer_ops, layer)
+            : conn_connect(u->env.turn, &h->info.address, &options, handler, ctx, layer_ops, layer);
     return 0;
 }
 
@@ -212,8 +211,7 @@ static void on_client_room(void *ctx, struct http_client *client)
 /* Those that are being drained or were made for another transport serve nobody who waits. */
 static bool has_other_links(const struct upstream_host *h)
 {
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (!l->is_draining)
             return true;
     }
@@ -254,8 +252,8 @@ static enum http_version version_by_alpn(const struct conn *c)
     if (e == NULL)
         return HTTP_11;
     struct str alpn = tls_endpoint_peer(e)->alpn;
-    bool is_h2 = str_eq(alpn, STR("h2")) || str_eq(alpn, STR("tulle-h2")) ||
-                 str_eq(alpn, STR("istio-h2"));
+    bool is_h2 =
+        str_eq(alpn, STR("h2")) || str_eq(alpn, STR("tulle-h2")) || str_eq(alpn, STR("istio-h2"));
     return is_h2 ? HTTP_2 : HTTP_11;
 }
 
@@ -293,7 +291,8 @@ static void on_conn_input(struct conn *c)
     (void)c; /* nothing comes before on_open; what comes with it stays for the client */
 }
 
-/* The connection never opened: who waits for it is told, unless other connections may serve them. */
+/* The connection never opened: who waits for it is told, unless other connections may serve them.
+ */
 static void on_conn_close(struct conn *c, int err)
 {
     struct upstream_link *l = c->ctx;
@@ -310,8 +309,7 @@ static void on_conn_close(struct conn *c, int err)
         upstream_host_drop(h);
         return;
     }
-    LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
-    {
+    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
         h->pending_count--;
         attempt_fail_later(a, &why);
         a->why.reason = arena_str(&a->x->arena, why.reason);

@@ -1,7 +1,8 @@
 /* The connections of one host, and the attempts that wait for one.
  *
- * Marks and pumps: whatever may change the answer (a new attempt, room on a connection, a connection
- * opened or lost) puts the host's pump on the run list; the pump alone hands streams out. */
+ * Marks and pumps: whatever may change the answer (a new attempt, room on a connection, a
+ * connection opened or lost) puts the host's pump on the run list; the pump alone hands streams
+ * out. */
 #include "proxy/upstream/upstream_priv.h"
 
 enum { H2_STREAMS_ASSUMED = 100 };
@@ -40,8 +41,7 @@ static enum http_version wanted_version(const struct upstream_host *h,
 
 static struct upstream_link *find_room(struct upstream_host *h, enum http_version version)
 {
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client == NULL || l->is_draining)
             continue;
         if (version != HTTP_UNKNOWN && l->version != version)
@@ -55,8 +55,7 @@ static struct upstream_link *find_room(struct upstream_host *h, enum http_versio
 static unsigned connecting_streams(const struct upstream_host *h, enum http_version version)
 {
     unsigned streams = 0;
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         /* Who leaves the version to ALPN takes any. */
         if (l->client != NULL || (version != HTTP_UNKNOWN && l->version != version))
             continue;
@@ -87,8 +86,7 @@ static void open_for(struct upstream_host *h, enum http_version version, unsigne
         struct outcome why;
         int err = link_open(h, version, &why);
         if (err != 0) {
-            LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
-            {
+            LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
                 if (wanted_version(h, a) != version)
                     continue;
                 h->pending_count--;
@@ -110,8 +108,7 @@ static void drain_link(struct upstream_link *l)
 /* Connections that were opened before a change served those who waited for them; nobody else. */
 static void drain_used_up(struct upstream_host *h)
 {
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client != NULL && !l->is_draining && (l->must_drain || !h->is_member))
             drain_link(l);
     }
@@ -122,8 +119,7 @@ void pool_pump(struct upstream_host *h)
     unsigned waiting[3] = {0, 0, 0};
     static const enum http_version versions[3] = {HTTP_11, HTTP_2, HTTP_UNKNOWN};
     upstream_host_hold(h);
-    LIST_FOREACH(&h->pending, a, struct upstream_attempt, link)
-    {
+    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
         if (hand_out(h, a))
             continue;
         enum http_version version = wanted_version(h, a);
@@ -141,8 +137,7 @@ void pool_pump(struct upstream_host *h)
 void pool_drain(struct upstream_host *h, uint64_t before_generation)
 {
     upstream_host_hold(h);
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         bool is_tls = l->tls_generation > 0;
         if (l->is_draining || (before_generation != UINT64_MAX &&
                                (!is_tls || l->tls_generation >= before_generation)))
@@ -161,8 +156,7 @@ void pool_transport_changed(struct upstream_host *h)
         return;
     h->transport = transport;
     upstream_host_hold(h);
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->transport == transport || l->is_draining)
             continue;
         if (l->client != NULL)
@@ -179,7 +173,7 @@ void pool_transport_changed(struct upstream_host *h)
 /* Limits hold for connections that are there, too: none is given up for an old one. */
 void pool_limits_changed(struct upstream_host *h)
 {
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
+    LIST_FOREACH (&h->links, l, struct upstream_link, link)
         link_set_limits(l);
     if (h->pending_count > 0)
         pump_soon(h);
@@ -188,8 +182,7 @@ void pool_limits_changed(struct upstream_host *h)
 void pool_abort(struct upstream_host *h)
 {
     upstream_host_hold(h);
-    LIST_FOREACH(&h->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client != NULL)
             http_client_abort(l->client, -ERR_CANCELED);
         else

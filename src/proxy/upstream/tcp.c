@@ -4,7 +4,7 @@
 enum { TCP_TRIES_MAX = 3 };
 
 struct upstream_tcp {
-    struct upstream *u;  /* not to be used once it is finished: then turn */
+    struct upstream *u; /* not to be used once it is finished: then turn */
     struct turn *turn;
     struct upstream_cluster *cluster;
     const struct upstream_tcp_ops *ops;
@@ -13,13 +13,13 @@ struct upstream_tcp {
     char *identity; /* NULL: none */
     struct upstream_host *tried[TCP_TRIES_MAX];
     uint32_t tried_count;
-    struct upstream_host *host;   /* held */
-    struct conn *conn;            /* while connecting */
+    struct upstream_host *host; /* held */
+    struct conn *conn;          /* while connecting */
     bool is_counted, is_finished;
     struct timer timer;
     int timeout_err;
     struct outcome why;
-    struct turn_task task;        /* tells a failure */
+    struct turn_task task; /* tells a failure */
     struct grave grave;
 };
 

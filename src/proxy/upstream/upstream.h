@@ -52,7 +52,7 @@ const struct cluster *upstream_cluster_config(const struct upstream_cluster *c);
 
 struct upstream_host_info {
     struct addr address;
-    const struct endpoint *endpoint;     /* NULL for ORIGINAL_DST */
+    const struct endpoint *endpoint; /* NULL for ORIGINAL_DST */
 };
 const struct upstream_host_info *upstream_host_info(const struct upstream_host *h);
 /* Keeps a host (and its endpoint's strings) beyond the attempt, for logs. */
@@ -79,13 +79,13 @@ struct upstream_attempt {
     struct upstream_host *const *avoid;   /* hosts of earlier attempts */
     size_t avoid_count;
     /* Set by upstream: */
-    struct upstream_host *host;           /* chosen; NULL: none (referenced until finish) */
+    struct upstream_host *host; /* chosen; NULL: none (referenced until finish) */
     struct http_client *client;
     struct list link;
     bool is_pending, is_counted, is_failed;
-    bool is_connection_counted;           /* against maxConnections */
+    bool is_connection_counted; /* against maxConnections */
     uint64_t started_us;
-    struct outcome why;                   /* of a failure not yet told */
+    struct outcome why; /* of a failure not yet told */
 };
 
 /* Begins an attempt: picks a host, counts it in breaker and budget, finds or makes a connection.

@@ -12,10 +12,10 @@
 
 struct upstream {
     struct upstream_env env;
-    struct map clusters;   /* name -> struct upstream_cluster, configured */
-    struct map endpoints;  /* name -> struct resource (referenced) */
-    struct list zombies;   /* clusters without configuration that are still held */
-    uint64_t active;       /* attempts, for nothing but dumps */
+    struct map clusters;  /* name -> struct upstream_cluster, configured */
+    struct map endpoints; /* name -> struct resource (referenced) */
+    struct list zombies;  /* clusters without configuration that are still held */
+    uint64_t active;      /* attempts, for nothing but dumps */
     bool is_ending;
 };
 
@@ -26,46 +26,46 @@ struct host_set {
 
 struct upstream_cluster {
     struct upstream *u;
-    struct list link;                 /* in zombies once removed */
-    struct str name;                  /* own memory */
-    struct resource *resource;        /* pins config */
-    struct resource *endpoints;       /* pins; NULL: none yet */
+    struct list link;           /* in zombies once removed */
+    struct str name;            /* own memory */
+    struct resource *resource;  /* pins config */
+    struct resource *endpoints; /* pins; NULL: none yet */
     const struct cluster *config;
-    struct host_set hosts;            /* configured, or on demand (ORIGINAL_DST) */
-    struct host_set eligible;         /* cache: may be picked */
+    struct host_set hosts;    /* configured, or on demand (ORIGINAL_DST) */
+    struct host_set eligible; /* cache: may be picked */
     uint64_t eligible_weight;
     bool is_eligible_stale, is_weighted;
-    uint32_t next;                    /* round robin */
+    uint32_t next; /* round robin */
     /* Breaker. */
     uint32_t connections, pending, requests, retries;
-    struct list waiting;              /* attempts for which no connection slot is free */
+    struct list waiting; /* attempts for which no connection slot is free */
     struct turn_task waiting_task;
-    struct list failed;               /* attempts whose failure is to be told */
+    struct list failed; /* attempts whose failure is to be told */
     struct turn_task failed_task;
     /* Outlier detection. */
     uint32_t ejected;
     struct timer outlier_timer;
-    struct timer cleanup_timer;       /* ORIGINAL_DST: hosts that nobody used */
-    uint32_t held;                    /* hosts alive, configured or not */
+    struct timer cleanup_timer; /* ORIGINAL_DST: hosts that nobody used */
+    uint32_t held;              /* hosts alive, configured or not */
     bool is_removed;
 };
 
 struct upstream_host {
     struct upstream_cluster *cluster;
     struct upstream_host_info info;
-    struct resource *pin;             /* the endpoints resource that info.endpoint lies in */
-    struct str identity;              /* own memory; empty: none of its own */
+    struct resource *pin; /* the endpoints resource that info.endpoint lies in */
+    struct str identity;  /* own memory; empty: none of its own */
     uint32_t weight;
-    uint32_t ref_count;               /* membership, links, attempts, logs */
-    uint32_t active;                  /* attempts that count for least-request */
-    bool is_member;                   /* in cluster->hosts */
+    uint32_t ref_count; /* membership, links, attempts, logs */
+    uint32_t active;    /* attempts that count for least-request */
+    bool is_member;     /* in cluster->hosts */
     /* Connections. */
     struct list links;
     uint32_t links_connecting;
-    struct list pending;              /* attempts that wait for a connection of this host */
+    struct list pending; /* attempts that wait for a connection of this host */
     uint32_t pending_count;
     struct turn_task pump_task;
-    uint64_t transport;               /* how it is reached now */
+    uint64_t transport; /* how it is reached now */
     /* Outlier detection. */
     bool is_ejected;
     uint32_t consecutive_5xx, consecutive_gateway, ejections;
@@ -75,16 +75,16 @@ struct upstream_host {
 /* One connection to a host. */
 struct upstream_link {
     struct list link;
-    struct upstream_host *host;       /* held */
-    struct conn *conn;                /* while connecting; then the client's */
-    struct http_client *client;       /* NULL while connecting */
+    struct upstream_host *host; /* held */
+    struct conn *conn;          /* while connecting; then the client's */
+    struct http_client *client; /* NULL while connecting */
     struct http_client_config client_config;
-    enum http_version version;        /* HTTP_UNKNOWN: ALPN decides */
+    enum http_version version; /* HTTP_UNKNOWN: ALPN decides */
     uint64_t tls_generation;
-    uint64_t transport;               /* link_transport of when it was opened */
-    struct timer timer;               /* connect and handshake together */
+    uint64_t transport; /* link_transport of when it was opened */
+    struct timer timer; /* connect and handshake together */
     bool is_draining;
-    bool must_drain;                  /* after those who waited for it were served */
+    bool must_drain; /* after those who waited for it were served */
     int timeout_err;
 };
 

@@ -1,5 +1,5 @@
-/* For the tests of upstream, filter and flow: a simulated world with a turn, clusters built by hand,
- * and HTTP/1 origins that do as they are told. */
+/* For the tests of upstream, filter and flow: a simulated world with a turn, clusters built by
+ * hand, and HTTP/1 origins that do as they are told. */
 #pragma once
 
 #include <setjmp.h>
@@ -21,9 +21,9 @@ enum { ORIGINS_MAX = 12, MS = 1000, SECOND = 1000 * 1000 };
 
 enum origin_mode {
     ORIGIN_ANSWERS,
-    ORIGIN_HANGS,          /* takes the request, says nothing */
-    ORIGIN_RESETS,         /* resets when a request came */
-    ORIGIN_CLOSES_REUSED,  /* answers the first request of a connection, closes at the next */
+    ORIGIN_HANGS,         /* takes the request, says nothing */
+    ORIGIN_RESETS,        /* resets when a request came */
+    ORIGIN_CLOSES_REUSED, /* answers the first request of a connection, closes at the next */
 };
 
 struct app {
