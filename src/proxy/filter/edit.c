@@ -10,8 +10,9 @@ static bool is_authority(const struct http_head *head, struct str name)
 static bool is_protected(struct str name)
 {
     static const struct str names[] = {
-        {"host", 4},       {"content-length", 14}, {"transfer-encoding", 17}, {"te", 2},
-        {"connection", 10}, {"keep-alive", 10},     {"upgrade", 7},            {"trailer", 7},
+        {"host", 4},    {"content-length", 14}, {"transfer-encoding", 17},
+        {"te", 2},      {"connection", 10},     {"keep-alive", 10},
+        {"upgrade", 7}, {"trailer", 7},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (str_eq(names[i], name))

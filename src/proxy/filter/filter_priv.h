@@ -3,7 +3,8 @@
 
 #include "proxy/filter/request.h"
 
-/* rbac.c: whether the policy lets the exchange's request pass; origin: what decided (may be NULL). */
+/* rbac.c: whether the policy lets the exchange's request pass; origin: what decided (may be NULL).
+ */
 bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *ret_origin);
 
 /* edit.c: header edits of one level of a route. */

@@ -25,10 +25,9 @@ static void count_end(struct exchange *x, void *state)
 {
     struct asked *a = CONTAINER_OF(request_of(x), struct asked, r);
     a->ends++;
-    a->local_status =
-        x->is_response_local && x->flows[SIDE_RESPONSE].head != NULL
-            ? x->flows[SIDE_RESPONSE].head->status
-            : 0;
+    a->local_status = x->is_response_local && x->flows[SIDE_RESPONSE].head != NULL
+                          ? x->flows[SIDE_RESPONSE].head->status
+                          : 0;
 }
 
 static const struct filter_ops count_ops = {.name = "count", .on_end = count_end};
@@ -300,8 +299,7 @@ static void test_body_is_replayed_as_long_as_it_is_kept(void **state)
         route.retry = &retries;
         rig.origins[0].status = 503;
         rig.origins[1].status = 200;
-        begin_with(&a,
-                   &(struct ask){.method = "POST", .path = "/", .body_len = cases[i].len});
+        begin_with(&a, &(struct ask){.method = "POST", .path = "/", .body_len = cases[i].len});
         finish(&a);
         assert_int_equal(a.status, cases[i].status);
         if (cases[i].status == 200)
@@ -560,9 +558,12 @@ static void test_version_note_for_our_own(void **state)
     open_world(1);
     e = endpoint_of(0);
     e.is_tulle = true;
+    e.hostname = STR("one.example");
+    route.auto_host_rewrite = true;
     set_endpoints("c", &e, 1);
     one(&a);
     assert_true(origin_saw(0, "x-tulle-version: 1.1\r\n"));
+    assert_true(origin_saw(0, "ost: one.example\r\n"));
     forget(&a);
     close_world();
 }
@@ -571,9 +572,10 @@ static void test_version_note_for_our_own(void **state)
 
 static void deny_all(void)
 {
-    static const struct rbac_policy nobody = {.name = {"AuthorizationPolicy/shop/deny#rules[0]", 38},
-                                              .permission = {.kind = RBAC_ANY},
-                                              .principal = {.kind = RBAC_ANY}};
+    static const struct rbac_policy nobody = {
+        .name = {"AuthorizationPolicy/shop/deny#rules[0]", 38},
+        .permission = {.kind = RBAC_ANY},
+        .principal = {.kind = RBAC_ANY}};
     rbac = (struct rbac){.action = RBAC_DENY, .policies = &nobody, .policy_count = 1};
 }
 

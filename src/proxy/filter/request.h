@@ -18,22 +18,22 @@ struct request {
     const struct hcm *hcm;
     const struct route_config *routes;
     const struct virtual_host *vhost;
-    const struct route *route;          /* NULL: 404 NR */
+    const struct route *route;               /* NULL: 404 NR */
     const struct weighted_cluster *weighted; /* chosen by weight; NULL without route */
-    struct str cluster_name;            /* its name, or where a listener sends without route */
-    enum http_version version;          /* what the caller spoke, restored from the peer's note */
-    struct upstream_cluster *cluster;   /* found by the router; NULL: 503 NC */
-    struct str direct_identity;         /* call to a replica's own address; else empty */
+    struct str cluster_name;                 /* its name, or where a listener sends without route */
+    enum http_version version;        /* what the caller spoke, restored from the peer's note */
+    struct upstream_cluster *cluster; /* found by the router; NULL: 503 NC */
+    struct str direct_identity;       /* call to a replica's own address; else empty */
     bool is_inbound;
     /* Written by filters for logs and metrics. */
-    struct str origin;                  /* policy or rule that decided */
-    struct addr upstream_local;         /* of the last attempt */
-    struct str upstream_failure;        /* transport failure text */
+    struct str origin;           /* policy or rule that decided */
+    struct addr upstream_local;  /* of the last attempt */
+    struct str upstream_failure; /* transport failure text */
     uint32_t attempts;
-    uint64_t flags;                     /* besides the outcome's */
+    uint64_t flags; /* besides the outcome's */
     uint64_t upstream_started_us, upstream_first_byte_us;
-    struct upstream_host *last_host;    /* held until the owner drops it, after the log */
-    void *owner;                        /* flow's */
+    struct upstream_host *last_host; /* held until the owner drops it, after the log */
+    void *owner;                     /* flow's */
 };
 
 /* Response field between two Tulle proxies: the request did not reach the app. */

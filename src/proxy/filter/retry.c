@@ -37,7 +37,8 @@ static bool is_retried_status(const struct retry_policy *p, unsigned status)
         return true;
     if ((p->on & RETRY_RETRIABLE_4XX) != 0 && status == 409)
         return true;
-    for (size_t i = 0; (p->on & RETRY_RETRIABLE_STATUS_CODES) != 0 && i < p->status_code_count; i++) {
+    for (size_t i = 0; (p->on & RETRY_RETRIABLE_STATUS_CODES) != 0 && i < p->status_code_count;
+         i++) {
         if (p->status_codes[i] == status)
             return true;
     }

@@ -7,9 +7,9 @@ enum http_guess { GUESS_MORE, GUESS_NO, GUESS_HTTP1, GUESS_HTTP2 };
 
 /* RFC 9110 9, RFC 5789, and what WebDAV services use. */
 static const char *const methods[] = {
-    "GET ",     "HEAD ",  "POST ",     "PUT ",  "DELETE ", "CONNECT ", "OPTIONS ",
-    "TRACE ",   "PATCH ", "PROPFIND ", "MKCOL ", "COPY ",   "MOVE ",    "LOCK ",
-    "UNLOCK ",  "REPORT ", "PROPPATCH ", "SEARCH ", "PURGE ",
+    "GET ",    "HEAD ",   "POST ",      "PUT ",    "DELETE ", "CONNECT ", "OPTIONS ",
+    "TRACE ",  "PATCH ",  "PROPFIND ",  "MKCOL ",  "COPY ",   "MOVE ",    "LOCK ",
+    "UNLOCK ", "REPORT ", "PROPPATCH ", "SEARCH ", "PURGE ",
 };
 
 static enum http_guess guess_by_prefix(struct str bytes, struct str prefix, enum http_guess yes)
@@ -54,8 +54,7 @@ static void take_http(struct flow_conn *fc, enum http_guess guess)
 
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final)
 {
-    struct str bytes =
-        chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)TLS_PEEK_LEN_MAX));
+    struct str bytes = chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)TLS_PEEK_LEN_MAX));
     if (bytes.len == 0)
         return is_final ? DETECT_DONE : DETECT_MORE;
     if (model->inspectors.tls_inspector) {

@@ -55,8 +55,7 @@ struct flows *flow_free(struct flows *f)
 void flow_abort(struct flows *f)
 {
     flow_drain(f, false);
-    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
-    {
+    LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         if (fc->server != NULL)
             http_server_abort(fc->server, -ERR_CANCELED);
         else if (fc->tcp != NULL)
@@ -68,8 +67,7 @@ void flow_abort(struct flows *f)
 
 static void set_resource(struct map *m, struct str name, struct resource *r)
 {
-    struct resource *old =
-        r != NULL ? map_put(m, name, resource_hold(r)) : map_remove(m, name);
+    struct resource *old = r != NULL ? map_put(m, name, resource_hold(r)) : map_remove(m, name);
     resource_unref(old);
 }
 
@@ -117,8 +115,7 @@ void flow_drain(struct flows *f, bool inbound_only)
         if (is_inbound || !inbound_only)
             listener_stop(l);
     }
-    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
-    {
+    LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         if (fc->server != NULL && !(inbound_only && fc->is_outbound))
             http_server_drain(fc->server);
     }

@@ -16,9 +16,10 @@
 struct flows;
 
 /* Names of what the agent's own bootstrap provides (proxy/agent). */
-#define FLOW_LISTENER_OUTBOUND "virtualOutbound" /* its connections are looked up in the directory */
-#define FLOW_LISTENER_DIRECT "direct"            /* to a replica's own address, mTLS */
-#define FLOW_LISTENER_PASSTHROUGH "passthrough"  /* to the world */
+#define FLOW_LISTENER_OUTBOUND                                                                     \
+    "virtualOutbound"                           /* its connections are looked up in the directory */
+#define FLOW_LISTENER_DIRECT "direct"           /* to a replica's own address, mTLS */
+#define FLOW_LISTENER_PASSTHROUGH "passthrough" /* to the world */
 
 struct flow_env {
     struct turn *turn;
@@ -26,7 +27,7 @@ struct flow_env {
     struct tls_store *tls;
     struct upstream *upstream;
     struct metrics *metrics;
-    uint32_t mark_inbound;            /* of accepted sockets: answers must not be captured */
+    uint32_t mark_inbound; /* of accepted sockets: answers must not be captured */
     struct str own_workload, own_namespace, own_app, own_version, own_principal, own_cluster;
     /* The detail of a mesh name is wanted; asked once per name until it comes or fails. */
     void (*on_detail_wanted)(void *ctx, struct str detail_name);
@@ -46,10 +47,11 @@ void flow_set_directory(struct flows *f, struct str name, struct resource *r);
 /* The detail that was wanted will not come. */
 void flow_detail_failed(struct flows *f, struct str name, struct str why);
 
-/* Whether the address is a replica's or a service's of the mesh (never reached through the world). */
+/* Whether the address is a replica's or a service's of the mesh (never reached through the world).
+ */
 bool flow_is_mesh_addr(const struct flows *f, const struct addr *a);
 
 /* Stops listening; requests under way finish, connections end gracefully. */
 void flow_drain(struct flows *f, bool inbound_only);
-unsigned flow_active(const struct flows *f); /* connections open */
+unsigned flow_active(const struct flows *f);                           /* connections open */
 void flow_render_listeners(const struct flows *f, struct str_buf *to); /* JSON array */

@@ -22,12 +22,12 @@ struct flows {
     struct map routes;      /* name -> struct resource */
     struct map directories; /* name -> struct resource */
     struct directory_index *index;
-    struct list conns;      /* flow_conn.link */
+    struct list conns; /* flow_conn.link */
     unsigned conn_count;
-    struct list parked;     /* flow_conn.parked_link */
+    struct list parked; /* flow_conn.parked_link */
     unsigned parked_count;
-    struct map wanted;      /* detail names that were asked for */
-    struct map sinks;       /* path -> struct access_log_sink */
+    struct map wanted; /* detail names that were asked for */
+    struct map sinks;  /* path -> struct access_log_sink */
     bool is_draining, is_outbound_draining, is_paused;
     metrics_id own_peer;
     uint64_t connection_ids;
@@ -51,6 +51,7 @@ struct flow_chain {
     uint64_t tcp_weight_total;
     struct filter filters[FILTERS_MAX + 1]; /* [0] records */
     uint32_t filter_count;
+    struct limits limits; /* the process's, narrowed by the model */
     struct http_server_config server;
     struct flow_log logs[ACCESS_LOGS_MAX];
     size_t log_count;
@@ -67,7 +68,7 @@ struct flow_config {
 
 struct flow_listener {
     struct flows *flow;
-    struct str name; /* own memory */
+    struct str name;            /* own memory */
     struct flow_config *config; /* NULL: removed */
     struct listen_socket *sockets[2];
     struct addr bound;
@@ -94,21 +95,21 @@ struct flow_conn {
     struct list link, parked_link;
     struct conn *conn;
     struct flow_listener *listener;
-    struct flow_config *config;      /* of the moment of opening, pinned */
-    const struct flow_chain *chain;  /* of config */
-    struct chain_input input;        /* what the chain was chosen by; strings in arena */
+    struct flow_config *config;     /* of the moment of opening, pinned */
+    const struct flow_chain *chain; /* of config */
+    struct chain_input input;       /* what the chain was chosen by; strings in arena */
     struct arena arena;
     struct str protocols[ALPN_MAX];
     struct downstream_info info;
-    struct timer timer;              /* detection, handshake */
-    struct str wanted;               /* parked: the detail it waits for */
-    struct str direct_identity;      /* a replica's own address was called */
-    struct http_server *server;      /* HTTP */
-    struct flow_tcp *tcp;            /* TCP */
-    struct list exchanges;           /* of this connection (exchange.link) */
-    metrics_id peer;                 /* inbound: the caller */
+    struct timer timer;         /* detection, handshake */
+    struct str wanted;          /* parked: the detail it waits for */
+    struct str direct_identity; /* a replica's own address was called */
+    struct http_server *server; /* HTTP */
+    struct flow_tcp *tcp;       /* TCP */
+    struct list exchanges;      /* of this connection (exchange.link) */
+    metrics_id peer;            /* inbound: the caller */
     bool is_peer_known;
-    bool is_detect_extended;         /* something came, but not enough to tell: the second wait */
+    bool is_detect_extended; /* something came, but not enough to tell: the second wait */
     bool is_outbound;
     uint64_t opened_wall_us;
     struct grave grave;

@@ -16,8 +16,10 @@ static void set_directory(bool is_registry_only)
     struct directory_service *s = ARENA_NEW(&r->arena, struct directory_service);
     struct directory_workload *w = ARENA_NEW(&r->arena, struct directory_workload);
     struct cidr *range = ARENA_NEW(&r->arena, struct cidr);
-    *s = (struct directory_service){
-        .host = STR("catalog"), .addresses = {ip_of("240.240.0.1")}, .ports = ports, .port_count = 1};
+    *s = (struct directory_service){.host = STR("catalog"),
+                                    .addresses = {ip_of("240.240.0.1")},
+                                    .ports = ports,
+                                    .port_count = 1};
     *w = (struct directory_workload){.addresses = {ip_of("10.9.9.9")},
                                      .identity = STR("spiffe://mesh.local/ns/a/sa/b"),
                                      .is_mtls = true};
@@ -37,11 +39,9 @@ static void set_directory(bool is_registry_only)
 
 static const struct rbac_policy anybody[] = {
     {.permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
-static const struct rbac denies = {
-    .action = RBAC_DENY, .policies = anybody, .policy_count = 1};
+static const struct rbac denies = {.action = RBAC_DENY, .policies = anybody, .policy_count = 1};
 
-static const struct spec in_http = {
-    .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c"};
+static const struct spec in_http = {.name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c"};
 static const struct spec in_tcp = {
     .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c", .is_tcp = true};
 static const struct spec in_detects = {.name = "in",
@@ -72,7 +72,8 @@ static void test_http_with_log_and_ids(void **state)
     assert_true(app_saw("x-request-id: ") && app_saw("traceparent: 00-"));
     assert_false(app_saw("x-tulle-version") || app_saw("spiffe://evil") ||
                  app_saw("attempt-count"));
-    client_say(&k, "GET /x HTTP/1.1\r\nHost: catalog\r\nX-Request-Id: mine\r\nX-B3-TraceId: 7\r\n\r\n");
+    client_say(&k,
+               "GET /x HTTP/1.1\r\nHost: catalog\r\nX-Request-Id: mine\r\nX-B3-TraceId: 7\r\n\r\n");
     rig_run(SECOND);
     assert_true(app_saw("x-request-id: mine\r\n") && app_saw("x-b3-traceid: 7\r\n"));
     assert_false(app_saw("traceparent"));
@@ -161,6 +162,32 @@ static void test_bad_listener_changes_nothing(void **state)
     assert_true(client_got(&k, "200"));
     client_forget(&k);
     str_buf_deinit(&why);
+    close_world();
+}
+
+/* What is read and not done is refused. */
+static void test_unsupported_settings(void **state)
+{
+    static const struct http_filter router = {.kind = HTTP_FILTER_ROUTER};
+    static const struct hcm hcms[] = {
+        {.filters = &router, .filter_count = 1, .request_timeout_us = SECOND},
+        {.filters = &router, .filter_count = 1, .xfcc_cert = true},
+        {.filters = &router, .filter_count = 0},
+    };
+    open_world();
+    for (size_t i = 0; i < ARRAY_LEN(hcms); i++) {
+        struct network_filter n = {.kind = NETWORK_FILTER_HCM, .hcm = &hcms[i]};
+        struct filter_chain chain = {.filters = &n, .filter_count = 1};
+        struct listener l = {.chains = &chain, .chain_count = 1};
+        struct resource *r = resource_new(RESOURCE_LISTENER, STR("l"));
+        struct str_buf why = STR_BUF_INIT(256);
+        r->listener = &l;
+        assert_true(flow_set_listener(flow, r->name, r, &why) < 0);
+        assert_true(why.len > 0);
+        assert_null(listener_find(flow, STR("l")));
+        str_buf_deinit(&why);
+        resource_unref(r);
+    }
     close_world();
 }
 
@@ -347,7 +374,7 @@ static void test_tcp_policy(void **state)
     assert_true(k.is_closed);
     client_open(&later, "10.1.0.1", 8080);
     rig_run(SECOND);
-    assert_true(later.is_closed);
+    assert_true(is_gone(&later));
     assert_null(app.conn);
     assert_int_equal(metrics_get(rig.metrics, COUNTER_RBAC_DENIED), 1);
     str_buf_deinit(&app.got);
@@ -659,7 +686,7 @@ static void test_version_is_restored_for_peers_only(void **state)
         bool is_mtls;
         enum http_version want;
     } cases[] = {
-        {"1.1", true, HTTP_11}, {"1.0", true, HTTP_10},  {"9", true, HTTP_2},
+        {"1.1", true, HTTP_11}, {"1.0", true, HTTP_10}, {"9", true, HTTP_2},
         {NULL, true, HTTP_2},   {"1.1", false, HTTP_2},
     };
     open_world();
@@ -690,6 +717,7 @@ int main(void)
         cmocka_unit_test(test_policy_change_on_live_connections),
         cmocka_unit_test(test_listener_replaced_and_removed),
         cmocka_unit_test(test_bad_listener_changes_nothing),
+        cmocka_unit_test(test_unsupported_settings),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_tcp_half_close),
         cmocka_unit_test(test_tcp_slow_reader),

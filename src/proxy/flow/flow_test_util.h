@@ -77,6 +77,12 @@ static inline bool client_got(const struct client *k, const char *text)
     return str_contains(str_buf_str(&k->got), str_from_c(text));
 }
 
+/* Closed, or told that nothing more will come. */
+static inline bool is_gone(const struct client *k)
+{
+    return k->is_closed || k->got_end;
+}
+
 static inline bool app_saw(const char *text)
 {
     return str_contains(str_buf_str(&rig.origins[0].last), str_from_c(text));
@@ -117,8 +123,7 @@ static const struct route_config *routes_to(struct arena *a, const char *cluster
                         .clusters = w,
                         .cluster_count = 1,
                         .weight_total = 1};
-    *vh = (struct virtual_host){
-        .domains = any, .domain_count = 1, .routes = r, .route_count = 1};
+    *vh = (struct virtual_host){.domains = any, .domain_count = 1, .routes = r, .route_count = 1};
     *rc = (struct route_config){.hosts = vh, .host_count = 1};
     return rc;
 }
@@ -147,8 +152,7 @@ static struct network_filter tcp_filter(struct arena *a, const struct spec *s)
     struct tcp_proxy *t = ARENA_NEW(a, struct tcp_proxy);
     struct weighted_cluster *w = ARENA_NEW(a, struct weighted_cluster);
     *w = (struct weighted_cluster){.name = str_from_c(s->cluster), .weight = 1};
-    *t = (struct tcp_proxy){
-        .clusters = w, .cluster_count = 1, .idle_timeout_us = 3600ull * SECOND};
+    *t = (struct tcp_proxy){.clusters = w, .cluster_count = 1, .idle_timeout_us = 3600ull * SECOND};
     return (struct network_filter){.kind = NETWORK_FILTER_TCP_PROXY, .tcp_proxy = t};
 }
 

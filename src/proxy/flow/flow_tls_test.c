@@ -78,10 +78,8 @@ static struct cluster mesh_model(void)
 static void set_mesh(const char *identity)
 {
     struct addr at = addr_of("10.1.0.1", 8080);
-    struct endpoint e = {.address = to_model(&at),
-                         .weight = 1,
-                         .identity = str_from_c(identity),
-                         .is_tulle = true};
+    struct endpoint e = {
+        .address = to_model(&at), .weight = 1, .identity = str_from_c(identity), .is_tulle = true};
     struct cluster model = mesh_model();
     set_endpoints("mesh", &e, 1);
     set_cluster("mesh", &model);
@@ -146,8 +144,7 @@ static void test_mutual_tls(void **state)
          .permission = {.kind = RBAC_ANY},
          .principal = {.kind = RBAC_PRINCIPAL,
                        .string = {.kind = STRING_MATCH_EXACT, .value = {ID, sizeof ID - 1}}}}};
-    static const struct rbac denies = {
-        .action = RBAC_DENY, .policies = nobody, .policy_count = 1};
+    static const struct rbac denies = {.action = RBAC_DENY, .policies = nobody, .policy_count = 1};
     set_in(&denies);
     ask(&k);
     assert_true(client_got(&k, "HTTP/1.1 403 "));
@@ -171,8 +168,8 @@ static void test_names_of_the_validation_secret(void **state)
 {
     static const struct tls_san_matcher other = {
         TLS_SAN_TYPE_URI, {STRING_MATCH_EXACT, false, {"spiffe://mesh.local/ns/a/sa/b", 29}}};
-    static const struct tls_san_matcher own = {TLS_SAN_TYPE_URI,
-                                               {STRING_MATCH_PREFIX, false, {"spiffe://mesh.", 14}}};
+    static const struct tls_san_matcher own = {
+        TLS_SAN_TYPE_URI, {STRING_MATCH_PREFIX, false, {"spiffe://mesh.", 14}}};
     open_mesh();
     set_mesh("");
     expect("HTTP/1.1 200 ");
@@ -194,7 +191,7 @@ static void test_without_secrets_nobody_comes_or_goes(void **state)
     expect("HTTP/1.1 503 ");
     client_open(&k, "10.1.0.1", 8080);
     rig_run(SECOND);
-    assert_true(k.is_closed);
+    assert_true(is_gone(&k));
     client_forget(&k);
     set_leaf(ID);
     tls_store_set_secret(rig.tls, STR("ROOTCA"), NULL);
@@ -217,14 +214,42 @@ static void test_plain_text_is_refused(void **state)
     client_open(&k, "10.1.0.1", 8080);
     client_say(&k, GET);
     rig_run(SECOND);
-    assert_true(k.is_closed || k.got_end);
+    assert_true(is_gone(&k));
     assert_int_equal(rig.origins[0].requests, 0);
     assert_int_equal(metrics_get(rig.metrics, COUNTER_DOWNSTREAM_TLS_FAILURES), 1);
     client_forget(&k);
     /* Nor does one wait for ever who says nothing. */
     client_open(&k, "10.1.0.1", 8080);
     rig_run(20ull * SECOND);
-    assert_true(k.is_closed);
+    assert_true(is_gone(&k));
+    client_forget(&k);
+    close_mesh();
+}
+
+/* Who came without a certificate goes when one is required. */
+static void test_certificate_becomes_required(void **state)
+{
+    static const struct upstream_tls bare = {
+        .common = {.validation = {.sds_name = {"ROOTCA", 6}}, .alpn = alpns, .alpn_count = 1}};
+    struct downstream_tls optional = server_tls;
+    struct client k;
+    open_mesh();
+    optional.require_client_certificate = false;
+    set_listener(&(struct spec){
+        .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c", .tls = &optional});
+    struct cluster model = mesh_model();
+    model.tls = &bare;
+    set_cluster("mesh", &model);
+    client_open(&k, "10.2.0.1", 80);
+    client_say(&k, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&k, "HTTP/1.1 200 "));
+    assert_false(app_saw("x-forwarded-client-cert"));
+    set_in(NULL);
+    client_say(&k, GET);
+    rig_run(SECOND);
+    assert_true(client_got(&k, "HTTP/1.1 503 "));
+    assert_int_equal(rig.origins[0].requests, 1);
     client_forget(&k);
     close_mesh();
 }
@@ -233,8 +258,7 @@ static unsigned links_of_mesh(void)
 {
     struct upstream_cluster *c = upstream_find(rig.upstream, STR("mesh"));
     unsigned count = 0;
-    LIST_FOREACH(&c->hosts.ptr[0]->links, l, struct upstream_link, link)
-    {
+    LIST_FOREACH (&c->hosts.ptr[0]->links, l, struct upstream_link, link) {
         count++;
     }
     return count;
@@ -293,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_names_of_the_validation_secret),
         cmocka_unit_test(test_without_secrets_nobody_comes_or_goes),
         cmocka_unit_test(test_plain_text_is_refused),
+        cmocka_unit_test(test_certificate_becomes_required),
         cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_rotation_at_any_time),
     };

@@ -43,10 +43,9 @@ static struct str make_request_id(struct exchange *x)
 static struct str make_traceparent(struct exchange *x)
 {
     struct random *random = turn_random(x->turn);
-    return arena_printf(&x->arena, "00-%016llx%016llx-%016llx-00",
-                        (unsigned long long)random_u64(random) | 1,
-                        (unsigned long long)random_u64(random),
-                        (unsigned long long)random_u64(random) | 1);
+    return arena_printf(
+        &x->arena, "00-%016llx%016llx-%016llx-00", (unsigned long long)random_u64(random) | 1,
+        (unsigned long long)random_u64(random), (unsigned long long)random_u64(random) | 1);
 }
 
 static bool has_b3(const struct http_head *head)
@@ -104,8 +103,9 @@ static void add_forwarded_for(struct flow_conn *fc, struct http_head *head)
     struct str ip = addr_format_ip(&fc->info.remote, text);
     struct str given = http_head_get_joined(head, STR("x-forwarded-for"));
     http_head_set(head, HTTP_NAME_X_FORWARDED_FOR,
-                  given.len > 0 ? arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(ip))
-                                : arena_str(head->arena, ip));
+                  given.len > 0
+                      ? arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(ip))
+                      : arena_str(head->arena, ip));
 }
 
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head)

@@ -20,7 +20,8 @@ static void choose_cluster(struct request *r)
     if (route == NULL || route->kind != ROUTE_FORWARD)
         return;
     uint32_t random = (uint32_t)random_u64(turn_random(r->x->turn));
-    r->weighted = match_weighted(route->clusters, route->cluster_count, route->weight_total, random);
+    r->weighted =
+        match_weighted(route->clusters, route->cluster_count, route->weight_total, random);
     if (r->weighted != NULL)
         r->cluster_name = r->weighted->name;
 }
@@ -93,6 +94,8 @@ static void on_exchange(void *ctx, struct exchange *x)
     r->owner = fc;
     headers_request(fc, r, x->flows[SIDE_REQUEST].head);
     choose_route(fc, r, &p->routes);
+    if (r->route != NULL && r->route->idle_timeout_us != MODEL_UNSET_U64)
+        exchange_set_idle_timeout(x, r->route->idle_timeout_us);
     x->ctx = r;
     x->filters = chain->filters;
     x->filter_count = chain->filter_count;

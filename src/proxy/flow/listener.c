@@ -52,17 +52,38 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
     return 0;
 }
 
+/* What the codec reads and the proxy does not do is refused, never ignored. */
+static int check_supported(const struct hcm *hcm, struct str_buf *why)
+{
+    if (hcm->request_timeout_us == 0 && !hcm->xfcc_cert)
+        return 0;
+    str_buf_printf(why, "http_connection_manager: %s is not supported",
+                   hcm->xfcc_cert ? "set_current_client_cert_details.cert" : "request_timeout");
+    return -ERR_UNSUPPORTED;
+}
+
+static void set_limits(const struct flows *f, struct flow_chain *chain, const struct hcm *hcm)
+{
+    chain->limits = *f->env.limits;
+    if (hcm->max_concurrent_streams > 0 &&
+        hcm->max_concurrent_streams < chain->limits.streams_per_connection_max)
+        chain->limits.streams_per_connection_max = hcm->max_concurrent_streams;
+}
+
 static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm *hcm,
                     struct str_buf *why)
 {
+    if (check_supported(hcm, why) != 0)
+        return -ERR_UNSUPPORTED;
     chain->hcm = hcm;
+    set_limits(f, chain, hcm);
     chain->filters[0] = (struct filter){.ops = &record_filter_ops, .config = chain};
     int err = filters_build(hcm->filters, hcm->filter_count, why, chain->filters + 1,
                             &chain->filter_count);
     chain->filter_count++;
     chain->server = (struct http_server_config){
         .codec = codec_of(hcm->codec),
-        .limits = f->env.limits,
+        .limits = &chain->limits,
         .path = path_options(hcm),
         .server_name = hcm->server_name,
         .idle_timeout_us = hcm->idle_timeout_us,
@@ -206,8 +227,7 @@ static int open_socket(struct flow_listener *l, const struct addr *at, int slot,
         .mark = l->flow->env.mark_inbound,
         .is_v6_only = true,
     };
-    int err =
-        listen_open(l->flow->env.turn, at, &options, conn_accepted, l, &l->sockets[slot]);
+    int err = listen_open(l->flow->env.turn, at, &options, conn_accepted, l, &l->sockets[slot]);
     if (err != 0) {
         char text[ADDR_TEXT_LEN];
         str_buf_printf(why, "cannot listen at %.*s: %s", STR_FMT(addr_format(at, text)),
@@ -312,8 +332,7 @@ static struct flow_listener *listener_new(struct flows *f, struct str name)
 
 static void judge_all(struct flows *f, const struct flow_listener *l)
 {
-    LIST_FOREACH(&f->conns, fc, struct flow_conn, link)
-    {
+    LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         if (fc->listener == l)
             conn_judge(fc);
     }

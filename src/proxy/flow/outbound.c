@@ -82,8 +82,8 @@ void outbound_dispatch(struct flow_conn *fc)
     struct flows *f = fc->flow;
     const struct addr *to = &fc->conn->original_dst;
     /* Somebody talks to the capture port itself: going on would be a loop. */
-    if (to->family == ADDR_NONE || (addr_eq_ip(to, &fc->conn->local) &&
-                                    to->port == fc->conn->local.port)) {
+    if (to->family == ADDR_NONE ||
+        (addr_eq_ip(to, &fc->conn->local) && to->port == fc->conn->local.port)) {
         refuse(fc, STR("not_captured"));
         return;
     }
@@ -122,8 +122,7 @@ void outbound_unpark(struct flows *f, struct str name, struct str why_not)
 {
     if (map_remove(&f->wanted, name) == NULL)
         return;
-    LIST_FOREACH(&f->parked, fc, struct flow_conn, parked_link)
-    {
+    LIST_FOREACH (&f->parked, fc, struct flow_conn, parked_link) {
         if (!str_eq(fc->wanted, name))
             continue;
         list_remove(&fc->parked_link);

@@ -136,15 +136,15 @@ static struct record record_of(struct flow_conn *fc, const struct request *r,
         .bytes_sent = response->bytes,
         .flags = x->outcome.flags | r->flags,
         .status = response->head != NULL ? response->head->status : 0,
-        .grpc_status = response->head != NULL
-                           ? grpc_status_of(response->head, response->trailers)
-                           : -1,
+        .grpc_status =
+            response->head != NULL ? grpc_status_of(response->head, response->trailers) : -1,
         .details = x->outcome.details.len > 0 ? x->outcome.details : STR("via_upstream"),
         .upstream_failure = r->upstream_failure,
         .upstream_cluster = r->cluster_name,
         .route_name = r->route != NULL ? r->route->name : STR_NULL,
-        .origin = r->origin.len > 0 ? r->origin : r->route != NULL ? r->route->origin.text
-                                                                   : STR_NULL,
+        .origin = r->origin.len > 0  ? r->origin
+                  : r->route != NULL ? r->route->origin.text
+                                     : STR_NULL,
         .upstream_service_time_ms = -1,
         .attempts = r->attempts,
     };

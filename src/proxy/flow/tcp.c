@@ -14,16 +14,16 @@ struct flow_tcp {
     const struct flow_chain *chain;
     struct str cluster_name;
     struct upstream_cluster *cluster;
-    struct upstream_tcp *upstream;   /* until finish */
-    struct conn *up;                 /* NULL: connecting, or gone */
-    struct conn *down;               /* NULL: gone */
-    struct upstream_host *host;      /* held */
+    struct upstream_tcp *upstream; /* until finish */
+    struct conn *up;               /* NULL: connecting, or gone */
+    struct conn *down;             /* NULL: gone */
+    struct upstream_host *host;    /* held */
     struct addr up_local;
     struct timer idle;
     struct metrics_hop hop;
-    bool is_counted;                 /* opened in the metrics */
-    bool is_broken;                  /* both are being closed */
-    uint64_t received, sent;         /* by the downstream: from it, to it */
+    bool is_counted;         /* opened in the metrics */
+    bool is_broken;          /* both are being closed */
+    uint64_t received, sent; /* by the downstream: from it, to it */
     uint64_t flags;
     struct str details, failure, origin;
     struct grave grave;

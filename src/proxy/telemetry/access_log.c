@@ -224,11 +224,13 @@ STR_OPERATOR(peer_uri, r->info->peer_principal)
 STR_OPERATOR(peer_subject, r->info->peer_subject)
 STR_OPERATOR(tls_version, r->info->tls_version)
 
-static const struct operator {
+static const struct operator
+{
     const char *name;
     operator_fn *run;
     bool has_arg, is_number;
-} operators[] = {
+}
+operators[] = {
     {"START_TIME", op_start_time, false, false},
     {"REQ", op_req, true, false},
     {"RESP", op_resp, true, false},
@@ -262,10 +264,10 @@ static const struct operator {
 /* --- compiling --- */
 
 struct piece {
-    struct str literal;            /* when op is NULL */
-    const struct operator *op;
-    struct str arg;                /* lower case */
-    size_t len_max;                /* 0: whole */
+    struct str literal; /* when op is NULL */
+    const struct operator* op;
+    struct str arg; /* lower case */
+    size_t len_max; /* 0: whole */
 };
 
 struct pieces {
@@ -286,7 +288,7 @@ struct access_log_format {
     size_t field_count;
 };
 
-static const struct operator *find_operator(struct str name)
+static const struct operator* find_operator(struct str name)
 {
     for (size_t i = 0; i < ARRAY_LEN(operators); i++) {
         if (str_eq(name, str_from_c(operators[i].name)))

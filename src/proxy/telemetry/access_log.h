@@ -10,20 +10,20 @@
 
 /* Facts of one finished request or TCP connection; strings borrowed for the call. */
 struct record {
-    const struct exchange *x;           /* NULL: TCP */
+    const struct exchange *x; /* NULL: TCP */
     const struct downstream_info *info;
     uint64_t start_wall_us, duration_us;
     uint64_t bytes_received, bytes_sent;
     uint64_t flags;
     uint16_t status;
     int grpc_status;
-    struct str details;                 /* response code details */
-    struct str connection_details;      /* connection termination details */
-    struct str upstream_failure;        /* transport failure reason */
+    struct str details;            /* response code details */
+    struct str connection_details; /* connection termination details */
+    struct str upstream_failure;   /* transport failure reason */
     struct str upstream_cluster, upstream_host, upstream_local;
     struct str route_name;
-    struct str origin;                  /* policy or route that decided; %TULLE_ORIGIN% */
-    int64_t upstream_service_time_ms;   /* -1: none */
+    struct str origin;                /* policy or route that decided; %TULLE_ORIGIN% */
+    int64_t upstream_service_time_ms; /* -1: none */
     uint32_t attempts;
 };
 
@@ -36,7 +36,9 @@ void access_log_format_line(const struct access_log_format *f, const struct reco
                             struct str_buf *to);
 
 struct access_log_sink;
-struct access_log_sink *access_log_sink_new(struct turn *t, struct str path, size_t queue_bytes_max);
+struct access_log_sink *access_log_sink_new(struct turn *t, struct str path,
+                                            size_t queue_bytes_max);
 struct access_log_sink *access_log_sink_free(struct access_log_sink *s);
-void access_log_sink_add(struct access_log_sink *s, struct str line); /* written at the turn's end */
+void access_log_sink_add(struct access_log_sink *s,
+                         struct str line); /* written at the turn's end */
 uint64_t access_log_sink_dropped(const struct access_log_sink *s);

@@ -47,7 +47,8 @@ static void on_retry(struct timer *t)
     write_out(CONTAINER_OF(t, struct access_log_sink, retry));
 }
 
-/* A standard stream is opened anew, so that not waiting on it is not forced upon those who share it. */
+/* A standard stream is opened anew, so that not waiting on it is not forced upon those who share
+ * it. */
 static int open_sink(const char *path)
 {
     int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;

@@ -138,7 +138,8 @@ static void test_operators(void **state)
     };
     make_record();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char *line = line_of(&(struct access_log_config){.text_format = str_from_c(cases[i].format)});
+        char *line =
+            line_of(&(struct access_log_config){.text_format = str_from_c(cases[i].format)});
         assert_string_equal(line, cases[i].want);
         free(line);
     }
@@ -148,8 +149,18 @@ static void test_operators(void **state)
 static void test_refused(void **state)
 {
     static const char *const formats[] = {
-        "%NO_SUCH%", "%REQ%", "%RESPONSE_CODE(x)%", "%REQ(x%", "%REQ(x)y%", "%REQ(x):abc%", "%",
-        "a % b", "%START_TIME(%Y)%", "%DYNAMIC_METADATA(a:b)%", "%REQ(x):99999999%", "%)(%",
+        "%NO_SUCH%",
+        "%REQ%",
+        "%RESPONSE_CODE(x)%",
+        "%REQ(x%",
+        "%REQ(x)y%",
+        "%REQ(x):abc%",
+        "%",
+        "a % b",
+        "%START_TIME(%Y)%",
+        "%DYNAMIC_METADATA(a:b)%",
+        "%REQ(x):99999999%",
+        "%)(%",
     };
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         struct str_buf why = STR_BUF_INIT(256);
@@ -242,14 +253,10 @@ static void test_sink_that_does_not_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_text),
-        cmocka_unit_test(test_default_json),
-        cmocka_unit_test(test_tcp_has_no_heads),
-        cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_sink_writes_once_a_turn),
-        cmocka_unit_test(test_slow_sink),
-        cmocka_unit_test(test_sink_that_does_not_open),
+        cmocka_unit_test(test_default_text),     cmocka_unit_test(test_default_json),
+        cmocka_unit_test(test_tcp_has_no_heads), cmocka_unit_test(test_operators),
+        cmocka_unit_test(test_refused),          cmocka_unit_test(test_sink_writes_once_a_turn),
+        cmocka_unit_test(test_slow_sink),        cmocka_unit_test(test_sink_that_does_not_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,7 @@ static struct str intern(struct metrics *m, struct str given)
 }
 
 enum { KEY_TEXT_MAX = 2048, PEER_STRINGS = 6, DESTINATION_STRINGS = 3 };
-_Static_assert(PEER_STRINGS * (LABEL_LEN_MAX + 2) <= KEY_TEXT_MAX, "the key holds all strings");
+_Static_assert(PEER_STRINGS *(LABEL_LEN_MAX + 2) <= KEY_TEXT_MAX, "the key holds all strings");
 
 /* The strings with their lengths between them, so that no two sets of strings look alike. */
 static struct str key_text(char buf[KEY_TEXT_MAX], const struct str *strings, size_t count)

@@ -5,7 +5,7 @@
 #include "proxy/telemetry/metrics_priv.h"
 
 const double metrics_buckets[BUCKET_COUNT] = {
-    0.5,  1,    5,     10,    25,    50,     100,    250,     500,    1000,
+    0.5,  1,    5,     10,    25,    50,     100,    250,     500,     1000,
     2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
 };
 
@@ -103,8 +103,8 @@ static uint64_t cell_key(enum cell_kind kind, uint32_t hop, uint16_t code, int g
                          uint32_t flags)
 {
     return (uint64_t)hop << 32 | (uint64_t)(flags & 0xff) << 24 |
-           (uint64_t)((unsigned)(grpc_status + 1) & 0x1f) << 17 |
-           (uint64_t)(code & 0xffff) << 1 | (uint64_t)kind;
+           (uint64_t)((unsigned)(grpc_status + 1) & 0x1f) << 17 | (uint64_t)(code & 0xffff) << 1 |
+           (uint64_t)kind;
 }
 
 static bool is_known_hop(const struct metrics *m, const struct metrics_hop *h)
@@ -220,8 +220,8 @@ static void merge_cell(struct metrics *into, const struct metrics *from, const s
     hop.source = metrics_intern_peer(into, &from->peers.ptr[hop.source]);
     hop.destination = metrics_intern_peer(into, &from->peers.ptr[hop.destination]);
     hop.service = metrics_intern_destination(into, &from->destinations.ptr[hop.service]);
-    struct cell *to = metrics_cell(into, c->kind, &hop, c->code, c->grpc_status,
-                                   from->flag_sets.ptr[c->flags]);
+    struct cell *to =
+        metrics_cell(into, c->kind, &hop, c->code, c->grpc_status, from->flag_sets.ptr[c->flags]);
     if (c->kind == CELL_REQUEST) {
         merge_histogram(&to->duration_ms, &c->duration_ms);
         merge_histogram(&to->request_bytes, &c->request_bytes);

@@ -45,8 +45,8 @@ struct metrics_hop {
 
 struct metrics_request {
     uint16_t response_code;
-    int grpc_status;           /* -1: not gRPC */
-    uint64_t flags;            /* FLAG_BIT of http/exchange.h */
+    int grpc_status; /* -1: not gRPC */
+    uint64_t flags;  /* FLAG_BIT of http/exchange.h */
     uint64_t duration_us, request_bytes, response_bytes;
 };
 

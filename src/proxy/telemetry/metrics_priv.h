@@ -48,7 +48,7 @@ struct key_table {
     size_t cap, len;
 };
 
-uint32_t *key_table_find(struct key_table *t, uint64_t key); /* the value; 0: new, to be set */
+uint32_t *key_table_find(struct key_table *t, uint64_t key);     /* the value; 0: new, to be set */
 uint32_t key_table_get(const struct key_table *t, uint64_t key); /* 0: none */
 void key_table_deinit(struct key_table *t);
 

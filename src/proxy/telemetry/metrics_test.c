@@ -23,13 +23,14 @@ static struct metrics *new_metrics(uint64_t series_max)
 
 static metrics_id peer(struct metrics *m, const char *workload)
 {
-    return metrics_intern_peer(m, &(struct metrics_peer){.workload = str_from_c(workload),
-                                                         .namespace_ = STR("shop")});
+    return metrics_intern_peer(
+        m, &(struct metrics_peer){.workload = str_from_c(workload), .namespace_ = STR("shop")});
 }
 
 static metrics_id service(struct metrics *m, const char *host)
 {
-    return metrics_intern_destination(m, &(struct metrics_destination){.service = str_from_c(host)});
+    return metrics_intern_destination(m,
+                                      &(struct metrics_destination){.service = str_from_c(host)});
 }
 
 static void count(struct metrics *m, const char *from, const char *to, uint16_t code)
@@ -86,10 +87,10 @@ static void test_series_are_apart(void **state)
         hop.security = securities[i];
         metrics_count_request(m, &hop,
                               &(struct metrics_request){.response_code = 200, .grpc_status = -1});
-        metrics_count_request(
-            m, &hop,
-            &(struct metrics_request){
-                .response_code = 200, .grpc_status = -1, .flags = FLAG_BIT(UPSTREAM_TIMEOUT)});
+        metrics_count_request(m, &hop,
+                              &(struct metrics_request){.response_code = 200,
+                                                        .grpc_status = -1,
+                                                        .flags = FLAG_BIT(UPSTREAM_TIMEOUT)});
         metrics_count_request(m, &hop,
                               &(struct metrics_request){.response_code = 200, .grpc_status = 14});
     }
@@ -198,13 +199,13 @@ static void add_hostile(struct metrics *m)
     char *longest = mem_alloc(20000);
     memset(longest, '"', 20000);
     struct metrics_hop hop = {.reporter = REPORTER_DESTINATION};
-    hop.source = metrics_intern_peer(
-        m, &(struct metrics_peer){.workload = STR("a\"b\\c\nd"),
-                                  .namespace_ = STR("\xff\xfe"),
-                                  .principal = str_from(longest, 20000),
-                                  .app = str_from(longest, 20000),
-                                  .version = str_from(longest, 20000),
-                                  .cluster = str_from(longest, 20000)});
+    hop.source =
+        metrics_intern_peer(m, &(struct metrics_peer){.workload = STR("a\"b\\c\nd"),
+                                                      .namespace_ = STR("\xff\xfe"),
+                                                      .principal = str_from(longest, 20000),
+                                                      .app = str_from(longest, 20000),
+                                                      .version = str_from(longest, 20000),
+                                                      .cluster = str_from(longest, 20000)});
     hop.destination = hop.source;
     metrics_count_request(m, &hop, &(struct metrics_request){.response_code = 200});
     free(longest);
@@ -271,10 +272,10 @@ static void test_promtool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_interning),       cmocka_unit_test(test_series_are_apart),
-        cmocka_unit_test(test_overflow),        cmocka_unit_test(test_odd_grpc_status),
-        cmocka_unit_test(test_many_flag_sets),  cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_escaping),        cmocka_unit_test(test_histograms),
+        cmocka_unit_test(test_interning),      cmocka_unit_test(test_series_are_apart),
+        cmocka_unit_test(test_overflow),       cmocka_unit_test(test_odd_grpc_status),
+        cmocka_unit_test(test_many_flag_sets), cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_escaping),       cmocka_unit_test(test_histograms),
         cmocka_unit_test(test_promtool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

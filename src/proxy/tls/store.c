@@ -152,8 +152,8 @@ static int check_kind(const struct secret *secret, enum secret_kind kind, struct
 
 /* What an SDS name or an inline secret stands for. *ret_own: to be freed by the caller. */
 static int find_source(struct tls_store *s, const struct tls_secret_source *source,
-                       enum secret_kind kind, struct str_buf *why,
-                       const struct stored **ret_stored, struct stored **ret_own)
+                       enum secret_kind kind, struct str_buf *why, const struct stored **ret_stored,
+                       struct stored **ret_own)
 {
     *ret_own = NULL;
     *ret_stored = NULL;
@@ -246,8 +246,8 @@ static struct tls_san_match to_san(const struct tls_san_matcher *m)
     };
     /* Presence alone is the empty prefix. */
     static const enum tls_match_kind kinds[] = {
-        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,    [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
-        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX, [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,        [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,     [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
         [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
     };
     return (struct tls_san_match){types[m->type], kinds[m->match.kind], m->match.value};
@@ -257,10 +257,9 @@ size_t tls_store_sans(struct tls_store *s, const struct common_tls *tls,
                       struct tls_san_match *ret_sans, size_t max)
 {
     const struct stored *stored = map_get(&s->secrets, tls->validation.sds_name);
-    const struct secret *secret = tls->validation.sds_name.len == 0
-                                      ? tls->validation.inline_secret
-                                  : stored != NULL ? stored->resource->secret
-                                                   : NULL;
+    const struct secret *secret = tls->validation.sds_name.len == 0 ? tls->validation.inline_secret
+                                  : stored != NULL                  ? stored->resource->secret
+                                                                    : NULL;
     size_t count = 0;
     for (size_t i = 0; i < tls->san_count; i++, count++) {
         if (count < max)

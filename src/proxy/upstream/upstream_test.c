@@ -1,5 +1,5 @@
 /* Clusters, pools, limits and health on the simulated backend. */
-#include "proxy/upstream/upstream_test_util.h"
+#include "proxy/upstream/upstream_test_try.h"
 
 /* A request: a call whose only filter makes one attempt. */
 struct tried {
@@ -10,104 +10,6 @@ struct tried {
     struct upstream_host *host; /* held */
     struct outcome why, outcome;
 };
-
-static void on_ready(struct upstream_attempt *a)
-{
-    CONTAINER_OF(a, struct tried, attempt)->is_ready = true;
-}
-
-static void on_fail(struct upstream_attempt *a, const struct outcome *why)
-{
-    struct tried *t = CONTAINER_OF(a, struct tried, attempt);
-    t->is_failed = true;
-    t->why = *why;
-    exchange_fail(a->x, why);
-}
-
-static const struct upstream_attempt_ops attempt_ops = {on_ready, on_fail};
-
-static enum verdict reach_head(struct exchange *x, void *state, enum side side)
-{
-    struct tried *t = x->ctx;
-    if (side == SIDE_RESPONSE) {
-        t->status = x->flows[SIDE_RESPONSE].head->status;
-        return VERDICT_NEXT;
-    }
-    t->attempt.ops = &attempt_ops;
-    t->attempt.cluster = the_cluster();
-    t->attempt.x = x;
-    if (t->attempt.downstream_version == HTTP_UNKNOWN)
-        t->attempt.downstream_version = HTTP_11;
-    upstream_attempt_start(rig.upstream, &t->attempt);
-    assert_false(t->is_ready || t->is_failed); /* never inside the call */
-    return VERDICT_NEXT;
-}
-
-static void reach_end(struct exchange *x, void *state)
-{
-    struct tried *t = x->ctx;
-    if (t->attempt.host != NULL)
-        t->host = upstream_host_hold(t->attempt.host);
-    if (t->is_finished)
-        return;
-    t->is_finished = true;
-    upstream_attempt_finish(rig.upstream, &t->attempt, x->is_response_local ? 0 : t->status,
-                            &x->outcome);
-}
-
-static const struct filter_ops reach_ops = {
-    .name = "reach", .on_head = reach_head, .on_end = reach_end};
-static const struct filter reach[] = {{.ops = &reach_ops}};
-
-static void call_over(void *ctx, struct call *c, const struct http_head *trailers,
-                      const struct outcome *outcome)
-{
-    struct tried *t = ctx;
-    t->is_over = true;
-    t->call = NULL;
-    t->outcome = *outcome;
-}
-
-static const struct call_ops call_ops = {.on_end = call_over};
-
-static void begin(struct tried *t)
-{
-    struct arena a;
-    struct http_head head;
-    arena_init(&a, 512);
-    http_head_init(&head, &a, true);
-    head.method = STR("GET");
-    head.scheme = STR("http");
-    head.authority = STR("catalog");
-    head.path = STR("/");
-    t->call = call_start_filters(rig.turn, reach, 1, &head, &call_ops, t);
-    call_exchange(t->call)->ctx = t;
-    arena_deinit(&a);
-}
-
-static void forget(struct tried *t)
-{
-    upstream_host_drop(t->host);
-    *t = (struct tried){0};
-}
-
-/* One request after another; which origin answered. */
-static void one(struct tried *t)
-{
-    begin(t);
-    for (unsigned i = 0; i < 100 && !t->is_over; i++)
-        rig_run(20 * MS);
-    assert_true(t->is_over);
-}
-
-static void many(unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        struct tried t = {0};
-        one(&t);
-        forget(&t);
-    }
-}
 
 /* --- picking --- */
 
@@ -274,119 +176,6 @@ static void test_retry_limits(void **state)
         the_cluster()->requests = 0;
         rig_close();
     }
-}
-
-/* --- health --- */
-
-static void test_ejection_and_return(void **state)
-{
-    struct cluster model = cluster_defaults();
-    model.outlier.is_on = true;
-    rig_open(2);
-    set_simple(&model, 2);
-    rig.origins[0].status = 503;
-    many(8);
-    assert_false(host_at(0)->is_ejected);
-    many(1);
-    assert_true(host_at(0)->is_ejected);
-    assert_int_equal(metrics_get(rig.metrics, COUNTER_EJECTED), 1);
-    unsigned before = rig.origins[0].requests;
-    many(2);
-    assert_int_equal(rig.origins[0].requests, before);
-    rig.origins[0].status = 200;
-    rig_run(45ull * SECOND);
-    assert_false(host_at(0)->is_ejected);
-    many(2);
-    assert_true(rig.origins[0].requests > before);
-    /* The second time it stays out twice as long. */
-    rig.origins[0].status = 500;
-    many(10);
-    assert_true(host_at(0)->is_ejected);
-    rig_run(30ull * SECOND);
-    assert_true(host_at(0)->is_ejected);
-    rig_run(35ull * SECOND);
-    assert_false(host_at(0)->is_ejected);
-    assert_int_equal(metrics_get(rig.metrics, COUNTER_EJECTED), 0);
-    rig_close();
-}
-
-static void test_max_ejection_percent(void **state)
-{
-    struct cluster model = cluster_defaults();
-    model.outlier.is_on = true;
-    model.outlier.max_ejection_percent = 50;
-    rig_open(4);
-    set_simple(&model, 4);
-    for (unsigned i = 0; i < 4; i++)
-        rig.origins[i].status = 503;
-    many(60);
-    assert_int_equal(the_cluster()->ejected, 2);
-    rig_close();
-}
-
-/* The last host is asked, however ill: nobody would be left. */
-static void test_the_last_host_stays(void **state)
-{
-    struct cluster model = cluster_defaults();
-    model.outlier.is_on = true;
-    model.outlier.max_ejection_percent = 50;
-    rig_open(2);
-    set_simple(&model, 2);
-    rig.origins[0].status = 503;
-    many(12);
-    assert_true(host_at(0)->is_ejected);
-    struct endpoint only = host_at(0)->info.endpoint[0];
-    set_endpoints("c", &only, 1);
-    assert_int_equal(the_cluster()->ejected, 0);
-    many(12);
-    assert_int_equal(the_cluster()->ejected, 0);
-    rig_close();
-}
-
-static void test_ejections_end_with_detection(void **state)
-{
-    struct cluster model = cluster_defaults();
-    model.outlier.is_on = true;
-    rig_open(2);
-    set_simple(&model, 2);
-    rig.origins[0].status = 503;
-    many(10);
-    assert_int_equal(the_cluster()->ejected, 1);
-    /* Changes that come faster than the interval do not put the return off. */
-    for (unsigned i = 0; i < 20; i++) {
-        set_cluster("c", &model);
-        rig_run(2 * SECOND);
-    }
-    assert_int_equal(the_cluster()->ejected, 0);
-    many(10);
-    assert_int_equal(the_cluster()->ejected, 1);
-    model.outlier.is_on = false;
-    set_cluster("c", &model);
-    assert_int_equal(the_cluster()->ejected, 0);
-    rig_close();
-}
-
-static void test_cancel_harms_nobody(void **state)
-{
-    struct cluster model = cluster_defaults();
-    model.outlier.is_on = true;
-    rig_open(1);
-    set_simple(&model, 1);
-    rig.origins[0].mode = ORIGIN_HANGS;
-    for (unsigned i = 0; i < 8; i++) {
-        struct tried t = {0};
-        begin(&t);
-        rig_run(10 * MS);
-        call_cancel(t.call);
-        rig_run(10 * MS);
-        assert_true(t.is_over);
-        forget(&t);
-    }
-    assert_int_equal(host_at(0)->consecutive_5xx, 0);
-    rig.origins[0].mode = ORIGIN_RESETS;
-    many(2);
-    assert_int_equal(host_at(0)->consecutive_5xx, 2);
-    rig_close();
 }
 
 /* --- configuration --- */
@@ -740,11 +529,6 @@ int main(void)
         cmocka_unit_test(test_connections_pending_overflow),
         cmocka_unit_test(test_waiting_attempt_chooses_again),
         cmocka_unit_test(test_retry_limits),
-        cmocka_unit_test(test_ejection_and_return),
-        cmocka_unit_test(test_max_ejection_percent),
-        cmocka_unit_test(test_the_last_host_stays),
-        cmocka_unit_test(test_ejections_end_with_detection),
-        cmocka_unit_test(test_cancel_harms_nobody),
         cmocka_unit_test(test_a_diff_keeps_what_stays),
         cmocka_unit_test(test_unrelated_changes_lose_nothing),
         cmocka_unit_test(test_removed_host_drains),

@@ -92,11 +92,8 @@ void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg),
                       void (*done)(void *arg))
 {
     struct call_mail *m = NEW(struct call_mail);
-    *m = (struct call_mail){.mail = {.handle = on_call_mail},
-                            .worker = w,
-                            .fn = fn,
-                            .done = done,
-                            .arg = arg};
+    *m = (struct call_mail){
+        .mail = {.handle = on_call_mail}, .worker = w, .fn = fn, .done = done, .arg = arg};
     mailbox_post(w->turn, &m->mail);
 }
 

@@ -17,10 +17,10 @@ struct worker;
 struct worker_args {
     uint32_t index;
     const struct limits *limits;
-    struct turn *main;                     /* answers are posted here */
+    struct turn *main; /* answers are posted here */
     uint32_t mark_outbound, mark_inbound;
-    const uint8_t *ticket_key;             /* 80 bytes, shared by workers */
-    struct str egress_socket;              /* box: unix path, empty: connect directly */
+    const uint8_t *ticket_key; /* 80 bytes, shared by workers */
+    struct str egress_socket;  /* box: unix path, empty: connect directly */
     struct str node_id;
     /* Facts of this workload for metrics (reporter side). */
     struct str workload, namespace_, app, version, principal, cluster_id;
@@ -30,8 +30,8 @@ struct worker_args {
 };
 
 struct worker *worker_new(const struct worker_args *args);
-void worker_stop(struct worker *w);            /* abrupt */
-struct worker *worker_join(struct worker *w);  /* returns NULL */
+void worker_stop(struct worker *w);           /* abrupt */
+struct worker *worker_join(struct worker *w); /* returns NULL */
 
 struct change {
     enum resource_type type;
@@ -46,11 +46,11 @@ struct change_set {
     struct arena arena;
     struct change *changes;
     size_t count;
-    struct worker *worker;     /* whom it was posted to */
+    struct worker *worker; /* whom it was posted to */
     /* Main thread, after the worker applied it. refused: listeners that could not be opened etc. */
     void (*on_applied)(struct change_set *set, struct worker *w);
     void *ctx;
-    struct str error;          /* empty: fine; else what failed ("listener x: bind: in use") */
+    struct str error; /* empty: fine; else what failed ("listener x: bind: in use") */
 };
 
 struct change_set *change_set_new(void);

@@ -76,8 +76,8 @@ static struct resource *listener_new(unsigned status, uint16_t port)
                             .kind = ROUTE_DIRECT_RESPONSE,
                             .direct_status = (uint16_t)status,
                             .direct_body = STR("hello")};
-    *vh = (struct virtual_host){
-        .domains = any, .domain_count = 1, .routes = route, .route_count = 1};
+    *vh =
+        (struct virtual_host){.domains = any, .domain_count = 1, .routes = route, .route_count = 1};
     *rc = (struct route_config){.hosts = vh, .host_count = 1};
     *h = (struct hcm){.filters = router, .filter_count = 1, .route_config = rc};
     *n = (struct network_filter){.kind = NETWORK_FILTER_HCM, .hcm = h};
