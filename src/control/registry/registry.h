@@ -4,8 +4,8 @@
  * drain, die. Virtual addresses of services are allocated once and persisted, so that they are
  * stable over restarts and over deletion and re-creation.
  *
- * Every fact has a key: a reader (translate) notes the keys of what it reads, and the registry tells
- * which have changed, after the change.
+ * Every fact has a key: a reader (translate) notes the keys of what it reads, and the registry
+ * tells which have changed, after the change.
  *
  * Owner and thread: the brain. */
 #pragma once
