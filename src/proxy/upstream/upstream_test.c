@@ -1,16 +1,6 @@
 /* Clusters, pools, limits and health on the simulated backend. */
 #include "proxy/upstream/upstream_test_try.h"
 
-/* A request: a call whose only filter makes one attempt. */
-struct tried {
-    struct upstream_attempt attempt;
-    struct call *call; /* NULL once ended */
-    bool is_finished, is_ready, is_failed, is_over;
-    unsigned status;
-    struct upstream_host *host; /* held */
-    struct outcome why, outcome;
-};
-
 /* --- picking --- */
 
 static void test_round_robin_takes_turns(void **state)

@@ -3,6 +3,16 @@
 
 #include "proxy/upstream/upstream_test_util.h"
 
+/* A request: a call whose only filter makes one attempt. */
+struct tried {
+    struct upstream_attempt attempt;
+    struct call *call; /* NULL once ended */
+    bool is_finished, is_ready, is_failed, is_over;
+    unsigned status;
+    struct upstream_host *host; /* held */
+    struct outcome why, outcome;
+};
+
 static void on_ready(struct upstream_attempt *a)
 {
     CONTAINER_OF(a, struct tried, attempt)->is_ready = true;
