@@ -87,6 +87,16 @@ void flow_detail_failed(struct flows *f, struct str name, struct str why)
     outbound_unpark(f, name, why);
 }
 
+uint64_t flow_logs_dropped(const struct flows *f)
+{
+    uint64_t dropped = 0;
+    size_t iter = 0;
+    void *value;
+    while (map_next(&f->sinks, &iter, NULL, &value))
+        dropped += access_log_sink_dropped(value);
+    return dropped;
+}
+
 unsigned flow_active(const struct flows *f)
 {
     return f->conn_count;

@@ -277,6 +277,7 @@ struct worker *worker_join(struct worker *w)
 struct metrics *worker_metrics(struct worker *w)
 {
     metrics_set(w->metrics, COUNTER_BYTES_HELD, turn_account(w->turn)->bytes);
+    metrics_set(w->metrics, COUNTER_LOG_DROPPED, (int64_t)flow_logs_dropped(w->flow));
     return w->metrics;
 }
 
