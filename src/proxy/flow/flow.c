@@ -11,6 +11,7 @@ struct flows *flow_new(const struct flow_env *env)
     map_init(&f->directories);
     map_init(&f->wanted);
     map_init(&f->sinks);
+    f->line = STR_BUF_INIT(64 * 1024);
     list_init(&f->conns);
     list_init(&f->parked);
     f->own_peer = metrics_intern_peer(env->metrics, &(struct metrics_peer){
@@ -47,6 +48,7 @@ struct flows *flow_free(struct flows *f)
     while (map_next(&f->sinks, &iter, NULL, &value))
         access_log_sink_free(value);
     map_deinit(&f->sinks);
+    str_buf_deinit(&f->line);
     map_deinit(&f->wanted);
     free(f);
     return NULL;

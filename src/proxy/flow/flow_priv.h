@@ -27,6 +27,7 @@ struct flows {
     struct list parked; /* flow_conn.parked_link */
     unsigned parked_count;
     struct map wanted; /* detail names that were asked for */
+    struct str_buf line;    /* of an access log, while it is made */
     struct map sinks;  /* path -> struct access_log_sink */
     bool is_draining, is_outbound_draining, is_paused;
     metrics_id own_peer;

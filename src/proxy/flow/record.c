@@ -101,6 +101,15 @@ static struct metrics_hop hop_of(struct flow_conn *fc, const struct upstream_hos
     return hop;
 }
 
+static void write_logs(struct flows *f, const struct flow_chain *chain, const struct record *rec)
+{
+    for (size_t i = 0; i < chain->log_count; i++) {
+        str_buf_reset(&f->line);
+        access_log_format_line(chain->logs[i].format, rec, &f->line);
+        access_log_sink_add(chain->logs[i].sink, str_buf_str(&f->line));
+    }
+}
+
 /* --- HTTP --- */
 
 static void count_request(struct flow_conn *fc, const struct request *r, const struct record *rec)
@@ -166,12 +175,7 @@ void record_request(struct exchange *x)
     char host[ADDR_TEXT_LEN], local[ADDR_TEXT_LEN];
     struct record rec = record_of(fc, r, host, local);
     count_request(fc, r, &rec);
-    for (size_t i = 0; i < chain->log_count; i++) {
-        struct str_buf line = STR_BUF_INIT(64 * 1024);
-        access_log_format_line(chain->logs[i].format, &rec, &line);
-        access_log_sink_add(chain->logs[i].sink, str_buf_str(&line));
-        str_buf_deinit(&line);
-    }
+    write_logs(fc->flow, chain, &rec);
 }
 
 /* --- TCP --- */
@@ -207,10 +211,6 @@ void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
         rec.upstream_host = addr_format(&upstream_host_info(t->host)->address, host);
     if (t->upstream_local != NULL && t->upstream_local->family != ADDR_NONE)
         rec.upstream_local = addr_format(t->upstream_local, local);
-    for (size_t i = 0; chain != NULL && i < chain->log_count; i++) {
-        struct str_buf line = STR_BUF_INIT(64 * 1024);
-        access_log_format_line(chain->logs[i].format, &rec, &line);
-        access_log_sink_add(chain->logs[i].sink, str_buf_str(&line));
-        str_buf_deinit(&line);
-    }
+    if (chain != NULL)
+        write_logs(fc->flow, chain, &rec);
 }

@@ -286,6 +286,7 @@ struct access_log_format {
     struct pieces text;
     struct json_field *fields;
     size_t field_count;
+    struct str_buf *scratch; /* of one value; kept, so that a line allocates nothing */
 };
 
 static const struct operator* find_operator(struct str name)
@@ -384,6 +385,8 @@ int access_log_format_new(const struct access_log_config *config, struct str_buf
     struct access_log_format *f = NEW(struct access_log_format);
     arena_init(&f->arena, 2048);
     f->is_json = config->is_json;
+    f->scratch = NEW(struct str_buf);
+    *f->scratch = STR_BUF_INIT(16 * 1024);
     int err;
     if (!config->is_json)
         err = compile(f, &f->text,
@@ -408,6 +411,8 @@ struct access_log_format *access_log_format_free(struct access_log_format *f)
     VEC_DEINIT(&f->text);
     for (size_t i = 0; i < f->field_count; i++)
         VEC_DEINIT(&f->fields[i].pieces);
+    str_buf_deinit(f->scratch);
+    free(f->scratch);
     arena_deinit(&f->arena);
     free(f);
     return NULL;
@@ -476,17 +481,15 @@ static void json_value(const struct json_field *field, const struct record *r,
 void access_log_format_line(const struct access_log_format *f, const struct record *r,
                             struct str_buf *to)
 {
-    struct str_buf scratch = STR_BUF_INIT(16 * 1024);
     if (!f->is_json) {
-        text_line(&f->text, r, &scratch, to);
+        text_line(&f->text, r, f->scratch, to);
     } else {
         struct json_writer w;
         json_writer_init(&w, to, 0);
         json_writer_object(&w, NULL);
         for (size_t i = 0; i < f->field_count; i++)
-            json_value(&f->fields[i], r, &scratch, &w);
+            json_value(&f->fields[i], r, f->scratch, &w);
         json_writer_end(&w);
         str_buf_add_char(to, '\n');
     }
-    str_buf_deinit(&scratch);
 }
