@@ -116,8 +116,10 @@ int apply_read(struct cli *cli, const char *const *paths, size_t count, const ch
         documents_read(paths[i], str_from_c(namespace), list, &findings, &file_count);
     /* Here, where the files are known; the rest depends on what is there already. */
     api_check_duplicates(list, &findings);
-    apply_print_findings(cli, &findings, true);
+    /* Warnings come with the control plane's answer, which knows what was there before. */
     size_t errors = findings.error_count;
+    if (errors > 0)
+        apply_print_findings(cli, &findings, true);
     api_findings_deinit(&findings);
     if (errors == 0 && list->docs.len > 0)
         return CLI_OK;
