@@ -160,6 +160,17 @@ static struct str ip_text(const ASN1_OCTET_STRING *ip, char *buf, unsigned cap)
     return str_from_c(inet_ntop(len == 4 ? AF_INET : AF_INET6, bytes, buf, cap));
 }
 
+/* Names go into headers and logs as they are: control bytes and spaces would write more than a name
+ * there, and a NUL would end it elsewhere for whoever reads it as a C string. */
+static bool is_printable_name(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.ptr[i] <= ' ' || name.ptr[i] >= 0x7f)
+            return false;
+    }
+    return name.len > 0 && name.len <= SAN_LEN_MAX;
+}
+
 int general_names_walk(const GENERAL_NAMES *names, san_fn *see, void *ctx)
 {
     for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
@@ -174,8 +185,7 @@ int general_names_walk(const GENERAL_NAMES *names, san_fn *see, void *ctx)
             value = ip_text(s, buf, sizeof buf);
         else
             continue;
-        /* A NUL would make the name end elsewhere for whoever reads it as a C string. */
-        if (value.len == 0 || value.len > SAN_LEN_MAX || str_find(value, '\0') >= 0)
+        if (!is_printable_name(value))
             return -ERR_INVALID;
         if (!see(ctx, type, value))
             break;

@@ -284,6 +284,34 @@ static void test_csr(void **state)
     key_unref(k);
 }
 
+/* What a name says ends up in headers (x-forwarded-client-cert) and in logs. */
+static void test_names_stay_names(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "spiffe://a/ns/b/sa/c\r\nx-admin: yes",
+        "spiffe://a/ns/b/sa/c d",
+        "spiffe://a/ns/b/sa/\x7f",
+        "spiffe://a/ns/b/sa/\xc3\xa9",
+    };
+    struct key *k = key_new_p256();
+    struct arena a;
+    arena_init(&a, 1024);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct str_buf pem = STR_BUF_INIT(10000);
+        struct csr *csr;
+        struct str sans[2];
+        size_t count;
+        assert_int_equal(csr_make(k, str_from_c(bad[i]), &pem), 0);
+        assert_int_equal(csr_from_pem(str_buf_str(&pem), &csr), 0);
+        assert_int_equal(csr_uri_sans(csr, &a, sans, 2, &count), -ERR_INVALID);
+        csr_free(csr);
+        str_buf_deinit(&pem);
+    }
+    arena_deinit(&a);
+    key_unref(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_server_names),
         cmocka_unit_test(test_pem_chain),
         cmocka_unit_test(test_csr),
+        cmocka_unit_test(test_names_stay_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
