@@ -112,6 +112,11 @@ static enum fate refuse(struct parse *p, uint16_t status, struct str details)
     return status == 501 || status == 417 ? FATE_UNSUPPORTED : FATE_BAD;
 }
 
+bool h1_field_is_never_trailing(struct str name)
+{
+    return is_in(never_trailing, ARRAY_LEN(never_trailing), name);
+}
+
 bool h1_is_token_char(char c)
 {
     return token_chars[(unsigned char)c] != 0;
@@ -390,7 +395,7 @@ static enum fate on_trailer(struct parse *p, const struct http_field *field)
     case HTTP_NAME_HTTP2_SETTINGS:
         return refuse(p, 400, STR("trailer_forbidden"));
     }
-    return is_in(never_trailing, ARRAY_LEN(never_trailing), field->name) ? FATE_DROP : FATE_KEEP;
+    return h1_field_is_never_trailing(field->name) ? FATE_DROP : FATE_KEEP;
 }
 
 static enum fate on_field(struct parse *p, const struct http_field *field)

@@ -47,3 +47,6 @@ int h1_fields_parse(struct h1_fields *f, char *text, size_t len, const struct li
  * within the text. */
 char *h1_field_value_end(char *p);
 bool h1_is_token_char(char c);
+/* Whether a field of this name (in lower case) is left out of trailers, of whichever version: it
+ * would change how the message is routed or judged (RFC 9110 6.5.1). */
+bool h1_field_is_never_trailing(struct str name);

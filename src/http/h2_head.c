@@ -136,6 +136,8 @@ void h2_head_reader_add(struct h2_head_reader *r, struct str name, struct str va
     enum http_name id = http_name_find(name);
     if (r->kind == H2_HEAD_TRAILERS) {
         r->is_malformed |= is_forbidden_trailer(id);
+        if (h1_field_is_never_trailing(name))
+            return;
     } else if (take_out(r, id, value)) {
         return;
     }
