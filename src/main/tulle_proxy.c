@@ -1,5 +1,6 @@
 /* tulle-proxy: the data plane. Arguments in, agent_run out. */
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,52 +22,39 @@ static const char usage[] =
     "  --concurrency N       workers (1)\n"
     "  --log-level LEVEL     debug, info, warn, error, off (info)\n"
     "  --log-format FORMAT   text, json (text)\n"
-    "  -V                    version\n"
+    "  -V, --version         version\n"
     "  -h, --help            this text\n"
     "\n"
     "Exit status: 0 after SIGTERM and its drain, 1 when it cannot start, 2 for wrong arguments.\n";
 
-enum option_id {
-    OPTION_STATE = 256,
-    OPTION_DISCOVERY,
-    OPTION_ROOT_CERT,
-    OPTION_TOKEN_FILE,
-    OPTION_WORKLOAD,
-    OPTION_NAMESPACE,
-    OPTION_INDEX,
-    OPTION_SERVICE_ACCOUNT,
-    OPTION_TRUST_DOMAIN,
-    OPTION_ADDRESS,
-    OPTION_EGRESS_SOCKET,
-    OPTION_APP,
-    OPTION_VERSION,
+/* Options of one value each that goes into struct agent_args as it is. */
+static const struct argument {
+    const char *name;
+    bool is_path; /* const char *, else struct str */
+    bool is_needed;
+    size_t offset;
+} arguments[] = {
+    {"config", true, false, offsetof(struct agent_args, bootstrap_file)},
+    {"mesh-state", true, true, offsetof(struct agent_args, state_dir)},
+    {"discovery", false, true, offsetof(struct agent_args, discovery)},
+    {"root-cert", true, true, offsetof(struct agent_args, root_cert_file)},
+    {"token-file", true, true, offsetof(struct agent_args, token_file)},
+    {"workload", false, true, offsetof(struct agent_args, workload)},
+    {"namespace", false, true, offsetof(struct agent_args, namespace_)},
+    {"service-account", false, true, offsetof(struct agent_args, service_account)},
+    {"trust-domain", false, true, offsetof(struct agent_args, trust_domain)},
+    {"address", false, true, offsetof(struct agent_args, addresses)},
+    {"egress-socket", true, false, offsetof(struct agent_args, egress_socket)},
+    {"app", false, false, offsetof(struct agent_args, app)},
+    {"workload-version", false, false, offsetof(struct agent_args, version)},
+};
+
+enum {
+    OPTION_INDEX = 256,
     OPTION_CONCURRENCY,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
-};
-
-static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"help", no_argument, NULL, 'h'},
-    {"mesh-state", required_argument, NULL, OPTION_STATE},
-    {"state", required_argument, NULL, OPTION_STATE},
-    {"discovery", required_argument, NULL, OPTION_DISCOVERY},
-    {"root-cert", required_argument, NULL, OPTION_ROOT_CERT},
-    {"token-file", required_argument, NULL, OPTION_TOKEN_FILE},
-    {"workload", required_argument, NULL, OPTION_WORKLOAD},
-    {"namespace", required_argument, NULL, OPTION_NAMESPACE},
-    {"index", required_argument, NULL, OPTION_INDEX},
-    {"service-account", required_argument, NULL, OPTION_SERVICE_ACCOUNT},
-    {"trust-domain", required_argument, NULL, OPTION_TRUST_DOMAIN},
-    {"address", required_argument, NULL, OPTION_ADDRESS},
-    {"egress-socket", required_argument, NULL, OPTION_EGRESS_SOCKET},
-    {"app", required_argument, NULL, OPTION_APP},
-    {"workload-version", required_argument, NULL, OPTION_VERSION},
-    {"version", no_argument, NULL, 'V'},
-    {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
-    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
-    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
-    {NULL, 0, NULL, 0},
+    OPTION_ARGUMENT
 };
 
 _Noreturn static void refuse(const char *what, const char *value)
@@ -100,91 +88,76 @@ static void set_log_level(const char *value)
     log_set_level(level);
 }
 
+static void set_argument(struct agent_args *a, const struct argument *argument, const char *value)
+{
+    void *at = (char *)a + argument->offset;
+    if (argument->is_path)
+        *(const char **)at = value;
+    else
+        *(struct str *)at = str_from_c(value);
+}
+
 static void take_option(struct agent_args *a, int option, const char *value)
 {
-    struct str text = str_from_c(value);
     switch (option) {
-    case 'c':
-        a->bootstrap_file = value;
-        break;
     case 'h':
         fputs(usage, stdout);
         exit(0);
     case 'V':
         puts("tulle-proxy " TULLE_VERSION);
         exit(0);
-    case OPTION_STATE:
-        a->state_dir = value;
-        break;
-    case OPTION_DISCOVERY:
-        a->discovery = text;
-        break;
-    case OPTION_ROOT_CERT:
-        a->root_cert_file = value;
-        break;
-    case OPTION_TOKEN_FILE:
-        a->token_file = value;
-        break;
-    case OPTION_WORKLOAD:
-        a->workload = text;
-        break;
-    case OPTION_NAMESPACE:
-        a->namespace_ = text;
-        break;
+    case 'c':
+        a->bootstrap_file = value;
+        return;
     case OPTION_INDEX:
         a->index = number("--index", value, 0, 1000000);
-        break;
-    case OPTION_SERVICE_ACCOUNT:
-        a->service_account = text;
-        break;
-    case OPTION_TRUST_DOMAIN:
-        a->trust_domain = text;
-        break;
-    case OPTION_ADDRESS:
-        a->addresses = text;
-        break;
-    case OPTION_EGRESS_SOCKET:
-        a->egress_socket = value;
-        break;
-    case OPTION_APP:
-        a->app = text;
-        break;
-    case OPTION_VERSION:
-        a->version = text;
-        break;
+        return;
     case OPTION_CONCURRENCY:
         a->worker_count = number("--concurrency", value, 1, WORKERS_MAX);
-        break;
+        return;
     case OPTION_LOG_LEVEL:
         set_log_level(value);
-        break;
+        return;
     case OPTION_LOG_FORMAT:
         set_log_format(value);
-        break;
+        return;
     default:
-        exit(EXIT_USAGE); /* getopt has said why */
+        if (option < OPTION_ARGUMENT)
+            exit(EXIT_USAGE); /* getopt has said why */
+        set_argument(a, &arguments[option - OPTION_ARGUMENT], value);
     }
+}
+
+static void take_options(struct agent_args *a, int argc, char **argv)
+{
+    struct option options[ARRAY_LEN(arguments) + 7] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {"index", required_argument, NULL, OPTION_INDEX},
+        {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
+        {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+        {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
+        options[6 + i] =
+            (struct option){arguments[i].name, required_argument, NULL, OPTION_ARGUMENT + (int)i};
+    for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) >= 0;)
+        take_option(a, option, optarg);
+    if (optind < argc)
+        refuse("unexpected argument", argv[optind]);
 }
 
 static void check_sidecar(const struct agent_args *a)
 {
-    const struct {
-        const char *name;
-        bool is_given;
-    } needed[] = {
-        {"--mesh-state", a->state_dir != NULL},
-        {"--discovery", a->discovery.len > 0},
-        {"--root-cert", a->root_cert_file != NULL},
-        {"--token-file", a->token_file != NULL},
-        {"--workload", a->workload.len > 0},
-        {"--namespace", a->namespace_.len > 0},
-        {"--service-account", a->service_account.len > 0},
-        {"--trust-domain", a->trust_domain.len > 0},
-        {"--address", a->addresses.len > 0},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-        if (!needed[i].is_given)
-            refuse("this option is needed", needed[i].name);
+    for (size_t i = 0; i < ARRAY_LEN(arguments); i++) {
+        const void *at = (const char *)a + arguments[i].offset;
+        bool is_given = arguments[i].is_path ? *(const char *const *)at != NULL
+                                             : ((const struct str *)at)->len > 0;
+        if (!arguments[i].is_needed || is_given)
+            continue;
+        char name[64];
+        snprintf(name, sizeof name, "--%s", arguments[i].name);
+        refuse("this option is needed", name);
     }
 }
 
@@ -196,10 +169,7 @@ int main(int argc, char **argv)
         argv++;
         argc--;
     }
-    for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) >= 0;)
-        take_option(&args, option, optarg);
-    if (optind < argc)
-        refuse("unexpected argument", argv[optind]);
+    take_options(&args, argc, argv);
     if (is_sidecar && args.bootstrap_file != NULL)
         refuse("-c and sidecar exclude each other", NULL);
     if (is_sidecar)
