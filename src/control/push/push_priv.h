@@ -116,6 +116,10 @@ bool push_stream_check(struct push_stream *s);
 /* "NS/WORKLOAD/INDEX" in the arena. */
 struct str push_stream_name(const struct push_stream *s, struct arena *a);
 
+/* push_address.c: of the addresses that it says it has, [0] IPv4, [1] IPv6, those that are not its
+ * to have become IP_NONE; the one it connects from is put in. */
+void push_stream_addresses(const struct push_stream *s, struct ip_addr addresses[2]);
+
 /* push_send.c: sends what is dirty; true when nothing is left. */
 bool push_stream_flush(struct push_stream *s);
 

@@ -283,20 +283,12 @@ static bool parse_node(struct arena *a, struct str text, struct node *ret_node)
     return true;
 }
 
-/* The connection's own address counts, not what its metadata says; loopback says nothing. */
-static void choose_addresses(const struct push_stream *s, struct ip_addr addresses[2])
-{
-    if (s->address.family == IP_NONE || ip_is_loopback(&s->address))
-        return;
-    addresses[s->address.family == IP_V4 ? 0 : 1] = s->address;
-}
-
 static void join_registry(struct push_stream *s, struct node *n)
 {
     struct registry *r = s->push->registry;
     struct registry_replica *replica = registry_replica(r, s->namespace_, s->workload, s->index);
     struct push_stream *old = replica != NULL ? replica->node : NULL;
-    choose_addresses(s, n->addresses);
+    push_stream_addresses(s, n->addresses);
     int err = registry_replica_connect(r, s->namespace_, s->workload, s->index, n->addresses, s,
                                        &replica);
     if (err != 0) {

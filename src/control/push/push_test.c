@@ -541,6 +541,57 @@ static void test_identity_decides(void **state)
     assert_int_equal(f->web.ended, GRPC_PERMISSION_DENIED + 1);
 }
 
+static struct ip_addr ip(const char *text)
+{
+    struct ip_addr addr = {.family = IP_NONE};
+    assert_true(text == NULL || ip_parse(str_from_c(text), &addr));
+    return addr;
+}
+
+/* Who connects from 10.0.0.5 says that these are its addresses, too. */
+static void test_addresses_are_not_taken_on_its_word(void **state)
+{
+    static const struct {
+        const char *v4, *v6, *given_v6;
+    } rows[] = {
+        {"10.0.0.5", "fd00::5", "fd00::5"},
+        {"10.0.0.9", "fd00::9", NULL}, /* catalog's */
+        {"10.0.0.5", "fd00::6", "fd00::6"}, /* of another one on the same host */
+        {"10.0.0.5", "fd77:7e11::1", NULL},
+        {"10.0.0.5", "::1", NULL},
+        {"10.0.0.5", "::", NULL},
+        {"10.0.0.5", "fe80::1", NULL},
+        {"10.0.0.5", "ff02::1", NULL},
+    };
+    struct fixture *f = *state;
+    struct ip_addr others[2] = {ip("10.0.0.9"), ip("fd00::9")};
+    struct registry_replica *p;
+    assert_int_equal(
+        registry_replica_connect(f->registry, STR("shop"), STR("catalog-v1"), 0, others, f, &p), 0);
+    others[0] = ip("10.0.0.5");
+    others[1] = ip("fd00::6");
+    assert_int_equal(
+        registry_replica_connect(f->registry, STR("shop"), STR("catalog-v1"), 1, others, f, &p), 0);
+    struct push_stream s = {.push = f->push,
+                            .namespace_ = STR("shop"),
+                            .workload = STR("web"),
+                            .address = ip("10.0.0.5")};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct ip_addr got[2] = {ip(rows[i].v4), ip(rows[i].v6)};
+        struct ip_addr v4 = ip("10.0.0.5"), v6 = ip(rows[i].given_v6);
+        push_stream_addresses(&s, got);
+        assert_true(ip_eq(&got[0], &v4));
+        assert_int_equal(got[1].family, v6.family);
+        assert_true(v6.family == IP_NONE || ip_eq(&got[1], &v6));
+    }
+    /* This machine's own processes are believed, but for the services' addresses. */
+    s.address = ip("127.0.0.1");
+    struct ip_addr got[2] = {ip("240.240.0.1"), ip("fd00::9")};
+    push_stream_addresses(&s, got);
+    assert_int_equal(got[0].family, IP_NONE);
+    assert_int_equal(got[1].family, IP_V6);
+}
+
 static void test_replicas_live_and_die(void **state)
 {
     struct fixture *f = *state;
@@ -632,6 +683,7 @@ int main(void)
         T(test_nack_is_recorded),
         T(test_slow_proxy_skips_versions),
         T(test_identity_decides),
+        T(test_addresses_are_not_taken_on_its_word),
         T(test_replicas_live_and_die),
         T(test_certificates),
     };

@@ -44,6 +44,10 @@ static void add_address(struct directory_index *index, const struct ip_addr *ip,
     char buf[ADDRESS_KEY_LEN];
     if (ip->family == IP_NONE)
         return;
+    /* A service's address is the registry's to give, a replica's is its own word in part. */
+    const struct by_address *present = map_get(&index->addresses, address_key(ip, buf));
+    if (service == NULL && present != NULL && present->service != NULL)
+        return;
     struct by_address *entry = ARENA_NEW(&index->arena, struct by_address);
     *entry = (struct by_address){service, workload};
     map_put(&index->addresses, address_key(ip, buf), entry);

@@ -20,7 +20,8 @@ static void set_directory(bool is_registry_only)
                                     .addresses = {ip_of("240.240.0.1")},
                                     .ports = ports,
                                     .port_count = 1};
-    *w = (struct directory_workload){.addresses = {ip_of("10.9.9.9")},
+    /* It says that the service's address is its own, too, which changes nothing. */
+    *w = (struct directory_workload){.addresses = {ip_of("10.9.9.9"), ip_of("240.240.0.1")},
                                      .identity = STR("spiffe://mesh.local/ns/a/sa/b"),
                                      .is_mtls = true};
     assert_true(cidr_parse(STR("240.240.0.0/16"), range, NULL));
