@@ -8,6 +8,7 @@ enum {
     CONNS_MAX = 20000,
     OWN_LIFETIME_S = 24 * 3600,
     HANDSHAKE_US = 15 * 1000 * 1000,
+    STRANGER_IDLE_US = 10 * 1000 * 1000,
     CLOSE_TURNS_MAX = 100,
 };
 
@@ -82,7 +83,9 @@ static void on_open(struct conn *c)
     };
     ec->not_after_s = peer->is_verified ? peer->not_after_s : 0;
     timer_stop(&ec->timer);
-    ec->server = http_server_open(c, &ec->edge->config, &info, &server_ops, ec);
+    const struct http_server_config *config =
+        info.is_mtls ? &ec->edge->config : &ec->edge->config_strangers;
+    ec->server = http_server_open(c, config, &info, &server_ops, ec);
 }
 
 static void on_input(struct conn *c)
@@ -207,6 +210,10 @@ static void set_config(struct edge *e)
         .headers_timeout_us = 10ull * 1000 * 1000,
         .idle_timeout_us = 3600ull * 1000 * 1000,
     };
+    /* Who has no certificate wants one, and is gone then. */
+    e->config_strangers = e->config;
+    e->config_strangers.idle_timeout_us = STRANGER_IDLE_US;
+    e->config_strangers.stream_idle_timeout_us = STRANGER_IDLE_US;
     e->service = (struct service){&edge_call_ops, e};
     e->filter = (struct filter){&service_filter_ops, &e->service};
 }

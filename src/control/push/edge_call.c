@@ -1,7 +1,11 @@
 /* gRPC calls: the ADS stream, and the one-shot ones. */
 #include "control/push/edge_priv.h"
 
-enum { MESSAGE_BYTES_MAX = 4 * 1024 * 1024, ANSWER_BYTES_MAX = 256 * 1024 };
+enum {
+    MESSAGE_BYTES_MAX = 4 * 1024 * 1024, /* of the ADS stream, whose peer is known */
+    UNARY_BYTES_MAX = 64 * 1024,
+    ANSWER_BYTES_MAX = 256 * 1024,
+};
 
 #define PATH_ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 #define PATH_CERTIFICATE "/istio.v1.auth.IstioCertificateService/CreateCertificate"
@@ -88,13 +92,20 @@ static const struct push_stream_ops stream_ops = {
 
 /* --- one message --- */
 
+/* A leaf is renewed while it is valid, not for as long as a connection lasts that it opened. */
+static struct str renewing_identity(const struct edge_call *c)
+{
+    uint64_t now_s = turn_wall_us(c->edge->turn) / 1000000;
+    return now_s < c->peer.not_after_s ? c->peer.identity : STR_NULL;
+}
+
 static void take_unary(struct edge_call *c, struct str message)
 {
     struct str_buf answer = STR_BUF_INIT(ANSWER_BYTES_MAX), why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
     struct push *p = c->edge->push;
     enum grpc_status status =
         c->method == EDGE_CREATE_CERTIFICATE
-            ? push_create_certificate(p, c->peer.identity, c->token, message, &answer, &why)
+            ? push_create_certificate(p, renewing_identity(c), c->token, message, &answer, &why)
             : push_report(p, c->peer.identity, message, &why);
     if (status == GRPC_OK)
         send_message(c, str_buf_str(&answer));
@@ -106,7 +117,8 @@ static void take_unary(struct edge_call *c, struct str message)
 static void take_messages(struct edge_call *c)
 {
     int rc = 0;
-    while (!c->is_done && (rc = grpc_deframe(&c->in, MESSAGE_BYTES_MAX, &c->message)) == 1) {
+    size_t max = c->method == EDGE_ADS ? MESSAGE_BYTES_MAX : UNARY_BYTES_MAX;
+    while (!c->is_done && (rc = grpc_deframe(&c->in, max, &c->message)) == 1) {
         if (c->method == EDGE_ADS)
             push_stream_recv(c->stream, str_buf_str(&c->message));
         else

@@ -17,7 +17,7 @@ struct edge {
     struct str_buf identity; /* "spiffe://TD/ns/tulle-system/sa/tulled" */
     struct timer renew_timer;
     struct limits limits;
-    struct http_server_config config;
+    struct http_server_config config, config_strangers; /* with a certificate, without */
     struct service service;
     struct filter filter;
 };
