@@ -142,7 +142,7 @@ static const struct {
     {"{'dynamic_resources':{'ads_config':{'api_type':'WHAT'}}}",
      "dynamic_resources.ads_config.api_type: \"WHAT\" is not a value of ApiType"},
     {LISTENER(ADDRESS), LIST ".filter_chains: at least one is needed"},
-    {LISTENER(ADDRESS ",'socket_options':[]"), LIST ": field \"socket_options\" of Listener"},
+    {LISTENER(ADDRESS ",'socket_options':[]"), LIST ".socket_options: a field of Listener"},
     {LISTENER(CHAIN(TCP)), LIST ".address: an address is needed"},
     {LISTENER(ADDRESS "," CHAIN("{'name':'x','typed_config':{'@type':'" T "x.Y'}}")),
      HPATH ": extension \"type.googleapis.com/envoy.extensions.x.Y\" is not supported"},
