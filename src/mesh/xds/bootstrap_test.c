@@ -151,7 +151,7 @@ static const struct {
     {LISTENER(ADDRESS "," CHAIN(ROUTER)), HPATH ": envoy.extensions.filters.http.router.v3.Router"},
     {LISTENER(ADDRESS "," CHAIN(TCP "," TCP)),
      LIST ".filter_chains[0].filters[0]: nothing runs behind"},
-    {HTTP("'route_config':{},'tracing':{}"), HPATH ": field \"tracing\" of HttpConnectionManager"},
+    {HTTP("'route_config':{},'tracing':{}"), HPATH ".tracing: a field of HttpConnectionManager"},
     {HTTP("'codec_type':'HTTP3','route_config':{}"), HPATH ".codec_type: AUTO, HTTP1 and HTTP2"},
     {HTTP("'stream_idle_timeout':'x','route_config':{}"), HPATH ".stream_idle_timeout: a duration"},
     {HTTP("'stream_idle_timeout':'-1s','route_config':{}"),
