@@ -3,13 +3,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter_ipv4.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +22,7 @@
 #include "host/capture.h"
 #include "host/netns.h"
 #include "host/preflight.h"
+#include "host/sandbox.h"
 
 enum { IP6T_ORIGINAL_DST = 80, WAIT_MS = 2000, APP_PORT = 8080 };
 
@@ -242,6 +247,44 @@ static void test_dead_sidecar(void **state)
     }
 }
 
+/* Exit code 0: nothing of what would undo capture is left to root without its rights. */
+_Noreturn static void try_as_app(const char *run)
+{
+    static const char *const settings[] = {"/proc/sys/net/ipv4/tcp_fwmark_accept",
+                                           "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"};
+    int mark = CAPTURE_MARK;
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET) != 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || setenv("TULLE_RUN", run, 1) != 0)
+        _exit(1);
+    if (sandbox_become_app() != 0)
+        _exit(2);
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        if (open(settings[i], O_WRONLY | O_CLOEXEC) >= 0)
+            _exit(3);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0)
+        _exit(4);
+    if (socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP) >= 0 ||
+        socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0)
+        _exit(5);
+    _exit(umount("/proc/sys") == 0 || umount(run) == 0 ? 6 : 0);
+}
+
+static void test_app_cannot_undo_capture(void **state)
+{
+    char run[] = "/tmp/tulle-run-XXXXXX";
+    int status = -1;
+    (void)state;
+    assert_non_null(mkdtemp(run));
+    pid_t pid = fork();
+    if (pid == 0)
+        try_as_app(run);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    rmdir(run);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     if (geteuid() != 0 || capture_nft_path() == NULL || !netns_has_ipv6()) {
@@ -251,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_capture),
         cmocka_unit_test(test_dead_sidecar),
+        cmocka_unit_test(test_app_cannot_undo_capture),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -305,9 +305,35 @@ int sandbox_become_proxy(void)
     return err;
 }
 
+/* Settings of the kernel belong to root's uid, whatever rights it has left: tcp_fwmark_accept alone
+ * would hand the app a socket with the sidecar's mark, core_pattern a program of its choice outside.
+ * What is covered so cannot be had by another mount of proc either, in a user namespace of its own.
+ */
+static int make_settings_readonly(void)
+{
+    static const char *const paths[] = {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq",
+                                        "/proc/bus"};
+    static const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        if (access(paths[i], F_OK) != 0)
+            continue;
+        int err = os_error(mount(paths[i], paths[i], NULL, MS_BIND | MS_REC, NULL));
+        if (err == 0)
+            err = os_error(mount(NULL, paths[i], NULL, MS_REMOUNT | MS_BIND | flags, NULL));
+        if (err != 0)
+            return err;
+    }
+    /* -1: not mounted at all, or a kernel before 5.12. */
+    struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+    (void)mount_setattr(AT_FDCWD, "/sys", AT_RECURSIVE, &readonly, sizeof readonly);
+    return 0;
+}
+
 int sandbox_become_app(void)
 {
     int err = os_error(unshare(CLONE_NEWNS));
+    if (err == 0)
+        err = make_settings_readonly();
     if (err == 0)
         err = mount_tmpfs(paths_run_root(), "mode=0755,size=4k", MS_RDONLY);
     if (err == 0)

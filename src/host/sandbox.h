@@ -5,8 +5,9 @@
  *   - init and sidecar: of /run/tulle only this replica's state directory, the egress socket and
  *     the sidecar's program are there; resolver files are the mesh's.
  *   - app (and `tulle exec`): /run/tulle is empty, so neither the sidecar's key nor the control
- *     plane's socket can be reached, and the capabilities that could undo capture (CAP_NET_ADMIN,
- *     CAP_NET_RAW for marks; CAP_SYS_ADMIN, CAP_SYS_PTRACE) are gone for good. */
+ *     plane's socket can be reached, the kernel's settings (/proc/sys, /sys) are read-only, and the
+ *     capabilities that could undo capture (CAP_NET_ADMIN, CAP_NET_RAW for marks; CAP_SYS_ADMIN,
+ *     CAP_SYS_PTRACE) are gone for good. */
 #pragma once
 
 #include "host/spec.h"
