@@ -89,7 +89,9 @@ def shop(request, tmp_path_factory):
 def own_shop(request, tmp_path_factory):
     """A shop for the scenarios of one file, which break it and mend it again."""
     folder = copy_shop(tmp_path_factory.mktemp("own") / "shop")
-    with Mesh(folder, REPORTS / Path(str(request.fspath)).stem) as mesh:
+    own_logs = REPORTS / Path(str(request.fspath)).stem
+    shutil.rmtree(own_logs, ignore_errors=True)
+    with Mesh(folder, own_logs) as mesh:
         yield mesh
 
 
