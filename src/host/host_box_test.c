@@ -2,8 +2,8 @@
  * alone, what it refuses, in both families. Needs root; skips loudly otherwise. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/netfilter_ipv4.h>
 #include <fcntl.h>
+#include <linux/netfilter_ipv4.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>

@@ -306,8 +306,9 @@ int sandbox_become_proxy(void)
 }
 
 /* Settings of the kernel belong to root's uid, whatever rights it has left: tcp_fwmark_accept alone
- * would hand the app a socket with the sidecar's mark, core_pattern a program of its choice outside.
- * What is covered so cannot be had by another mount of proc either, in a user namespace of its own.
+ * would hand the app a socket with the sidecar's mark, core_pattern a program of its choice
+ * outside. What is covered so cannot be had by another mount of proc either, in a user namespace of
+ * its own.
  */
 static int make_settings_readonly(void)
 {

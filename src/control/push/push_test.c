@@ -554,14 +554,10 @@ static void test_addresses_are_not_taken_on_its_word(void **state)
     static const struct {
         const char *v4, *v6, *given_v6;
     } rows[] = {
-        {"10.0.0.5", "fd00::5", "fd00::5"},
-        {"10.0.0.9", "fd00::9", NULL}, /* catalog's */
+        {"10.0.0.5", "fd00::5", "fd00::5"}, {"10.0.0.9", "fd00::9", NULL}, /* catalog's */
         {"10.0.0.5", "fd00::6", "fd00::6"}, /* of another one on the same host */
-        {"10.0.0.5", "fd77:7e11::1", NULL},
-        {"10.0.0.5", "::1", NULL},
-        {"10.0.0.5", "::", NULL},
-        {"10.0.0.5", "fe80::1", NULL},
-        {"10.0.0.5", "ff02::1", NULL},
+        {"10.0.0.5", "fd77:7e11::1", NULL}, {"10.0.0.5", "::1", NULL},     {"10.0.0.5", "::", NULL},
+        {"10.0.0.5", "fe80::1", NULL},      {"10.0.0.5", "ff02::1", NULL},
     };
     struct fixture *f = *state;
     struct ip_addr others[2] = {ip("10.0.0.9"), ip("fd00::9")};

@@ -53,6 +53,6 @@ bool flow_is_mesh_addr(const struct flows *f, const struct addr *a);
 
 /* Stops listening; requests under way finish, connections end gracefully. */
 void flow_drain(struct flows *f, bool inbound_only);
-unsigned flow_active(const struct flows *f);                           /* connections open */
+unsigned flow_active(const struct flows *f);       /* connections open */
 uint64_t flow_logs_dropped(const struct flows *f); /* lines that slow sinks lost */
 void flow_render_listeners(const struct flows *f, struct str_buf *to); /* JSON array */

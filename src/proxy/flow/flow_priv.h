@@ -26,9 +26,9 @@ struct flows {
     unsigned conn_count;
     struct list parked; /* flow_conn.parked_link */
     unsigned parked_count;
-    struct map wanted; /* detail names that were asked for */
-    struct str_buf line;    /* of an access log, while it is made */
-    struct map sinks;  /* path -> struct access_log_sink */
+    struct map wanted;   /* detail names that were asked for */
+    struct str_buf line; /* of an access log, while it is made */
+    struct map sinks;    /* path -> struct access_log_sink */
     bool is_draining, is_outbound_draining, is_paused;
     metrics_id own_peer;
     uint64_t connection_ids;
