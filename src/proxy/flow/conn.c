@@ -310,9 +310,27 @@ static void serve_http(struct flow_conn *fc)
         http_server_drain(fc->server);
 }
 
+/* The listener may have changed, or gone, during the handshake: what holds now decides. */
+static bool take_current_chain(struct flow_conn *fc)
+{
+    const struct flow_chain *chain = conn_current_chain(fc);
+    if (chain == NULL)
+        return false;
+    if (chain != fc->chain) {
+        flow_config_unref(fc->config);
+        fc->config = flow_config_ref(fc->listener->config);
+        fc->chain = chain;
+    }
+    return true;
+}
+
 void conn_serve(struct flow_conn *fc)
 {
     struct str origin;
+    if (!take_current_chain(fc)) {
+        conn_refuse(fc, FLAG_BIT(NO_ROUTE), STR("listener_changed"), STR_NULL);
+        return;
+    }
     if (!conn_is_allowed(fc, fc->chain, &origin)) {
         metrics_add(fc->flow->env.metrics, COUNTER_RBAC_DENIED, 1);
         conn_refuse(fc, 0, STR("rbac_access_denied_matched_policy"), origin);
@@ -376,8 +394,11 @@ void conn_judge(struct flow_conn *fc)
             tcp_abort(fc->tcp, STR("listener_removed"), STR_NULL);
         return;
     }
-    if (fc->server != NULL)
+    bool is_allowed = conn_is_allowed(fc, chain, &origin);
+    if (fc->server != NULL && !is_allowed)
+        http_server_abort(fc->server, -ERR_DENIED);
+    else if (fc->server != NULL)
         judge_exchanges(fc, chain);
-    else if (!conn_is_allowed(fc, chain, &origin))
+    else if (!is_allowed)
         tcp_abort(fc->tcp, STR("rbac_access_denied_after_change"), origin);
 }

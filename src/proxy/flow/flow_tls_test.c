@@ -254,6 +254,46 @@ static void test_certificate_becomes_required(void **state)
     close_mesh();
 }
 
+/* A policy, or the listener's end, that comes while a client is shaking hands holds for it. */
+static void test_change_during_the_handshake(void **state)
+{
+    static const struct rbac_policy anybody[] = {
+        {.name = {"p", 1}, .permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
+    static const struct rbac denies = {
+        .action = RBAC_DENY, .policies = anybody, .policy_count = 1};
+    struct spec in = {.name = "in",
+                      .ip = "10.1.0.1",
+                      .port = 8080,
+                      .cluster = "c",
+                      .is_tcp = true,
+                      .tls = &server_tls};
+    struct spec out = {.name = "out",
+                       .ip = "10.2.0.1",
+                       .port = 80,
+                       .cluster = "mesh",
+                       .is_tcp = true,
+                       .is_outbound = true};
+    for (unsigned at = 0; at < 40; at++) {
+        struct client k;
+        open_mesh();
+        in.tcp_rbac = NULL;
+        set_listener(&in);
+        set_listener(&out);
+        client_open(&k, "10.2.0.1", 80);
+        client_say(&k, GET);
+        rig_run(at / 2 * 100);
+        in.tcp_rbac = &denies;
+        if (at % 2 == 0)
+            set_listener(&in);
+        else
+            remove_listener("in");
+        rig_run(3 * SECOND);
+        assert_true(is_gone(&k));
+        client_forget(&k);
+        close_mesh();
+    }
+}
+
 static unsigned links_of_mesh(void)
 {
     struct upstream_cluster *c = upstream_find(rig.upstream, STR("mesh"));
@@ -318,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_without_secrets_nobody_comes_or_goes),
         cmocka_unit_test(test_plain_text_is_refused),
         cmocka_unit_test(test_certificate_becomes_required),
+        cmocka_unit_test(test_change_during_the_handshake),
         cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_rotation_at_any_time),
     };
