@@ -89,8 +89,14 @@ static const struct {
     {{.name = S("x-one"), .value = {STRING_MATCH_EXACT, false, S("1")}}, true},
     {{.name = S("x-one"), .value = {STRING_MATCH_ANY}}, true},
     {{.name = S("x-one"), .value = {STRING_MATCH_ANY}, .is_inverted = true}, false},
-    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("a,b")}}, true},
-    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("a")}}, false},
+    /* As in Envoy, each of several fields is looked at by itself. */
+    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("a,b")}}, false},
+    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("a")}}, true},
+    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("b")}}, true},
+    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("b")}, .is_inverted = true},
+     false},
+    {{.name = S("x-two"), .value = {STRING_MATCH_EXACT, false, S("c")}, .is_inverted = true}, true},
+    {{.name = S("x-none"), .value = {STRING_MATCH_ANY}, .treat_missing_as_empty = true}, true},
     {{.name = S("x-empty"), .value = {STRING_MATCH_ANY}}, true},
     {{.name = S("x-empty"), .value = {STRING_MATCH_EXACT, false, S("")}}, true},
     {{.name = S("x-none"), .value = {STRING_MATCH_ANY}}, false},
@@ -369,6 +375,25 @@ static void test_rbac_nodes(void **state)
     }
 }
 
+/* "Any" is presence, on each fact; who has none is not let in by it. */
+static void test_rbac_any_is_presence(void **state)
+{
+    static const enum rbac_node_kind kinds[] = {RBAC_SNI, RBAC_PRINCIPAL, RBAC_NAMESPACE};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct rbac_policy policy = {S("p"), {.kind = RBAC_ANY}, {.kind = kinds[i]}};
+        struct rbac rbac = {RBAC_ALLOW, &policy, 1, S("p")};
+        struct rbac_input in = {.destination_port = 80};
+        struct rbac_decision d;
+        policy.principal.string.kind = STRING_MATCH_ANY;
+        match_rbac(&rbac, &in, &d);
+        assert_false(d.is_allowed);
+        in.sni = STR("catalog.local");
+        in.principal = STR(ORDERS);
+        match_rbac(&rbac, &in, &d);
+        assert_true(d.is_allowed);
+    }
+}
+
 static void test_rbac_without_policies(void **state)
 {
     struct rbac_input in = {.destination_port = 80};
@@ -494,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_rbac_nodes),
+        cmocka_unit_test(test_rbac_any_is_presence),
         cmocka_unit_test(test_rbac_without_policies),
         cmocka_unit_test(test_filter_chains),
     };

@@ -136,6 +136,7 @@ static const struct rbac_node permission_leaves[] = {
     {.kind = RBAC_DESTINATION_PORT, .port_from = 9000, .port_to = 9010},
     {.kind = RBAC_DESTINATION_IP, .cidr = {{10}, 8, IP_V4}},
     {.kind = RBAC_SNI, .string = {STRING_MATCH_SUFFIX, false, S(".local")}},
+    {.kind = RBAC_SNI, .string = {STRING_MATCH_ANY}},
     {.kind = RBAC_NOT, .children = &any, .child_count = 1},
 };
 static const struct rbac_node principal_leaves[] = {

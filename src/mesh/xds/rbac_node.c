@@ -260,6 +260,16 @@ static Pb__Rbac__Permission *encode_permission_set(struct encode *e, const struc
     return m;
 }
 
+/* Presence, for which Envoy has no other word than a regular expression: not the empty name. */
+static Pb__Rbac__Permission *encode_any_sni(struct encode *e)
+{
+    static const struct rbac_node none = {.kind = RBAC_SNI,
+                                          .string = {STRING_MATCH_EXACT, false, {"", 0}}};
+    Pb__Rbac__Permission *m = new_permission(e, PB__RBAC__PERMISSION__RULE_NOT_RULE);
+    m->not_rule = encode_permission(e, &none);
+    return m;
+}
+
 Pb__Rbac__Permission *encode_permission(struct encode *e, const struct rbac_node *in)
 {
     Pb__Rbac__Permission *m = new_permission(e, PB__RBAC__PERMISSION__RULE_ANY);
@@ -296,7 +306,7 @@ Pb__Rbac__Permission *encode_permission(struct encode *e, const struct rbac_node
         break;
     case RBAC_SNI:
         if (is_any_string)
-            break;
+            return encode_any_sni(e);
         m->rule_case = PB__RBAC__PERMISSION__RULE_REQUESTED_SERVER_NAME;
         m->requested_server_name = encode_string_match(e, &in->string);
         break;
