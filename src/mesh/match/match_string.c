@@ -73,34 +73,28 @@ static bool find_pseudo(const struct http_head *head, struct str name, struct st
     return true;
 }
 
-/* The null string (ptr NULL) when there is none; several are joined by ",". */
-static struct str find_field(const struct http_head *head, struct str name)
-{
-    struct str found = STR_NULL;
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        const struct http_field *f = &head->fields[i];
-        if (!str_eq(f->name, name))
-            continue;
-        if (found.ptr != NULL)
-            return http_head_get_joined(head, name);
-        found = f->value.ptr != NULL ? f->value : STR("");
-    }
-    return found;
-}
-
+/* Of several fields each is looked at by itself: a second one hides no value from a rule that
+ * denies it. As in Envoy, what is missing matches nothing, not even inverted. */
 bool match_header(const struct header_match *m, const struct http_head *head)
 {
-    struct str value;
-    bool is_pseudo = find_pseudo(head, m->name, &value);
-    if (!is_pseudo)
-        value = find_field(head, m->name);
-    bool is_present = is_pseudo ? value.len > 0 : value.ptr != NULL;
-    if (m->value.kind == STRING_MATCH_ANY)
-        return is_present != m->is_inverted;
-    /* As in Envoy, what is missing matches nothing, not even inverted. */
-    if (!is_present && !m->treat_missing_as_empty)
+    struct str value = STR("");
+    bool is_present = false, is_match = false;
+    if (find_pseudo(head, m->name, &value)) {
+        is_present = value.len > 0;
+        is_match = is_present && match_string(&m->value, value);
+    } else {
+        for (uint32_t i = 0; i < head->field_count && !is_match; i++) {
+            if (!str_eq(head->fields[i].name, m->name))
+                continue;
+            is_present = true;
+            is_match = match_string(&m->value, head->fields[i].value);
+        }
+    }
+    if (!is_present && m->treat_missing_as_empty)
+        return match_string(&m->value, STR("")) != m->is_inverted;
+    if (!is_present && m->value.kind != STRING_MATCH_ANY)
         return false;
-    return match_string(&m->value, value) != m->is_inverted;
+    return is_match != m->is_inverted;
 }
 
 bool match_query(const struct query_match *m, struct str query)
