@@ -52,21 +52,49 @@ static enum verdict reply_direct(struct exchange *x, struct request *r)
     return VERDICT_REPLY;
 }
 
-static struct str redirect_location(const struct route *route, const struct http_head *head)
+/* The request's host, without a port that another takes the place of, or that was the default of
+ * the scheme which the redirect leaves. */
+static struct str redirect_own_host(const struct route *route, const struct http_head *head,
+                                    bool is_new_scheme)
 {
-    struct str scheme = route->redirect_scheme.len > 0 ? route->redirect_scheme
-                        : head->scheme.len > 0         ? head->scheme
-                                                       : STR("http");
-    struct str host = route->redirect_host.len > 0 ? route->redirect_host : head->authority;
+    struct str host = head->authority;
+    ptrdiff_t colon = str_rfind(host, ':');
+    if (colon < 0 || str_rfind(host, ']') > colon)
+        return host;
+    struct str port = str_skip(host, (size_t)colon + 1);
+    bool was_default = str_eq(port, str_eq(head->scheme, STR("https")) ? STR("443") : STR("80"));
+    return route->redirect_port != 0 || (is_new_scheme && was_default)
+               ? str_sub(host, 0, (size_t)colon)
+               : host;
+}
+
+static struct str redirect_path(const struct route *route, const struct http_head *head)
+{
     struct str path = head->path;
-    if (route->redirect_path.len > 0)
-        path = route->redirect_path;
-    else if (route->redirect_prefix.len > 0)
+    ptrdiff_t query = str_find(path, '?');
+    if (route->redirect_path.len > 0) {
+        /* Without a query of its own the new path takes the old one along. */
+        bool takes_query = query >= 0 && str_find(route->redirect_path, '?') < 0;
+        path = !takes_query ? route->redirect_path
+                            : arena_printf(head->arena, "%.*s%.*s", STR_FMT(route->redirect_path),
+                                           STR_FMT(str_skip(path, (size_t)query)));
+    } else if (route->redirect_prefix.len > 0) {
         path = arena_printf(head->arena, "%.*s%.*s", STR_FMT(route->redirect_prefix),
                             STR_FMT(str_skip(path, route->match.path.len)));
-    if (route->redirect_strips_query && str_find(path, '?') >= 0)
-        path = str_sub(path, 0, (size_t)str_find(path, '?'));
-    if (route->redirect_port != 0 && route->redirect_host.len > 0)
+    }
+    query = str_find(path, '?');
+    return route->redirect_strips_query && query >= 0 ? str_sub(path, 0, (size_t)query) : path;
+}
+
+static struct str redirect_location(const struct route *route, const struct http_head *head)
+{
+    struct str old_scheme = head->scheme.len > 0 ? head->scheme : STR("http");
+    struct str scheme = route->redirect_scheme.len > 0 ? route->redirect_scheme : old_scheme;
+    struct str host = route->redirect_host.len > 0
+                          ? route->redirect_host
+                          : redirect_own_host(route, head, !str_eq(scheme, old_scheme));
+    struct str path = redirect_path(route, head);
+    if (route->redirect_port != 0)
         host = arena_printf(head->arena, "%.*s:%u", STR_FMT(host), route->redirect_port);
     return arena_printf(head->arena, "%.*s://%.*s%.*s", STR_FMT(scheme), STR_FMT(host),
                         STR_FMT(path));
