@@ -11,16 +11,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.certs import Authority  # noqa: E402
 from lib.mesh import RUN_ROOT, SHOP, Mesh, copy_shop  # noqa: E402
-from lib.programs import BUILD, TOP, run  # noqa: E402
+from lib.programs import BUILD, PEER, TOP, run  # noqa: E402
 from lib.proxy import Proxy  # noqa: E402
 
 TEST_SECONDS_MAX = 240  # catches hangs only
 NEEDS_ROOT = {"shop", "new_mesh", "fresh_shop", "own_shop"}
-REPORTS = TOP / "build-asan/reports" / f"logs-{BUILD.name}"
+REPORTS = TOP / "build-asan/reports" / f"logs-{PEER or BUILD.name}"
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs root and namespaces")
+    config.addinivalue_line("markers", "differs(reason): here Tulle is meant to differ from its peers "
+                                       "(docs/compatibility-envoy.md); skipped under TULLE_PEER")
 
 
 def pytest_collection_modifyitems(items):
@@ -28,6 +30,9 @@ def pytest_collection_modifyitems(items):
         is_mesh = NEEDS_ROOT & set(item.fixturenames) or item.get_closest_marker("root")
         if is_mesh and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root: namespaces, nftables, veth"))
+        differs = item.get_closest_marker("differs")
+        if PEER and differs:
+            item.add_marker(pytest.mark.skip(reason=f"{PEER} differs: {differs.args[0]}"))
     # One mesh at a time where that can be: proxies alone, then the shared shop, then meshes of a
     # file or a test of their own.
     def order(item):

@@ -9,6 +9,10 @@ TOP = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("TULLE_BUILD", TOP / "build"))
 TOOLS = TOP / "tests/scenarios/tools"
 PYTHON = "/usr/bin/python3"
+# Another data plane in place of tulle-proxy, by name (script/test --peer); it takes the same bootstrap.
+PEER = os.environ.get("TULLE_PEER", "")
+# --use-dynamic-base-id: several at a time on one machine.
+PEERS = {"envoy": [TOP / "build/peers/envoy/_bin/envoy", "--use-dynamic-base-id", "-l", "warn"]}
 # A deadline that only catches hangs: nothing that is asserted depends on it.
 HANG_S = 60
 
@@ -18,6 +22,17 @@ def program(name):
         if path.exists():
             return str(path)
     raise FileNotFoundError(f"{name} is not in {BUILD}: script/build makes it")
+
+
+def data_plane():
+    """The command that takes -c BOOTSTRAP: tulle-proxy, or the peer."""
+    if not PEER:
+        return [program("tulle-proxy")]
+    if PEER not in PEERS:
+        raise ValueError(f"TULLE_PEER={PEER}: known are {', '.join(PEERS)}")
+    if not PEERS[PEER][0].exists():
+        raise FileNotFoundError(f"{PEERS[PEER][0]}: script/bootstrap peers installs it")
+    return [str(arg) for arg in PEERS[PEER]]
 
 
 class Result:

@@ -1,4 +1,4 @@
-"""tulle-proxy -c FILE, and the bootstraps it is given, in Envoy's words.
+"""tulle-proxy -c FILE (or the peer that stands in for it), and the bootstraps it is given, in Envoy's words.
 
     p = proxy(bootstrap([http_listener(port, [route("/", "app")])], [cluster("app", origin.port)]))
 """
@@ -6,7 +6,7 @@ import json
 import urllib.request
 
 from lib.ports import free_port
-from lib.programs import Process, program, wait_until
+from lib.programs import Process, data_plane, wait_until
 
 TYPE = "type.googleapis.com/envoy."
 HCM = TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -154,7 +154,7 @@ class Proxy(Process):
         self.config = config
         self.admin_port = config["admin"]["address"]["socket_address"]["port_value"]
         path.write_text(json.dumps(config, indent=1))
-        super().__init__(program("tulle-proxy"), "-c", path, "--concurrency", concurrency, log=log,
+        super().__init__(*data_plane(), "-c", path, "--concurrency", concurrency, log=log,
                          env=env)
 
     def admin(self, path, method="GET"):
