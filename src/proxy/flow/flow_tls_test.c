@@ -259,8 +259,7 @@ static void test_change_during_the_handshake(void **state)
 {
     static const struct rbac_policy anybody[] = {
         {.name = {"p", 1}, .permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
-    static const struct rbac denies = {
-        .action = RBAC_DENY, .policies = anybody, .policy_count = 1};
+    static const struct rbac denies = {.action = RBAC_DENY, .policies = anybody, .policy_count = 1};
     struct spec in = {.name = "in",
                       .ip = "10.1.0.1",
                       .port = 8080,
