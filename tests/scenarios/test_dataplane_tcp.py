@@ -59,8 +59,11 @@ def test_the_end_of_the_client_ends_the_server(proxy):
 def test_nobody_listening_closes_the_client(proxy):
     with TcpServer(echo) as origin:
         port = start(proxy, origin)
-    with Connection(port) as c:
-        assert c.is_closed()
+    try:
+        with Connection(port) as c:
+            assert c.is_closed()
+    except ConnectionResetError:
+        pass  # so fast that connect() already sees it
 
 
 def test_connections_are_spread_over_the_endpoints(proxy):
