@@ -5,7 +5,7 @@
 #include "mesh/model/listener.h"
 #include "proxy/agent/agent_priv.h"
 #include "proxy/agent/file.h"
-#include "proxy/agent/xds_tls.h"
+#include "proxy/upstream/upstream.h"
 
 enum { FILE_BYTES_MAX = 16 << 20 };
 
@@ -139,13 +139,19 @@ static int add_ads(struct agent *a, struct str_buf *why)
         .on_connected = on_connected,
         .ctx = a,
     };
-    args.to = xds_tls_addr(&e->address);
+    args.to = upstream_addr(&e->address);
     a->ads_tls = c->tls;
     if (c->tls != NULL) {
         args.is_tls = true;
         args.sni = c->tls->sni;
         args.sans = a->ads_sans;
-        args.san_count = xds_tls_sans(&c->tls->common, a->ads_sans, ARRAY_LEN(a->ads_sans));
+        args.san_count =
+            tls_store_sans(a->tls, &c->tls->common, a->ads_sans, ARRAY_LEN(a->ads_sans));
+    }
+    if (args.san_count > ARRAY_LEN(a->ads_sans)) {
+        str_buf_printf(why, "%s: cluster \"%.*s\": too many names of the control plane",
+                       a->args->bootstrap_file, STR_FMT(b->ads_cluster));
+        return -ERR_LIMIT;
     }
     a->ads = ads_new(&args);
     if (b->lds_by_ads)
@@ -175,7 +181,7 @@ static int open_admin(struct agent *a, struct str_buf *why)
 {
     if (a->bootstrap->admin.ip.family == IP_NONE && a->bootstrap->admin.path.len == 0)
         return 0;
-    struct addr at = xds_tls_addr(&a->bootstrap->admin);
+    struct addr at = upstream_addr(&a->bootstrap->admin);
     a->admin = admin_new(a);
     return admin_listen(a->admin, &at, ADMIN_ALL, why);
 }

@@ -204,19 +204,6 @@ const struct flow_chain *chain_find(const struct flow_config *c, const struct ch
 
 /* --- sockets --- */
 
-static struct addr to_addr(const struct model_addr *m)
-{
-    struct addr a = {.family = ADDR_NONE, .port = m->port};
-    if (m->path.len > 0) {
-        a.family = ADDR_UNIX;
-        memcpy(a.path, m->path.ptr, MIN(m->path.len, sizeof a.path - 1));
-    } else if (m->ip.family != IP_NONE) {
-        a.family = m->ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
-        memcpy(a.ip, m->ip.bytes, sizeof a.ip);
-    }
-    return a;
-}
-
 static int open_socket(struct flow_listener *l, const struct addr *at, int slot,
                        const struct listener *model, struct str_buf *why)
 {
@@ -239,7 +226,7 @@ static int open_socket(struct flow_listener *l, const struct addr *at, int slot,
 /* Both families: a capture listener at 0.0.0.0 listens at [::] too. */
 static int open_sockets(struct flow_listener *l, const struct listener *model, struct str_buf *why)
 {
-    struct addr at = to_addr(&model->address);
+    struct addr at = upstream_addr(&model->address);
     if (l->sockets[0] != NULL && addr_eq(&at, &l->bound))
         return 0;
     struct listen_socket *old[2] = {l->sockets[0], l->sockets[1]};
@@ -310,7 +297,7 @@ struct flow_listener *listener_find_addr(struct flows *f, const struct addr *a)
         struct flow_listener *l = value;
         if (l->config == NULL || l->config->model->bind_to_port)
             continue;
-        struct addr at = to_addr(&l->config->model->address);
+        struct addr at = upstream_addr(&l->config->model->address);
         if (at.port != a->port)
             continue;
         if (addr_eq(&at, a))
@@ -407,7 +394,7 @@ void flow_render_listeners(const struct flows *f, struct str_buf *to)
         json_writer_object(&w, NULL);
         json_writer_str(&w, "name", l->name);
         struct addr at = l->sockets[0] != NULL ? *listen_addr(l->sockets[0])
-                                               : to_addr(&l->config->model->address);
+                                               : upstream_addr(&l->config->model->address);
         json_writer_str(&w, "address", addr_format(&at, text));
         json_writer_bool(&w, "listening", l->sockets[0] != NULL);
         json_writer_end(&w);

@@ -138,7 +138,7 @@ void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r)
         c->hosts.ptr[i]->is_member = false;
     for (size_t i = 0; list != NULL && i < list->count; i++) {
         const struct endpoint *e = &list->items[i];
-        struct addr address = endpoint_addr(e);
+        struct addr address = upstream_addr(&e->address);
         struct upstream_host *h = find_host(c, &address, e->identity);
         if (h == NULL)
             h = add_host(c, &address, e->identity);

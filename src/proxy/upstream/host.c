@@ -5,18 +5,16 @@ static void pump_run(struct turn_task *t)
     pool_pump(CONTAINER_OF(t, struct upstream_host, pump_task));
 }
 
-struct addr endpoint_addr(const struct endpoint *e)
+struct addr upstream_addr(const struct model_addr *m)
 {
-    struct addr a = {.family = ADDR_NONE, .port = e->address.port};
-    if (e->address.path.len > 0) {
+    struct addr a = {.family = ADDR_NONE, .port = m->port};
+    if (m->path.len > 0) {
         a.family = ADDR_UNIX;
-        memcpy(a.path, e->address.path.ptr, MIN(e->address.path.len, sizeof a.path - 1));
-        return a;
+        memcpy(a.path, m->path.ptr, MIN(m->path.len, sizeof a.path - 1));
+    } else if (m->ip.family != IP_NONE) {
+        a.family = m->ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
+        memcpy(a.ip, m->ip.bytes, sizeof a.ip);
     }
-    if (e->address.ip.family == IP_NONE)
-        return a;
-    a.family = e->address.ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
-    memcpy(a.ip, e->address.ip.bytes, sizeof a.ip);
     return a;
 }
 

@@ -35,6 +35,9 @@ struct upstream_env {
     void *connect_ctx;
 };
 
+/* A literal address of configuration; ADDR_NONE when it holds none. */
+struct addr upstream_addr(const struct model_addr *m);
+
 struct upstream *upstream_new(const struct upstream_env *env);
 struct upstream *upstream_free(struct upstream *u); /* ends all connections */
 

@@ -106,7 +106,6 @@ void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct
 /* No longer part of the cluster: idle connections end, busy ones after their last stream. */
 void host_leave(struct upstream_host *h);
 bool host_is_usable(const struct upstream_host *h);
-struct addr endpoint_addr(const struct endpoint *e);
 
 /* pool.c */
 void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a);
