@@ -1,5 +1,5 @@
 """Runs clang-tidy over the sources of a build, in parallel. A file that passed is not looked at
-again until it, a header of the tree, its command or the checks change."""
+again until it, a header that it includes, its command or the checks change."""
 import concurrent.futures
 import hashlib
 import json
@@ -11,9 +11,25 @@ import sys
 import tree
 
 
+def included(build):
+    """The headers of the tree that each object was made from, as ninja knows them."""
+    done = subprocess.run(["ninja", "-C", build, "-t", "deps"], text=True, capture_output=True, check=False,
+                          stdin=subprocess.DEVNULL)
+    found, headers = {}, []
+    for line in done.stdout.splitlines():
+        if line.startswith("    "):
+            path = os.path.relpath(os.path.join(build, line.strip()), tree.TOP)
+            if path.startswith("src/") and path.endswith((".h", ".def")):
+                headers.append(path)
+        elif line:
+            found[line.split(":")[0]] = headers = []
+    return found
+
+
 def stamp_of(entry, headers):
-    source = tree.read(os.path.relpath(entry["file"], tree.TOP))
-    parts = (source, headers, tree.read(".clang-tidy"), entry["command"])
+    source = os.path.relpath(entry["file"], tree.TOP)
+    parts = [tree.read(p) for p in [source, *sorted(headers)] if os.path.exists(os.path.join(tree.TOP, p))]
+    parts += [" ".join(sorted(headers)), tree.read(".clang-tidy"), entry["command"]]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -39,13 +55,14 @@ def main():
         is_ours = entry["file"].startswith(tree.TOP + "/src/") and os.path.exists(entry["file"])
         if is_ours and not tree.is_test(entry["file"]):
             entries[entry["file"]] = entry
-    headers = "\0".join(tree.read(p) for p in tree.files("src", ".h", ".def"))
+    headers, every = included(build), tree.files("src", ".h", ".def")
     seen_path = os.path.join(build, "tidy-passed.json")
     seen = set()
     if os.path.exists(seen_path):
         with open(seen_path, encoding="utf-8") as f:
             seen = set(json.load(f))
-    stamps = {path: stamp_of(entry, headers) for path, entry in entries.items()}
+    # What was not compiled yet may include anything.
+    stamps = {path: stamp_of(entry, headers.get(entry.get("output"), every)) for path, entry in entries.items()}
     todo = sorted(p for p, s in stamps.items() if s not in seen)
     problems, passed = set(), {s for s in stamps.values() if s in seen}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
