@@ -129,9 +129,11 @@ static void on_idle(struct timer *timer)
         timer_start(x->turn, timer, x->idle_timeout_us - idle_us);
         return;
     }
+    /* Whom was there to wait for: the caller, as long as it owes the rest of its request. */
+    bool is_caller = x->request_end_us == 0;
     exchange_fail(x, &(struct outcome){.err = -ERR_TIMEOUT,
-                                       .fault = FAULT_DOWNSTREAM,
-                                       .status = 408,
+                                       .fault = is_caller ? FAULT_DOWNSTREAM : FAULT_LOCAL,
+                                       .status = is_caller ? 408 : 504,
                                        .flags = FLAG_BIT(STREAM_IDLE),
                                        .details = STR("stream_idle_timeout")});
 }

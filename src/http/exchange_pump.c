@@ -42,7 +42,10 @@ static void fail_with(struct exchange *x, const struct outcome *why)
         abort_all(x);
         return;
     }
-    exchange_reply(x, x->outcome.status, x->outcome.details, str_from_c(err_text(x->outcome.err)));
+    struct http_head *head = exchange_reply(x, x->outcome.status, x->outcome.details,
+                                            str_from_c(err_text(x->outcome.err)));
+    if (x->outcome.err == -ERR_LIMIT && x->outcome.fault == FAULT_UPSTREAM)
+        http_head_add(head, HTTP_NAME_X_ENVOY_OVERLOADED, STR("true"));
     exchange_wake(x);
 }
 

@@ -564,6 +564,22 @@ static void test_idle_timeout(void **state)
     assert_int_equal(b->scripts[0].end_outcome.flags, FLAG_BIT(STREAM_IDLE));
 }
 
+/* A caller that sent all it had to is not the one who is late. */
+static void test_idle_timeout_of_the_upstream(void **state)
+{
+    struct bench *b = *state;
+
+    exchange_set_idle_timeout(b->x, 5000000);
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    exchange_recv_end(b->x, SIDE_REQUEST);
+    run(b);
+    sim_world_run(b->world, sim_world_now_us(b->world) + 6000000);
+    assert_ended(b, 3);
+    assert_int_equal(b->down.head->status, 504);
+    assert_int_equal(b->scripts[0].end_outcome.flags, FLAG_BIT(STREAM_IDLE));
+}
+
 static void test_replies_in_grpc(void **state)
 {
     struct bench *b = *state;
@@ -599,6 +615,7 @@ int main(void)
         TEST(upstream_comes_too_late),
         TEST(body_filter_holds),
         TEST(idle_timeout),
+        TEST(idle_timeout_of_the_upstream),
         TEST(replies_in_grpc),
     };
 
