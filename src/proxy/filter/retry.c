@@ -49,6 +49,9 @@ enum retry_verdict retry_on_response(const struct retry_policy *p, const struct 
 {
     if (p == NULL)
         return RETRY_NO;
+    /* Who asks for less gets no second request, unless that was asked for. */
+    if (http_head_get_named(head, STR("x-envoy-ratelimited")).ptr != NULL)
+        return (p->on & RETRY_ENVOY_RATELIMITED) != 0 ? RETRY_YES : RETRY_NO;
     if (is_retried_status(p, head->status))
         return RETRY_YES;
     return is_retried_grpc(p->on, grpc_status_of(head, NULL)) ? RETRY_YES : RETRY_NO;
