@@ -55,10 +55,14 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
 /* What the codec reads and the proxy does not do is refused, never ignored. */
 static int check_supported(const struct hcm *hcm, struct str_buf *why)
 {
-    if (hcm->request_timeout_us == 0 && !hcm->xfcc_cert)
+    const char *what = hcm->request_timeout_us != 0 ? "request_timeout"
+                       : hcm->xfcc_cert             ? "set_current_client_cert_details.cert"
+                       : hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT
+                           ? "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
+                           : NULL;
+    if (what == NULL)
         return 0;
-    str_buf_printf(why, "http_connection_manager: %s is not supported",
-                   hcm->xfcc_cert ? "set_current_client_cert_details.cert" : "request_timeout");
+    str_buf_printf(why, "http_connection_manager: %s is not supported", what);
     return -ERR_UNSUPPORTED;
 }
 
