@@ -31,7 +31,8 @@ static bool is_world_v4(struct in_addr a)
     uint32_t first = host >> 24;
     /* 0/8 and 127/8 mean this host; 224/4 and above are multicast and reserved; the box's own
      * addresses are meant in the box, even where the host's network has the same. */
-    return first != 0 && first != 127 && first < 224 && host >> 16 != (10u << 8 | 77u);
+    return first != 0 && first != 127 && first < 224 && host >> 16 != (10u << 8 | 77u) &&
+           host >> 16 != (169u << 8 | 254u);
 }
 
 static bool is_world_v6(const struct in6_addr *a)

@@ -142,6 +142,7 @@ static void test_egress_requests(void **unused)
         {"TCP 10.77.0.2 15012", -ERR_DENIED},
         {"TCP fd77::2 15012", -ERR_DENIED},
         {"TCP fe80::1 80", -ERR_DENIED},
+        {"TCP 169.254.169.254 80", -ERR_DENIED},
         {"TCP 192.0.2.1 0", -ERR_SYNTAX},
         {"TCP 192.0.2.1 65536", -ERR_SYNTAX},
         {"TCP 192.0.2.1", -ERR_SYNTAX},

@@ -12,7 +12,7 @@
 enum {
     REQUEST_LEN_MAX = 16 << 20,
     NAME_LEN_MAX = 1024,
-    SUBSCRIPTIONS_MAX = 100000, /* per type and stream */
+    SUBSCRIPTIONS_MAX = 10000, /* per type and stream */
     BLOCK_LEN = 4096,
 };
 
