@@ -124,6 +124,7 @@ def test_a_slow_reader_holds_the_origin_back(proxy):
             assert sent[0] < 32 * MIB
 
 
+@pytest.mark.differs("Envoy drops the trailers of HTTP/1 unless it is told to pass them")
 def test_trailers_pass_both_ways(proxy):
     def answer(request, s):
         if request.path == "/down":
@@ -291,7 +292,20 @@ BAD_REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_REQUESTS)
+MORE_LENIENT = {
+    "two hosts": "Envoy joins two hosts to one value",
+    "folded header": "Envoy unfolds a header that goes on on the next line",
+    "bare CR in a value": "Envoy leaves a bare CR out",
+    "no version": "Envoy answers 426 to HTTP/0.9",
+    "unknown version": "Envoy answers 426 to a version that it does not speak",
+}
+
+
+def marked(names, reasons):
+    return [pytest.param(n, marks=pytest.mark.differs(reasons[n])) if n in reasons else n for n in names]
+
+
+@pytest.mark.parametrize("name", marked(BAD_REQUESTS, MORE_LENIENT))
 def test_malformed_requests_are_refused_and_never_forwarded(port, origin, name):
     with Connection(port) as c:
         c.send(BAD_REQUESTS[name] + b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -301,7 +315,8 @@ def test_malformed_requests_are_refused_and_never_forwarded(port, origin, name):
     assert [r.path for r in origin.requests] == ["/alive"]
 
 
-BAD_CHUNKS = [b"zz\r\n", b"ffffffffffffffffff\r\n", b"-1\r\n", b"3\r\nabcdef\r\n", b"3\nabc\r\n", b"\r\n",
+BAD_CHUNKS = [b"zz\r\n", b"ffffffffffffffffff\r\n", b"-1\r\n", pytest.param(
+    b"3\r\nabcdef\r\n", marks=pytest.mark.differs("Envoy does not look at what stands behind a chunk")), b"3\nabc\r\n", b"\r\n",
               b"1;" + b"x" * 100_000]
 
 
@@ -331,7 +346,7 @@ BAD_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_ANSWERS)
+@pytest.mark.parametrize("name", marked(BAD_ANSWERS, {"bad status": "Envoy waits on after a status below 100"}))
 def test_malformed_answers_are_not_handed_on(proxy, name):
     def answer(_request, s):
         s.sendall(BAD_ANSWERS[name])
@@ -380,6 +395,7 @@ def test_a_kept_connection_that_the_origin_closed_is_not_noticed(proxy):
                 assert seen(c.get(f"/{n}"))["path"] == f"/{n}"
 
 
+@pytest.mark.differs("Envoy ends at once on SIGTERM; its drain is asked for at the admin port")
 def test_sigterm_ends_a_request_that_is_under_way(proxy):
     arrived, go = threading.Event(), threading.Event()
 

@@ -116,8 +116,14 @@ def test_the_path_is_made_canonical_before_it_is_matched(proxy, a, b):
     for path in ("/x/../admin", "/./admin", "/x/%2e%2e/admin", "/%61dmin"):
         answer = get(port, path)
         assert (answer.body, answer["x-path"]) == (b"b", "/admin"), path
-    assert get(port, "/../../etc").status == 400
     assert "/.." not in "".join(r.path for r in a.requests)
+
+
+@pytest.mark.differs("Envoy stays at the root where a path would climb above it")
+def test_a_path_above_the_root_is_refused(proxy, a):
+    port = start(proxy, [route("/", "a")], [cluster("a", a.port)], normalize_path=True)
+    assert get(port, "/../../etc").status == 400
+    assert not a.requests
 
 
 def test_weights(proxy, a, b):
@@ -291,6 +297,7 @@ def test_the_access_log_is_envoys_default_text(proxy, a, tmp_path):
     assert f'"me" "11111111-2222-4333-8444-555555555555" "test" "127.0.0.1:{a.port}"' in line
 
 
+@pytest.mark.differs("Envoy's own metrics have names that promtool finds fault with")
 def test_metrics_are_what_promtool_accepts(proxy, a):
     config, port = serve(a.port)
     p = proxy(config)

@@ -92,6 +92,7 @@ def test_a_client_that_does_not_read_holds_the_server_back(proxy):
             assert stuck.wait(20)
 
 
+@pytest.mark.differs("Envoy judges at the first byte of the client: by then it has connected")
 def test_rbac_closes_before_a_byte_passes(proxy):
     port = free_port()
     policies = {"nobody": {"permissions": [{"any": True}], "principals": [

@@ -1,0 +1,137 @@
+"""What a proxy tells: access logs in text and JSON, and the pages of its admin port."""
+import json
+import urllib.error
+
+import pytest
+
+from lib.http1 import Connection, get
+from lib.origin import HttpServer, TcpServer, greet, response
+from lib.ports import free_port
+from lib.programs import wait_until
+from lib.proxy import FILE_LOG, TCP_PROXY, bootstrap, cluster, hcm, listener, route, serve
+
+
+def log_of(path, text=None, fields=None):
+    formats = {"text_format_source": {"inline_string": text}} if text is not None else {"json_format": fields}
+    return [{"name": "log", "typed_config": {"@type": FILE_LOG, "path": str(path), "log_format": formats}}]
+
+
+def start(proxy, origin, log, routes=None):
+    port = free_port()
+    manager = hcm(routes or [{**route("/", "app"), "name": "the-route"}])
+    manager["typed_config"]["access_log"] = log
+    proxy(bootstrap([listener("in", port, [manager])], [cluster("app", origin.port)]))
+    return port
+
+
+def lines(path, count=1):
+    return wait_until(lambda: len(path.read_text().splitlines()) >= count and path.read_text().splitlines(),
+                      "the access log")
+
+
+OPERATORS = {  # after GET /p?q with a body of 3 answered with one of 5
+    "REQ(:METHOD)": "POST", "REQ(:PATH)": "/p?q", "REQ(:AUTHORITY)": "test", "REQ(X-KEY)": "v",
+    "REQ(X-NONE)": "-", "REQ(X-NONE?X-KEY)": "v", "REQ(X-NONE?:PATH)": "/p?q", "REQ(X-KEY):1": "v",
+    "RESP(X-SAID)": "yes", "RESP(X-NONE)": "-", "PROTOCOL": "HTTP/1.1", "RESPONSE_CODE": "200",
+    "RESPONSE_FLAGS": "-", "RESPONSE_CODE_DETAILS": "via_upstream", "CONNECTION_TERMINATION_DETAILS": "-",
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": "-", "BYTES_RECEIVED": "3", "BYTES_SENT": "5",
+    "UPSTREAM_CLUSTER_RAW": "app", "UPSTREAM_CLUSTER": "app", "UPSTREAM_REQUEST_ATTEMPT_COUNT": "1",
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": "127.0.0.1", "DOWNSTREAM_PEER_URI_SAN": "-",
+    "DOWNSTREAM_PEER_SUBJECT": "-", "DOWNSTREAM_TLS_VERSION": "-", "REQUESTED_SERVER_NAME": "-",
+    "ROUTE_NAME": "the-route", "GRPC_STATUS_NUMBER": "-", "TRAILER(X)": "-",
+}
+
+
+@pytest.fixture
+def origin():
+    with HttpServer(lambda r, s: response(200, "12345", [("x-said", "yes")])) as server:
+        yield server
+
+
+def post(port):
+    with Connection(port) as c:
+        assert c.get("/p?q", [("x-key", "v")], method="POST", body=b"abc").status == 200
+
+
+def test_operators_in_text(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    text = "".join(f"{name}=%{name}%|" for name in OPERATORS) + "\n"
+    post(start(proxy, origin, log_of(log, text)))
+    assert dict(p.partition("=")[::2] for p in lines(log)[0].split("|") if p) == OPERATORS
+
+
+def test_operators_in_json(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    post(start(proxy, origin, log_of(log, fields={name: f"%{name}%" for name in OPERATORS})))
+    numbers = {"RESPONSE_CODE", "BYTES_RECEIVED", "BYTES_SENT", "UPSTREAM_REQUEST_ATTEMPT_COUNT"}
+    want = {n: None if v == "-" and n != "RESPONSE_FLAGS" else int(v) if n in numbers else v for n, v in OPERATORS.items()}
+    assert json.loads(lines(log)[0]) == want
+
+
+def test_addresses_times_and_text_between(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, "%UPSTREAM_HOST% %DOWNSTREAM_LOCAL_ADDRESS% [%START_TIME%] %DURATION% "
+                                            "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% 100%%\n"))
+    post(port)
+    host, local, at, duration, service, rest = lines(log)[0].split(" ")
+    assert (host, local, rest) == (f"127.0.0.1:{origin.port}", f"127.0.0.1:{port}", "100%")
+    assert at[0] + at[5] + at[11] + at[-2:] == "[-TZ]" and duration.isdigit() and service.isdigit()
+
+
+def test_a_header_cannot_forge_a_line(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, fields={"agent": "%REQ(USER-AGENT)%"}))
+    get(port, "/", [("user-agent", 'a","b":"c\\')])
+    assert json.loads(lines(log)[0]) == {"agent": 'a","b":"c\\'}
+
+
+FLAGS = {"no route": ([], "404 NR"), "no host": ([route("/", "none")], "503 UH"),
+         "direct": ([{"match": {"prefix": "/"}, "direct_response": {"status": 418}}], "418 -")}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags(proxy, origin, tmp_path, name):
+    routes, want = FLAGS[name]
+    log, port = tmp_path / "log", free_port()
+    manager = hcm(routes)
+    manager["typed_config"]["access_log"] = log_of(log, "%RESPONSE_CODE% %RESPONSE_FLAGS%\n")
+    proxy(bootstrap([listener("in", port, [manager])], [cluster("none")]))
+    get(port)
+    assert lines(log) == [want]
+
+
+def test_a_log_of_connections(proxy, tmp_path):
+    log, port = tmp_path / "log", free_port()
+    with TcpServer(greet) as origin:
+        config = {"@type": TCP_PROXY, "stat_prefix": "tcp", "cluster": "app", "access_log": log_of(
+            log, "%BYTES_RECEIVED% %BYTES_SENT% %RESPONSE_FLAGS% %UPSTREAM_CLUSTER_RAW% %REQ(:PATH)%\n")}
+        proxy(bootstrap([listener("in", port, [{"name": "tcp", "typed_config": config}])],
+                        [cluster("app", origin.port)]))
+        with Connection(port) as c:
+            assert c.send(b"123").line() == "220 hello"
+            assert c.exactly(3) == b"123"
+    assert lines(log) == ["3 14 - app -"]
+
+
+def test_pages_of_the_admin_port(proxy, origin):
+    config, port = serve(origin.port)
+    p = proxy(config)
+    assert get(port).status == 200
+    assert json.loads(p.admin("/server_info"))["state"] == "LIVE"
+    assert json.loads(p.admin("/listeners?format=json")) is not None
+    assert "app" in p.admin("/clusters?format=json")
+    assert "certificates" in json.loads(p.admin("/certs"))
+    assert json.loads(p.admin("/config_dump"))["configs"]
+    assert "/ready" in p.admin("/help")
+    assert p.admin("/logging?level=debug", method="POST") is not None
+    assert f"127.0.0.1:{origin.port}" in p.admin("/clusters")
+
+
+@pytest.mark.parametrize("path", ["/quitquitquit", "/logging?level=debug", "/drain_listeners"])
+def test_what_changes_needs_a_post(proxy, origin, path):
+    config, port = serve(origin.port)
+    p = proxy(config)
+    with pytest.raises(urllib.error.HTTPError) as e:
+        p.admin(path)
+    assert e.value.code == 405
+    assert get(port).status == 200
