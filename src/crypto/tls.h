@@ -67,9 +67,10 @@ struct tls_peer {
     struct str subject;
     struct str sha256_hex; /* of the peer's certificate */
     struct str dns_san;
-    struct str alpn;     /* negotiated */
-    struct str sni;      /* server: what the client asked for */
-    const char *version; /* "TLSv1.3" */
+    struct str own_uri_san; /* of the certificate that we showed */
+    struct str alpn;        /* negotiated */
+    struct str sni;         /* server: what the client asked for */
+    const char *version;    /* "TLSv1.3" */
     bool is_verified, is_resumed;
     uint64_t not_after_s;
 };

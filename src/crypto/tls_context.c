@@ -72,6 +72,14 @@ static int set_versions(SSL_CTX *ctx, const struct tls_context_args *args, struc
     return 0;
 }
 
+static bool note_own_san(void *ctx, int gen_type, struct str value)
+{
+    struct tls_context *c = ctx;
+    if (gen_type == GEN_URI && c->own_uri_san == NULL)
+        c->own_uri_san = str_dup_c(value);
+    return true;
+}
+
 static int set_certificate(struct tls_context *c, const struct tls_context_args *args,
                            struct str_buf *why)
 {
@@ -90,6 +98,8 @@ static int set_certificate(struct tls_context *c, const struct tls_context_args 
             return fail(why, -ERR_CERTIFICATE, "own certificate chain");
     }
     c->own_not_after_s = asn1_time_to_s(X509_get0_notAfter(args->chain[0]->x509));
+    if (x509_walk_sans(args->chain[0]->x509, note_own_san, c) < 0)
+        return fail(why, -ERR_CERTIFICATE, "names of the own certificate");
     return 0;
 }
 
@@ -219,6 +229,7 @@ struct tls_context *tls_context_unref(struct tls_context *c)
         return NULL;
     SSL_CTX_free(c->ssl_ctx);
     BIO_meth_free(c->bio_method);
+    free(c->own_uri_san);
     free(c);
     return NULL;
 }

@@ -283,6 +283,8 @@ static void note_peer(struct tls_endpoint *e)
     if (e->context->role == TLS_SERVER)
         e->peer.sni =
             arena_str(&e->arena, str_from_c(SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name)));
+    e->peer.own_uri_san =
+        str_from_c(e->context->own_uri_san != NULL ? e->context->own_uri_san : "");
     e->peer.version = SSL_get_version(e->ssl);
     e->peer.is_resumed = SSL_session_reused(e->ssl) == 1;
 }

@@ -16,6 +16,7 @@ struct tls_context {
     BIO_METHOD *bio_method;
     bool has_roots, is_peer_cert_required;
     uint64_t own_not_after_s;       /* 0: no certificate of our own */
+    char *own_uri_san;              /* first URI SAN of it; NULL: none */
     uint8_t alpn[TLS_ALPN_LEN_MAX]; /* wire format, in order of preference */
     unsigned alpn_len;
 };

@@ -140,6 +140,7 @@ struct downstream_info {
     struct addr local, remote, original_dst;
     struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
     struct str peer_subject, peer_cert_sha256, peer_dns_san;
+    struct str own_principal; /* URI SAN of the certificate that we showed, or empty */
     struct str sni, alpn;
     struct str tls_version; /* empty: plain text */
     bool is_mtls;           /* peer verified */

@@ -223,6 +223,7 @@ static void on_tls_open(struct conn *c)
     fc->info.peer_subject = arena_str(a, peer->subject);
     fc->info.peer_cert_sha256 = arena_str(a, peer->sha256_hex);
     fc->info.peer_dns_san = arena_str(a, peer->dns_san);
+    fc->info.own_principal = arena_str(a, peer->own_uri_san);
     fc->info.sni = arena_str(a, peer->sni);
     fc->info.alpn = arena_str(a, peer->alpn);
     fc->info.tls_version = str_from_c(peer->version);

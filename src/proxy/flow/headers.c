@@ -68,8 +68,9 @@ static struct str xfcc_element(struct flow_conn *fc, const struct hcm *hcm, stru
 {
     const struct downstream_info *info = &fc->info;
     struct str_buf b = STR_BUF_INIT(4096);
-    str_buf_printf(&b, "By=%.*s;Hash=%.*s", STR_FMT(fc->flow->env.own_principal),
-                   STR_FMT(info->peer_cert_sha256));
+    struct str own =
+        info->own_principal.len > 0 ? info->own_principal : fc->flow->env.own_principal;
+    str_buf_printf(&b, "By=%.*s;Hash=%.*s", STR_FMT(own), STR_FMT(info->peer_cert_sha256));
     if (hcm->xfcc_subject)
         str_buf_printf(&b, ";Subject=\"%.*s\"", STR_FMT(info->peer_subject));
     if (hcm->xfcc_uri)
