@@ -24,6 +24,7 @@ struct router {
     uint32_t retries, replays;
     bool is_retry_counted; /* upstream_retry_begin */
     struct timer timeout, try_timeout, backoff;
+    uint64_t try_began_us;
 };
 
 static void start_attempt(struct router *s);
@@ -187,6 +188,7 @@ static void on_ready(struct upstream_attempt *a)
     if (s->r->vhost != NULL && s->r->vhost->include_attempt_count)
         http_head_set(head, HTTP_NAME_X_ENVOY_ATTEMPT_COUNT,
                       arena_printf(head->arena, "%u", s->r->attempts));
+    s->try_began_us = turn_now_us(s->x->turn);
     if (p != NULL && p->per_try_timeout_us > 0)
         timer_start(s->x->turn, &s->try_timeout, p->per_try_timeout_us);
 }
@@ -297,17 +299,23 @@ static struct outcome timed_out(struct str details)
     };
 }
 
+/* Times count from the end of the request, or from what began later: a long upload is not cut off.
+ * True: not over yet, the timer is started anew. */
+static bool goes_on(const struct router *s, struct timer *t, uint64_t began_us, uint64_t timeout_us)
+{
+    uint64_t now = turn_now_us(s->x->turn);
+    uint64_t from = MAX(s->x->request_end_us, began_us);
+    if (s->x->request_end_us != 0 && now >= from + timeout_us)
+        return false;
+    timer_start(s->x->turn, t, s->x->request_end_us == 0 ? timeout_us : from + timeout_us - now);
+    return true;
+}
+
 static void on_timeout(struct timer *t)
 {
     struct router *s = CONTAINER_OF(t, struct router, timeout);
-    uint64_t now = turn_now_us(s->x->turn);
-    uint64_t from = s->x->request_end_us;
-    uint64_t timeout = s->r->route->timeout_us;
-    /* The time counts from the end of the request. */
-    if (from == 0 || now < from + timeout) {
-        timer_start(s->x->turn, t, from == 0 ? timeout : from + timeout - now);
+    if (goes_on(s, t, 0, s->r->route->timeout_us))
         return;
-    }
     struct outcome why = timed_out(STR("response_timeout"));
     timer_stop(&s->backoff);
     finish_attempt(s, 0, &why);
@@ -318,9 +326,11 @@ static void on_timeout(struct timer *t)
 static void on_try_timeout(struct timer *t)
 {
     struct router *s = CONTAINER_OF(t, struct router, try_timeout);
+    const struct retry_policy *p = retry_policy_of(s->r);
+    if (goes_on(s, t, s->try_began_us, p->per_try_timeout_us))
+        return;
     struct outcome why = timed_out(STR("upstream_per_try_timeout"));
-    enum retry_verdict verdict =
-        retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &why);
+    enum retry_verdict verdict = retry_on_failure(p, s->x->flows[SIDE_REQUEST].head, &why);
     finish_attempt(s, 0, &why);
     if (exchange_can_rewind(s->x) && try_again(s, verdict)) {
         exchange_rewind(s->x, &why);
