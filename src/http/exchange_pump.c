@@ -44,7 +44,7 @@ static void fail_with(struct exchange *x, const struct outcome *why)
     }
     struct http_head *head = exchange_reply(x, x->outcome.status, x->outcome.details,
                                             str_from_c(err_text(x->outcome.err)));
-    if (x->outcome.err == -ERR_LIMIT && x->outcome.fault == FAULT_UPSTREAM)
+    if (x->outcome.err == -ERR_LIMIT && (x->outcome.flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0)
         http_head_add(head, HTTP_NAME_X_ENVOY_OVERLOADED, STR("true"));
     exchange_wake(x);
 }
