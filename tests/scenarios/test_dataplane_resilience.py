@@ -293,9 +293,10 @@ def test_endpoints_by_weight(proxy):
              "load_balancing_weight": w} for o, w in ((one, 1), (three, 3))]
         port = start(proxy, [route("/", "app")], [balanced])
         with Connection(port) as c:
-            for _ in range(40):
+            for _ in range(200):
                 c.get()
-        assert 9 <= len(one.requests) <= 11 and len(three.requests) == 40 - len(one.requests)
+        # Envoy takes turns by weight, Tulle draws by it: 50 +- 4 standard deviations.
+        assert 25 <= len(one.requests) <= 75 and len(three.requests) == 200 - len(one.requests)
 
 
 def test_a_health_status_takes_an_endpoint_out(proxy):
@@ -343,8 +344,11 @@ def test_tcp_max_connections(proxy):
         proxy(bootstrap([listener("tcp", port, [tcp("app")])], [cluster("app", origin.port, **limits)]))
         with Connection(port) as one:
             one.line()
-            with Connection(port) as two:
-                assert two.is_closed()
+            try:
+                with Connection(port) as two:
+                    assert two.is_closed()
+            except ConnectionResetError:  # refused before connect() had returned
+                pass
         assert origin.accepted == 1
 
 
