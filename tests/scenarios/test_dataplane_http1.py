@@ -382,6 +382,7 @@ def test_idle_connections_cost_no_time(port):
     wait_until(lambda: get(port, "/again").status == 200, "the proxy after 200 closes")
 
 
+@pytest.mark.differs("Envoy answers 503 to it now and then, unless a policy retries")
 def test_a_kept_connection_that_the_origin_closed_is_not_noticed(proxy):
     """The keep-alive race: the origin closes as the next request is on its way; a GET is replayed."""
     def answer(request, s):
