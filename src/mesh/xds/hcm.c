@@ -165,6 +165,24 @@ static int decode_codec(struct decode *d, const struct pb_path *at,
     }
 }
 
+/* Read, so that a model can hold them, but nobody carries them out yet. */
+static int refuse_unbuilt(struct decode *d, const struct pb_path *at, const struct hcm *hcm)
+{
+    const struct {
+        const char *name;
+        bool is_set;
+    } rows[] = {
+        {"request_timeout", hcm->request_timeout_us != 0},
+        {"set_current_client_cert_details.cert", hcm->xfcc_cert},
+        {"path_with_escaped_slashes_action", hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].is_set)
+            return decode_fail(d, PB_AT(at, rows[i].name), "this value is not supported yet");
+    }
+    return 0;
+}
+
 int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
                const struct hcm **ret_hcm)
 {
@@ -182,7 +200,8 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
     decode_path_options(m, hcm);
     hcm->access_log_count = m->n_access_log;
     if (decode_codec(d, at, m, hcm) != 0 || decode_timeouts(d, at, m, hcm) != 0 ||
-        decode_routes(d, at, m, hcm) != 0 || decode_http_filters(d, at, m, hcm) != 0 ||
+        refuse_unbuilt(d, at, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
+        decode_http_filters(d, at, m, hcm) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
         return -ERR_INVALID;
     *ret_hcm = hcm;
