@@ -101,11 +101,24 @@ static const struct json *add_pids(struct arena *a, const char *mesh, const stru
     return result;
 }
 
-static void print_whole(struct cli *cli, const struct json *root, enum cli_output output)
+/* A stream of documents, which `tulle apply` takes as it is; the list around them is no document. */
+static void write_yaml(struct str_buf *out, const struct json *root, bool is_list)
+{
+    const struct json *items = json_get(root, "items");
+    if (!is_list)
+        yaml_write(out, root);
+    for (size_t i = 0; is_list && i < json_count(items); i++) {
+        str_buf_add_c(out, i > 0 ? "---\n" : "");
+        yaml_write(out, json_at(items, i));
+    }
+}
+
+static void print_whole(struct cli *cli, const struct json *root, bool is_list,
+                        enum cli_output output)
 {
     struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
     if (output == CLI_OUTPUT_YAML) {
-        yaml_write(&out, root);
+        write_yaml(&out, root, is_list);
     } else {
         struct json_writer w;
         json_writer_init(&w, &out, 2);
@@ -120,7 +133,7 @@ static void print_answer(struct cli *cli, const struct api_kind_info *kind, cons
                          bool is_list, enum cli_output output)
 {
     if (output != CLI_OUTPUT_TEXT) {
-        print_whole(cli, root, output);
+        print_whole(cli, root, is_list, output);
         return;
     }
     const struct json *items = json_get(root, "items");

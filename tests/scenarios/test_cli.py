@@ -1,7 +1,9 @@
 """The command line: kinds, exit codes, output for people and for programs."""
 import json
+import os
 import re
 import signal
+import subprocess
 import urllib.request
 
 import pytest
@@ -51,6 +53,49 @@ def test_get_for_people_and_as_yaml(shop):
     assert re.search(r"shop\s+catalog-v1\s+2/2", shop.tulle("get", "workloads", "-A").ok().out)
     got = yaml.safe_load(shop.tulle("get", "service", "catalog", "-n", "shop", "-o", "yaml").ok().out)
     assert got["spec"]["ports"][0]["port"] == 8080
+
+
+KINDS = ["mesh", "workload", "service", "serviceaccount", "virtualservice", "destinationrule",
+         "peerauthentication", "authorizationpolicy"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_get_writes_as_yaml_can_be_applied(shop, kind):
+    text = shop.tulle("get", kind, "-A", "-o", "yaml").ok().out
+    answer = shop.apply(text)
+    assert answer["applied"] and {d["change"] for d in answer["applied"]} == {"unchanged"}, answer
+
+
+def test_a_wait_that_runs_out_of_time(shop, shop_policies):
+    """A sidecar that is held up acknowledges nothing: the wait says so, with a code of its own."""
+    assert shop.curl("web", "http://catalog:8080/products/a")[0] == 200
+    pid = shop.pid("web")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        other = shop_policies.replace("weight: 90", "weight: 80").replace("weight: 10\n", "weight: 20\n")
+        done = shop.tulle("apply", "-f", "-", "--wait=300ms", stdin=other)
+        assert done.code == 4 and re.search(r"live on \d+ of \d+ proxies after \d+ ms", done.err), done
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    shop.apply(shop_policies)
+
+
+def test_exec_with_input_and_a_terminal(shop):
+    assert shop.exec("client", "cat", stdin="handed in").ok().out == "handed in"
+    master, slave = os.openpty()
+    done = subprocess.run([program("tulle"), "exec", "client", "--", "tty"], stdin=slave, stdout=slave, stderr=slave,
+                          env={**os.environ, **shop.env}, timeout=60, check=False)
+    os.close(slave)
+    shown = os.read(master, 4096).decode()
+    os.close(master)
+    assert done.returncode == 0 and "not a tty" not in shown, shown
+
+
+def test_logs_go_on_with_f(shop, logs):
+    with Process(program("tulle"), "logs", "client", "--proxy", "-f", log=logs / "follow.log", env=shop.env) as follow:
+        shop.curl("client", "http://catalog:8080/products/follow-me")
+        wait_until(lambda: "/products/follow-me" in follow.log(), "the new line")
+        assert follow.is_running()
 
 
 def test_get_of_what_is_not_there(shop):
