@@ -16,7 +16,9 @@ from lib.proxy import Proxy  # noqa: E402
 
 TEST_SECONDS_MAX = 240  # catches hangs only
 NEEDS_ROOT = {"shop", "new_mesh", "fresh_shop", "own_shop"}
-REPORTS = TOP / "build-asan/reports" / f"logs-{PEER or BUILD.name}"
+# A folder for each build: two sessions at a time, of different builds, must not write to the same logs.
+BUILD_NAME = BUILD.name if BUILD.parent == TOP else str(BUILD.resolve()).strip("/").replace("/", "-")
+REPORTS = TOP / "build-asan/reports" / f"logs-{PEER or BUILD_NAME}"
 
 
 def pytest_configure(config):

@@ -153,6 +153,7 @@ class Mesh:
     def start(self, replica, *command):
         """A command in a replica that goes on in the background; ends with the mesh."""
         log = self.logs / f"background-{len(self.background)}.log"
+        log.unlink(missing_ok=True)  # of an earlier session
         process = Process(program("tulle"), "exec", replica, "--", *command, log=log, env=self.env)
         self.background.append(process)
         return process
