@@ -129,6 +129,24 @@ def test_live_tcp_connections_are_judged_again(shop, apply, tmp_path):
     assert shop.curl("web", "http://127.0.0.1:8080/cart/")[0] == 200
 
 
+def test_open_streams_are_judged_again(shop, apply, tmp_path):
+    """A stream that a change forbids is reset; that of a caller who may go on is not."""
+    tmp_path.chmod(0o777)
+    streams = {}
+    for who in ("client", "web"):
+        streams[who] = shop.start_tool(who, "grpc_client.py", "inventory.shop.svc.cluster.local:9090", "watch", "a",
+                                       "300", tmp_path / who)
+    for who in streams:
+        wait_until((tmp_path / who).exists, f"the stream of {who}")
+    apply("inventory", on("inventory", rules=[rule(source={"principals": ["mesh.local/ns/shop/sa/web-sa"]})]))
+    got = {}
+    for who, process in streams.items():
+        assert process.wait() == 0, process.log()
+        got[who] = json.loads(process.log().splitlines()[-1])
+    assert got["client"]["code"] != "OK" and 0 < len(got["client"]["items"]) < 300, got["client"]["code"]
+    assert got["web"]["code"] == "OK" and len(got["web"]["items"]) == 300, got["web"]["code"]
+
+
 def test_the_principals_of_another_trust_domain_do_not_match(shop, apply):
     apply("case", on("catalog", rules=[rule(source={"principals": ["other.local/ns/shop/sa/client-sa"]})]))
     assert status(shop) == 403

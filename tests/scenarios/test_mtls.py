@@ -78,6 +78,22 @@ def test_permissive_takes_both_and_strict_takes_one(restored):
     assert shop.exec("outsider", *plain).out == "000"
 
 
+def test_a_caller_told_to_speak_in_clear_fails_towards_strict(restored):
+    """DestinationRule DISABLE against STRICT: no answer gets through, and the caller's log has the flag."""
+    restored.apply("""apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: payment, namespace: shop }
+spec: { host: payment, trafficPolicy: { tls: { mode: DISABLE } } }
+""")
+    try:
+        assert restored.curl("orders", "http://payment:8080/healthz")[0] == 503
+        wait_until(lambda: any(" 503 " in line and "/healthz" in line and ("UC" in line or "UF" in line)
+                               for line in restored.access_log("orders").splitlines()), "the flag in the log")
+    finally:
+        restored.delete("destinationrule", "payment")
+    assert restored.curl("orders", "http://payment:8080/healthz")[0] == 200
+
+
 def test_unassigned_mesh_addresses_are_refused(shop):
     done = shop.exec("client", "curl", "-sS", "--max-time", "10", "http://240.240.255.254:8080/")
     assert done.code != 0

@@ -115,3 +115,24 @@ def test_a_sidecar_that_is_killed_is_hidden_by_the_others(own_shop):
     os.kill(own_shop.pid("catalog-v1/1"), signal.SIGKILL)
     assert summary(load)["failures"] == 0
     own_shop.wait_ready()
+
+
+def test_a_sidecar_that_is_told_to_end_drains(own_shop):
+    """SIGTERM: what runs is answered, the rest goes to others; the supervisor starts a new one."""
+    own_shop.wait_ready()
+    load = under_load(own_shop)
+    pid = own_shop.pid("catalog-v1/0")
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: own_shop.pid("catalog-v1/0") not in (0, None, pid), "a new sidecar")
+    assert summary(load)["failures"] == 0
+    own_shop.wait_ready()
+
+
+def test_a_sidecar_that_is_quit_by_its_admin_is_started_again(own_shop):
+    own_shop.wait_ready()
+    pid = own_shop.pid("client")
+    assert own_shop.admin("client", "/drain_listeners", "POST").strip() == "OK"
+    assert own_shop.admin("client", "/quitquitquit", "POST").strip() == "OK"
+    wait_until(lambda: own_shop.pid("client") not in (0, None, pid), "a new sidecar")
+    own_shop.wait_ready()
+    assert own_shop.curl("client", URL)[0] == 200

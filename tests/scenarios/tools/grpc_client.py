@@ -1,6 +1,8 @@
 """A gRPC client of the shop's inventory, in a replica; what it got as JSON.
 
-  grpc_client.py TARGET stock SKU | watch SKU COUNT | reserve SKU... | fail
+  grpc_client.py TARGET stock SKU | watch SKU COUNT [FILE] | reserve SKU... | fail
+
+`watch` writes FILE once the stream has brought its first item.
 """
 import json
 import sys
@@ -32,6 +34,8 @@ def main():
                     {"sku": args[0], "count": int(args[1])}, timeout=120)
                 for item in call:
                     out["items"].append(item)
+                    if args[2:] and len(out["items"]) == 1:
+                        Path(args[2]).write_text("open", encoding="ascii")
             else:
                 call = channel.stream_stream("/shop.Inventory/Reserve", encode, decode)(
                     ({"sku": sku} for sku in args), timeout=30)
