@@ -136,3 +136,18 @@ def test_a_sidecar_that_is_quit_by_its_admin_is_started_again(own_shop):
     wait_until(lambda: own_shop.pid("client") not in (0, None, pid), "a new sidecar")
     own_shop.wait_ready()
     assert own_shop.curl("client", URL)[0] == 200
+
+
+def test_a_replica_whose_init_is_killed_comes_back_whole(own_shop):
+    """With its init all of a replica dies; callers do not notice, and it is built again."""
+    own_shop.wait_ready()
+    load = under_load(own_shop)
+    old = own_shop.sidecar("catalog-v1", 1)
+    os.kill(old["pid"], signal.SIGKILL)
+
+    def is_new():
+        new = own_shop.sidecar("catalog-v1", 1)
+        return new["ready"] and new["pid"] != old["pid"] and new["proxy"]["pid"] != old["proxy"]["pid"] and new
+    assert wait_until(is_new, "a new replica")["address"] == old["address"]
+    assert summary(load)["failures"] == 0
+    own_shop.wait_ready()

@@ -118,6 +118,10 @@ def test_two_meshes_side_by_side(new_mesh, tmp_path):
     assert (one.curl("web", *beta)[0], two.curl("web", *beta)[0]) == (418, 200)
     ambiguous = run(program("tulle"), "status", env={"TULLE_RUN": str(RUN_ROOT)})
     assert ambiguous.code == 2 and one.name in ambiguous.err and two.name in ambiguous.err, ambiguous
+    chosen = run(program("tulle"), "status", "--mesh", two.name, "-o", "json", env=one.env).ok()
+    assert two.name in chosen.out and one.name not in chosen.out, "--mesh wins over TULLE_MESH"
+    again = one.tulle("up", folder, "--detach", "--name", one.name)
+    assert again.code == 1 and "runs already" in again.err, again
     one.down().ok()
     assert two.curl("web", *beta)[0] == 200
 
