@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -31,7 +32,11 @@ def frozen_tulled(own_shop):
     """The control plane is away: it answers nothing until the test ends."""
     own_shop.wait_ready()
     # Of this mesh: a replica of the same name in somebody else's must not be taken for it.
-    own_shop.spaces = {r: os.stat(f"/proc/{own_shop.sidecar(r)['pid']}/ns/pid").st_ino for r in ("client", "catalog-v2")}
+    inits = {r: own_shop.sidecar(r)["pid"] for r in ("client", "catalog-v2")}
+    own_shop.spaces = {r: os.stat(f"/proc/{pid}/ns/pid").st_ino for r, pid in inits.items()}
+    # A sidecar asks for the details of a service at its first call, and writes them down a moment later.
+    assert own_shop.curl("client", "-H", "x-sticky-user: beta", URL)[0] == 200
+    time.sleep(3)
     pid = own_shop.tulled_pid()
     os.kill(pid, signal.SIGSTOP)
     yield own_shop
