@@ -30,6 +30,8 @@ void *arena_zalloc(struct arena *a, size_t len);
 struct str arena_str(struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(2)));
+/* Decimal text of a number, without printf: for the path of requests. */
+struct str arena_u64(struct arena *a, uint64_t value);
 /* Unaligned bytes for text. */
 char *arena_bytes(struct arena *a, size_t len);
 

@@ -167,6 +167,14 @@ static uint64_t load(const char *p, size_t len)
     return v;
 }
 
+char *str_put_hex(char *to, uint64_t value, unsigned digits)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (unsigned i = digits; i-- > 0;)
+        *to++ = hex[value >> (4 * i) & 15];
+    return to;
+}
+
 uint64_t str_hash(struct str s, uint64_t seed)
 {
     const uint64_t k1 = 0x9e3779b97f4a7c15, k2 = 0xd1b54a32d192ed03, k3 = 0x8cb92ba72f3d8dd7;

@@ -82,6 +82,10 @@ struct str str_split(struct str *rest, char sep);
 /* Whole string as a decimal number, digits only; false when empty, not digits, or above max. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
 
+/* Writes the lowest `digits` hexadecimal digits, lower case; behind the last one, where to go on.
+ */
+char *str_put_hex(char *to, uint64_t value, unsigned digits);
+
 /* 64-bit hash; seeded with a secret of the process where strangers choose the keys. */
 uint64_t str_hash(struct str s, uint64_t seed);
 

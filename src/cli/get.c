@@ -101,7 +101,7 @@ static const struct json *add_pids(struct arena *a, const char *mesh, const stru
     return result;
 }
 
-/* A stream of documents, which `tulle apply` takes as it is; the list around them is no document. */
+/* A stream of documents, as `tulle apply` takes it: the list around them is no document. */
 static void write_yaml(struct str_buf *out, const struct json *root, bool is_list)
 {
     const struct json *items = json_get(root, "items");

@@ -269,7 +269,7 @@ static void push_fields(struct h2_pairs *p, const struct http_head *head)
 static void push_length(struct h2_pairs *p, const struct http_head *head, struct arena *a)
 {
     if (head->has_length)
-        push(p, STR("content-length"), arena_printf(a, "%llu", (unsigned long long)head->length));
+        push(p, STR("content-length"), arena_u64(a, head->length));
 }
 
 void h2_pairs_request(struct h2_pairs *p, const struct http_head *head, struct arena *a)
@@ -289,7 +289,7 @@ void h2_pairs_request(struct h2_pairs *p, const struct http_head *head, struct a
 void h2_pairs_response(struct h2_pairs *p, const struct http_head *head, struct arena *a)
 {
     p->len = 0;
-    push(p, STR(":status"), arena_printf(a, "%u", head->status));
+    push(p, STR(":status"), arena_u64(a, head->status));
     push_fields(p, head);
     push_length(p, head, a);
 }

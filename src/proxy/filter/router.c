@@ -187,7 +187,7 @@ static void on_ready(struct upstream_attempt *a)
     note_version(s, head);
     if (s->r->vhost != NULL && s->r->vhost->include_attempt_count)
         http_head_set(head, HTTP_NAME_X_ENVOY_ATTEMPT_COUNT,
-                      arena_printf(head->arena, "%u", s->r->attempts));
+                      arena_u64(head->arena, s->r->attempts));
     s->try_began_us = turn_now_us(s->x->turn);
     if (p != NULL && p->per_try_timeout_us > 0)
         timer_start(s->x->turn, &s->try_timeout, p->per_try_timeout_us);
@@ -377,8 +377,7 @@ static void decorate(struct router *s, struct http_head *head)
     if (s->r->upstream_first_byte_us == 0)
         s->r->upstream_first_byte_us = now;
     http_head_set(head, HTTP_NAME_X_ENVOY_UPSTREAM_SERVICE_TIME,
-                  arena_printf(head->arena, "%llu",
-                               (unsigned long long)(now - s->r->upstream_started_us) / 1000));
+                  arena_u64(head->arena, (now - s->r->upstream_started_us) / 1000));
     edit_response(s->r, head);
 }
 

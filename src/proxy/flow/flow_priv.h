@@ -108,7 +108,9 @@ struct flow_conn {
     struct http_server *server; /* HTTP */
     struct flow_tcp *tcp;       /* TCP */
     struct list exchanges;      /* of this connection (exchange.link) */
-    metrics_id peer;            /* inbound: the caller */
+    struct str xfcc; /* this hop's element of x-forwarded-client-cert, by these settings */
+    uint8_t xfcc_parts;
+    metrics_id peer; /* inbound: the caller */
     bool is_peer_known;
     bool is_detect_extended; /* something came, but not enough to tell: the second wait */
     bool is_outbound;

@@ -666,6 +666,7 @@ static void test_xfcc(void **state)
         struct flow_conn fc = {.flow = flow};
         struct http_head head;
         arena_init(&x.arena, 512);
+        arena_init(&fc.arena, 512);
         http_head_init(&head, &x.arena, true);
         if (cases[i].given != NULL)
             http_head_add(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, str_from_c(cases[i].given));
@@ -675,6 +676,7 @@ static void test_xfcc(void **state)
         headers_request(&fc, &r, &head);
         struct str got = http_head_get(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
         assert_true(str_eq(got, str_from_c(cases[i].want)));
+        arena_deinit(&fc.arena);
         arena_deinit(&x.arena);
     }
     close_world();
@@ -698,6 +700,7 @@ static void test_version_is_restored_for_peers_only(void **state)
         struct flow_conn fc = {.flow = flow};
         struct http_head head;
         arena_init(&x.arena, 512);
+        arena_init(&fc.arena, 512);
         http_head_init(&head, &x.arena, true);
         head.version = HTTP_2;
         if (cases[i].note != NULL)
@@ -706,6 +709,7 @@ static void test_version_is_restored_for_peers_only(void **state)
         headers_request(&fc, &r, &head);
         assert_int_equal(r.version, cases[i].want);
         assert_null(http_head_get(&head, HTTP_NAME_X_TULLE_VERSION).ptr);
+        arena_deinit(&fc.arena);
         arena_deinit(&x.arena);
     }
     close_world();

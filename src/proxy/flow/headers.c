@@ -27,6 +27,14 @@ static enum http_version caller_version(const struct http_head *head)
     return head->version;
 }
 
+enum { REQUEST_ID_LEN = 36, TRACEPARENT_LEN = 55 };
+
+static char *put_dash(char *at)
+{
+    *at = '-';
+    return at + 1;
+}
+
 /* RFC 9562 5.4 from the worker's generator: ids, not secrets. */
 static struct str make_request_id(struct exchange *x)
 {
@@ -34,18 +42,26 @@ static struct str make_request_id(struct exchange *x)
     uint64_t a = random_u64(random), b = random_u64(random);
     a = (a & ~0xf000ull) | 0x4000ull;
     b = (b & 0x3fffffffffffffffull) | 0x8000000000000000ull;
-    return arena_printf(&x->arena, "%08x-%04x-%04x-%04x-%012llx", (uint32_t)(a >> 32),
-                        (uint32_t)(a >> 16) & 0xffff, (uint32_t)a & 0xffff, (uint32_t)(b >> 48),
-                        (unsigned long long)(b & 0xffffffffffffull));
+    char *text = arena_bytes(&x->arena, REQUEST_ID_LEN), *at = text;
+    at = put_dash(str_put_hex(at, a >> 32, 8));
+    at = put_dash(str_put_hex(at, a >> 16, 4));
+    at = put_dash(str_put_hex(at, a, 4));
+    at = put_dash(str_put_hex(at, b >> 48, 4));
+    str_put_hex(at, b, 12);
+    return str_from(text, REQUEST_ID_LEN);
 }
 
 /* W3C Trace Context: a new root, not sampled, when the caller has neither this nor B3. */
 static struct str make_traceparent(struct exchange *x)
 {
     struct random *random = turn_random(x->turn);
-    return arena_printf(
-        &x->arena, "00-%016llx%016llx-%016llx-00", (unsigned long long)random_u64(random) | 1,
-        (unsigned long long)random_u64(random), (unsigned long long)random_u64(random) | 1);
+    char *text = arena_bytes(&x->arena, TRACEPARENT_LEN), *at = text;
+    at = put_dash(str_put_hex(at, 0, 2));
+    at = str_put_hex(at, random_u64(random) | 1, 16);
+    at = put_dash(str_put_hex(at, random_u64(random), 16));
+    at = put_dash(str_put_hex(at, random_u64(random) | 1, 16));
+    str_put_hex(at, 0, 2);
+    return str_from(text, TRACEPARENT_LEN);
 }
 
 static bool has_b3(const struct http_head *head)
@@ -92,7 +108,13 @@ static void set_xfcc(struct flow_conn *fc, const struct hcm *hcm, struct http_he
     http_head_remove(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
     if (!is_mtls || (hcm->xfcc != XFCC_APPEND_FORWARD && hcm->xfcc != XFCC_SANITIZE_SET))
         return;
-    struct str element = xfcc_element(fc, hcm, head->arena);
+    /* The same for all requests of a connection, as long as the settings are. */
+    uint8_t parts = (uint8_t)(1 | hcm->xfcc_subject << 1 | hcm->xfcc_uri << 2 | hcm->xfcc_dns << 3);
+    if (fc->xfcc_parts != parts) {
+        fc->xfcc = xfcc_element(fc, hcm, &fc->arena);
+        fc->xfcc_parts = parts;
+    }
+    struct str element = fc->xfcc;
     if (hcm->xfcc == XFCC_APPEND_FORWARD && given.len > 0)
         element = arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(element));
     http_head_add(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, element);
