@@ -1,14 +1,14 @@
 #!/usr/bin/python3 -B
 """User instructions and system calls per request in the two sidecars of a call.
 
-  bench/instructions.py [--build DIR] [--connections N]... [--json FILE]
+  bench/instructions.py [--build DIR] [--connections N]... [--access-log] [--json FILE]
 
     client --HTTP/1.1--> outbound --mutual TLS, HTTP/2--> inbound (authorization) --HTTP/1.1--> app
 
-Both proxies count Istio's metrics; the access log is off. Instructions: valgrind's callgrind, the
-difference of a long and a short run divided by the requests between them, so that start-up and the
-handshake fall out; they repeat. System calls: strace -c over a run of their own. Needs h2load
-(nghttp2-client), valgrind and strace. The app is a third proxy that answers by itself."""
+Both proxies count Istio's metrics; the access log is off, or goes to /dev/null. Instructions:
+valgrind's callgrind, the difference of a long and a short run divided by the requests between them, so
+that start-up and the handshake fall out; they repeat. System calls: strace over a run of their own.
+Needs h2load (nghttp2-client), valgrind and strace. The app is a third proxy that answers by itself."""
 import argparse
 import json
 import os
@@ -33,7 +33,7 @@ CALLER = "spiffe://mesh.local/ns/shop/sa/web-sa"
 SERVER = "spiffe://mesh.local/ns/shop/sa/catalog-sa"
 
 
-def configs(folder):
+def configs(folder, access_log):
     """Bootstraps of app, inbound, outbound, and the port of the outbound one."""
     authority = Authority(folder / "ca")
     caller = authority.leaf("caller", f"URI:{CALLER}")
@@ -47,11 +47,11 @@ def configs(folder):
     return outside, {
         "app": bootstrap([listener("app", app, [hcm([answer])])], []),
         "inbound": bootstrap(
-            [listener("inbound", inside, [hcm([route("/", "app")], [allow])],
+            [listener("inbound", inside, [hcm([route("/", "app")], [allow], access_log=access_log)],
                       downstream_tls(*server, authority.root, alpn=["h2"]))],
             [cluster("app", app)]),
         "outbound": bootstrap(
-            [listener("outbound", outside, [hcm([route("/", "inbound")])])],
+            [listener("outbound", outside, [hcm([route("/", "inbound")], access_log=access_log)])],
             [cluster("inbound", inside, is_http2=True, transport_socket=upstream_tls(
                 authority.root, *caller, san_matchers=[uri_san(exact=SERVER)], alpn=["h2"]))]),
     }
@@ -60,8 +60,8 @@ def configs(folder):
 class Run:
     """The three proxies, one of them under a tool."""
 
-    def __init__(self, build, folder, measured, tool):
-        self.port, bootstraps = configs(folder)
+    def __init__(self, build, folder, measured, tool, access_log):
+        self.port, bootstraps = configs(folder, access_log)
         self.started = []
         for name in ("app", "inbound", "outbound"):
             path = folder / f"{name}.json"
@@ -100,13 +100,14 @@ class Run:
                 process.wait(20)
 
 
-def instructions(build, measured, connections):
+def instructions(build, measured, connections, access_log):
     totals = []
     for requests in (SHORT, LONG):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "callgrind.out"
             run = Run(build, Path(folder), measured,
-                      ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q"])
+                      ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q"],
+                      access_log)
             try:
                 run.wait_ready()
                 run.load(requests, connections)
@@ -116,10 +117,10 @@ def instructions(build, measured, connections):
     return round((totals[1] - totals[0]) / (LONG - SHORT))
 
 
-def system_calls(build, measured, connections):
+def system_calls(build, measured, connections, access_log):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "strace"
-        run = Run(build, Path(folder), measured, ["strace", "-f", "-qq", "-o", str(out)])
+        run = Run(build, Path(folder), measured, ["strace", "-f", "-qq", "-o", str(out)], access_log)
         try:
             run.wait_ready()
             before = len(out.read_text().splitlines())
@@ -135,15 +136,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--build", type=Path, default=TOP / "build")
     parser.add_argument("--connections", type=int, action="append")
+    parser.add_argument("--access-log", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    access_log = "/dev/null" if args.access_log else None
     rows = []
     print(f"{'connections':>11}  {'side':8}  {'instructions':>12}  {'system calls':>12}")
     for connections in args.connections or [1, 32]:
         for side in ("outbound", "inbound"):
             row = {"connections": connections, "side": side,
-                   "instructions": instructions(args.build, side, connections),
-                   "systemCalls": system_calls(args.build, side, connections)}
+                   "instructions": instructions(args.build, side, connections, access_log),
+                   "systemCalls": system_calls(args.build, side, connections, access_log)}
             rows.append(row)
             print(f"{connections:11}  {side:8}  {row['instructions']:12}  {row['systemCalls']:12}", flush=True)
     if args.json:

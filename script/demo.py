@@ -136,11 +136,15 @@ class Tour:
                 f"sidecars after {wait['ms']} ms, 0 of {got['calls']} calls failed")
 
     def apply_time(self):
-        times = sorted(self.mesh.apply(self.weights(n))["wait"]["ms"] for n in range(50, 90))
+        waits = [self.mesh.apply(self.weights(n))["wait"] for n in range(50, 90)]
         self.mesh.apply(self.policies())
-        p99 = times[-1]
-        expect(p99 <= APPLY_MS_MAX, f"the slowest took {p99} ms, more than {APPLY_MS_MAX}", times)
-        return f"{len(times)} changes, one after the other: median {times[len(times) // 2]} ms, slowest {p99} ms"
+        fewest = min(wait["acked"] for wait in waits)
+        expect(fewest > 0, "a change reached no sidecar: its time says nothing", waits)
+        times = sorted(wait["ms"] for wait in waits)
+        slowest = times[-1]
+        expect(slowest <= APPLY_MS_MAX, f"the slowest took {slowest} ms, more than {APPLY_MS_MAX}", times)
+        return (f"{len(times)} changes, each true on {fewest} sidecars or more: "
+                f"median {times[len(times) // 2]} ms, slowest {slowest} ms")
 
     def comment(self):
         before = self.mesh.stats()["xdsBytesPushed"]

@@ -146,11 +146,6 @@ struct str arena_printf(struct arena *a, const char *fmt, ...)
 
 struct str arena_u64(struct arena *a, uint64_t value)
 {
-    char text[20];
-    size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return arena_str(a, str_from(text + at, sizeof text - at));
+    char text[STR_U64_LEN];
+    return arena_str(a, str_of_u64(value, text));
 }

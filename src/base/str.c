@@ -175,6 +175,16 @@ char *str_put_hex(char *to, uint64_t value, unsigned digits)
     return to;
 }
 
+struct str str_of_u64(uint64_t value, char text[STR_U64_LEN])
+{
+    size_t at = STR_U64_LEN;
+    do {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return str_from(text + at, STR_U64_LEN - at);
+}
+
 uint64_t str_hash(struct str s, uint64_t seed)
 {
     const uint64_t k1 = 0x9e3779b97f4a7c15, k2 = 0xd1b54a32d192ed03, k3 = 0x8cb92ba72f3d8dd7;
@@ -251,6 +261,12 @@ void str_buf_add_c(struct str_buf *b, const char *s)
 void str_buf_add_char(struct str_buf *b, char c)
 {
     str_buf_add(b, str_from(&c, 1));
+}
+
+void str_buf_add_u64(struct str_buf *b, uint64_t value)
+{
+    char text[STR_U64_LEN];
+    str_buf_add(b, str_of_u64(value, text));
 }
 
 void str_buf_printf(struct str_buf *b, const char *fmt, ...)

@@ -86,6 +86,10 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
  */
 char *str_put_hex(char *to, uint64_t value, unsigned digits);
 
+/* Decimal text of a number in `text`, without printf: for the path of requests. */
+#define STR_U64_LEN 20
+struct str str_of_u64(uint64_t value, char text[STR_U64_LEN]);
+
 /* 64-bit hash; seeded with a secret of the process where strangers choose the keys. */
 uint64_t str_hash(struct str s, uint64_t seed);
 
@@ -108,6 +112,7 @@ void str_buf_reset(struct str_buf *b); /* keeps the memory */
 void str_buf_add(struct str_buf *b, struct str s);
 void str_buf_add_c(struct str_buf *b, const char *s);
 void str_buf_add_char(struct str_buf *b, char c);
+void str_buf_add_u64(struct str_buf *b, uint64_t value);
 void str_buf_printf(struct str_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Room for len more bytes at the end, or NULL when that passes the maximum; then str_buf_grow. */
 char *str_buf_reserve(struct str_buf *b, size_t len);

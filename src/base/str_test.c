@@ -150,6 +150,28 @@ static void test_buf(void **state)
     free(text);
 }
 
+static void test_numbers_as_text(void **state)
+{
+    static const struct {
+        uint64_t value;
+        const char *text;
+    } cases[] = {
+        {0, "0"}, {9, "9"}, {10, "10"}, {1000000, "1000000"}, {UINT64_MAX, "18446744073709551615"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[STR_U64_LEN];
+        struct str_buf b = STR_BUF_INIT(64);
+        assert_true(str_eq(str_of_u64(cases[i].value, text), str_from_c(cases[i].text)));
+        str_buf_add_u64(&b, cases[i].value);
+        assert_true(str_eq(str_buf_str(&b), str_from_c(cases[i].text)));
+        str_buf_deinit(&b);
+    }
+    char hex[16];
+    assert_ptr_equal(str_put_hex(hex, 0x0123456789abcdef, 16), hex + 16);
+    assert_memory_equal(hex, "0123456789abcdef", 16);
+    assert_ptr_equal(str_put_hex(hex, 0xfff0a, 2), hex + 2);
+    assert_memory_equal(hex, "0a2", 3);
+}
+
 static void test_ownership(void **state)
 {
     AUTO(mem_free_auto) char *text = str_dup_c(STR("kept"));
@@ -162,9 +184,13 @@ static void test_ownership(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),   cmocka_unit_test(test_find_split_trim),
-        cmocka_unit_test(test_to_u64),    cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_hash),      cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_find_split_trim),
+        cmocka_unit_test(test_to_u64),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_numbers_as_text),
         cmocka_unit_test(test_ownership),
     };
 

@@ -131,8 +131,7 @@ static void count_request(struct flow_conn *fc, const struct request *r, const s
     metrics_count_request(fc->flow->env.metrics, &hop, &m);
 }
 
-static struct record record_of(struct flow_conn *fc, const struct request *r,
-                               char host[ADDR_TEXT_LEN], char local[ADDR_TEXT_LEN])
+static struct record record_of(struct flow_conn *fc, const struct request *r)
 {
     const struct exchange *x = r->x;
     const struct flow *response = &x->flows[SIDE_RESPONSE];
@@ -150,6 +149,7 @@ static struct record record_of(struct flow_conn *fc, const struct request *r,
         .details = x->outcome.details.len > 0 ? x->outcome.details : STR("via_upstream"),
         .upstream_failure = r->upstream_failure,
         .upstream_cluster = r->cluster_name,
+        .upstream_local = &r->upstream_local,
         .route_name = r->route != NULL ? r->route->name : STR_NULL,
         .origin = r->origin.len > 0  ? r->origin
                   : r->route != NULL ? r->route->origin.text
@@ -158,9 +158,7 @@ static struct record record_of(struct flow_conn *fc, const struct request *r,
         .attempts = r->attempts,
     };
     if (r->last_host != NULL)
-        rec.upstream_host = addr_format(&upstream_host_info(r->last_host)->address, host);
-    if (r->upstream_local.family != ADDR_NONE)
-        rec.upstream_local = addr_format(&r->upstream_local, local);
+        rec.upstream_host = &upstream_host_info(r->last_host)->address;
     if (r->upstream_first_byte_us > 0)
         rec.upstream_service_time_ms =
             (int64_t)(r->upstream_first_byte_us - r->upstream_started_us) / 1000;
@@ -172,8 +170,7 @@ void record_request(struct exchange *x)
     struct request *r = request_of(x);
     struct flow_conn *fc = r->owner;
     const struct flow_chain *chain = x->filters[0].config;
-    char host[ADDR_TEXT_LEN], local[ADDR_TEXT_LEN];
-    struct record rec = record_of(fc, r, host, local);
+    struct record rec = record_of(fc, r);
     count_request(fc, r, &rec);
     write_logs(fc->flow, chain, &rec);
 }
@@ -190,7 +187,6 @@ struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp 
 void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
                     const struct record_tcp *t)
 {
-    char host[ADDR_TEXT_LEN], local[ADDR_TEXT_LEN];
     struct turn *turn = fc->flow->env.turn;
     uint64_t now = turn_wall_us(turn);
     struct record rec = {
@@ -204,13 +200,12 @@ void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
         .connection_details = t->details,
         .upstream_failure = t->upstream_failure,
         .upstream_cluster = t->upstream_cluster,
+        .upstream_local = t->upstream_local,
         .origin = t->origin,
         .upstream_service_time_ms = -1,
     };
     if (t->host != NULL)
-        rec.upstream_host = addr_format(&upstream_host_info(t->host)->address, host);
-    if (t->upstream_local != NULL && t->upstream_local->family != ADDR_NONE)
-        rec.upstream_local = addr_format(t->upstream_local, local);
+        rec.upstream_host = &upstream_host_info(t->host)->address;
     if (chain != NULL)
         write_logs(fc->flow, chain, &rec);
 }

@@ -128,7 +128,7 @@ static bool op_protocol(const struct record *r, struct str arg, struct str_buf *
 static bool op_response_code(const struct record *r, struct str arg, struct str_buf *to)
 {
     (void)arg;
-    str_buf_printf(to, "%u", r->status);
+    str_buf_add_u64(to, r->status);
     return true;
 }
 
@@ -143,28 +143,28 @@ static bool op_flags(const struct record *r, struct str arg, struct str_buf *to)
 static bool op_bytes_received(const struct record *r, struct str arg, struct str_buf *to)
 {
     (void)arg;
-    str_buf_printf(to, "%llu", (unsigned long long)r->bytes_received);
+    str_buf_add_u64(to, r->bytes_received);
     return true;
 }
 
 static bool op_bytes_sent(const struct record *r, struct str arg, struct str_buf *to)
 {
     (void)arg;
-    str_buf_printf(to, "%llu", (unsigned long long)r->bytes_sent);
+    str_buf_add_u64(to, r->bytes_sent);
     return true;
 }
 
 static bool op_duration(const struct record *r, struct str arg, struct str_buf *to)
 {
     (void)arg;
-    str_buf_printf(to, "%llu", (unsigned long long)r->duration_us / 1000);
+    str_buf_add_u64(to, r->duration_us / 1000);
     return true;
 }
 
 static bool op_attempts(const struct record *r, struct str arg, struct str_buf *to)
 {
     (void)arg;
-    str_buf_printf(to, "%u", r->attempts);
+    str_buf_add_u64(to, r->attempts);
     return true;
 }
 
@@ -205,6 +205,18 @@ static bool op_downstream_remote_ip(const struct record *r, struct str arg, stru
     return add_addr(&r->info->remote, false, to);
 }
 
+static bool op_upstream_host(const struct record *r, struct str arg, struct str_buf *to)
+{
+    (void)arg;
+    return r->upstream_host != NULL && add_addr(r->upstream_host, true, to);
+}
+
+static bool op_upstream_local(const struct record *r, struct str arg, struct str_buf *to)
+{
+    (void)arg;
+    return r->upstream_local != NULL && add_addr(r->upstream_local, true, to);
+}
+
 #define STR_OPERATOR(name, expression)                                                             \
     static bool op_##name(const struct record *r, struct str arg, struct str_buf *to)              \
     {                                                                                              \
@@ -214,9 +226,7 @@ static bool op_downstream_remote_ip(const struct record *r, struct str arg, stru
 STR_OPERATOR(details, r->details)
 STR_OPERATOR(connection_details, r->connection_details)
 STR_OPERATOR(upstream_failure, r->upstream_failure)
-STR_OPERATOR(upstream_host, r->upstream_host)
 STR_OPERATOR(upstream_cluster, r->upstream_cluster)
-STR_OPERATOR(upstream_local, r->upstream_local)
 STR_OPERATOR(sni, r->info->sni)
 STR_OPERATOR(route_name, r->route_name)
 STR_OPERATOR(origin, r->origin)
@@ -424,15 +434,17 @@ struct access_log_format *access_log_format_free(struct access_log_format *f)
 static void add_value(struct str_buf *to, struct str value)
 {
     static const char hex[] = "0123456789abcdef";
+    size_t done = 0; /* what is clean is added a run at a time */
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.ptr[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-            str_buf_add_char(to, (char)c);
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
             continue;
-        }
         const char escape[] = {'\\', 'x', hex[c >> 4], hex[c & 15]};
+        str_buf_add(to, str_sub(value, done, i - done));
         str_buf_add(to, str_from(escape, sizeof escape));
+        done = i + 1;
     }
+    str_buf_add(to, str_skip(value, done));
 }
 
 static bool run_piece(const struct piece *p, const struct record *r, struct str_buf *scratch)

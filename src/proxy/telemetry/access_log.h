@@ -20,7 +20,8 @@ struct record {
     struct str details;            /* response code details */
     struct str connection_details; /* connection termination details */
     struct str upstream_failure;   /* transport failure reason */
-    struct str upstream_cluster, upstream_host, upstream_local;
+    struct str upstream_cluster;
+    const struct addr *upstream_host, *upstream_local; /* NULL or ADDR_NONE: none */
     struct str route_name;
     struct str origin;                /* policy or route that decided; %TULLE_ORIGIN% */
     int64_t upstream_service_time_ms; /* -1: none */

@@ -20,6 +20,7 @@ static struct exchange x;
 static struct http_head request, response;
 static struct downstream_info info;
 static struct record record;
+static struct addr upstream_host;
 
 static void make_record(void)
 {
@@ -40,6 +41,7 @@ static void make_record(void)
     addr_parse_ip(STR("10.1.2.3"), 4000, &info.remote);
     addr_parse_ip(STR("10.1.2.4"), 15006, &info.local);
     addr_parse_ip(STR("10.1.2.4"), 8080, &info.original_dst);
+    addr_parse_ip(STR("10.0.0.1"), 80, &upstream_host);
     record = (struct record){
         .x = &x,
         .info = &info,
@@ -52,7 +54,7 @@ static void make_record(void)
         .grpc_status = -1,
         .details = STR("via_upstream"),
         .upstream_cluster = STR("outbound|8080||catalog"),
-        .upstream_host = STR("10.0.0.1:80"),
+        .upstream_host = &upstream_host,
         .route_name = STR("default"),
         .origin = STR("VirtualService/shop/catalog#http[0]"),
         .upstream_service_time_ms = 7,
