@@ -1,6 +1,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "crypto/digest.h"
 #include "crypto/tls_priv.h"
 
@@ -155,8 +156,14 @@ static void set_session_id(struct tls_context *c, const struct tls_context_args 
 static int set_tickets(struct tls_context *c, const struct tls_context_args *args,
                        struct str_buf *why)
 {
+    if (args->role == TLS_CLIENT) {
+        SSL_CTX_set_session_cache_mode(c->ssl_ctx,
+                                       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(c->ssl_ctx, tls_session_on_new);
+        return 0;
+    }
     SSL_CTX_set_session_cache_mode(c->ssl_ctx, SSL_SESS_CACHE_OFF);
-    if (args->role == TLS_CLIENT || args->ticket_key == NULL) {
+    if (args->ticket_key == NULL) {
         SSL_CTX_set_options(c->ssl_ctx, SSL_OP_NO_TICKET);
         SSL_CTX_set_num_tickets(c->ssl_ctx, 0);
         return 0;
@@ -205,6 +212,7 @@ int tls_context_new(const struct tls_context_args *args, struct str_buf *why,
     struct tls_context *c = NEW(struct tls_context);
     atomic_init(&c->ref_count, 1);
     c->role = args->role;
+    random_secret(&c->id, sizeof c->id);
     c->ssl_ctx = SSL_CTX_new(args->role == TLS_SERVER ? TLS_server_method() : TLS_client_method());
     c->bio_method = tls_bio_method_new();
     ASSERT(c->ssl_ctx != NULL && c->bio_method != NULL);

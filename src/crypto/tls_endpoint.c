@@ -91,6 +91,12 @@ static void set_client(struct tls_endpoint *e, const struct tls_endpoint_args *a
         sni[args->sni.len] = '\0';
         SSL_set_tlsext_host_name(e->ssl, sni);
     }
+    if (args->session != NULL) {
+        e->session = tls_session_ref(args->session);
+        tls_session_use(e->session, e, (uint64_t)time(NULL));
+    } else {
+        SSL_set_options(e->ssl, SSL_OP_NO_TICKET);
+    }
     SSL_set_connect_state(e->ssl);
 }
 
@@ -131,7 +137,12 @@ static void endpoint_free(void *layer)
     if (e == NULL)
         return;
     attach(e, NULL, NULL);
+    /* A connection that is dropped without farewell would take its session along (SSL_free marks
+     * it as bad); only one that failed shall. */
+    if (e->is_open && !e->is_over)
+        SSL_set_shutdown(e->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(e->ssl);
+    tls_session_unref(e->session);
     tls_context_unref(e->context);
     arena_deinit(&e->arena);
     str_buf_deinit(&e->error);

@@ -1,4 +1,4 @@
-/* Inside of tls_context.c, tls_endpoint.c and tls_san.c. */
+/* Inside of tls_context.c, tls_endpoint.c, tls_session.c and tls_san.c. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -11,6 +11,7 @@ enum { TLS_ALPN_LEN_MAX = 256 };
 
 struct tls_context {
     atomic_uint ref_count;
+    uint64_t id; /* drawn: no context of another time or place has it */
     enum tls_role role;
     SSL_CTX *ssl_ctx;
     BIO_METHOD *bio_method;
@@ -23,6 +24,7 @@ struct tls_context {
 
 struct tls_endpoint {
     struct tls_context *context;
+    struct tls_session *session; /* client, or NULL */
     SSL *ssl;
     struct chain *wire_in, *wire_out; /* of the call that is running */
     struct arena arena;               /* sans, peer */
@@ -42,6 +44,11 @@ BIO_METHOD *tls_bio_method_new(void);
 
 /* The chain, then the names, while the handshake waits for the verdict. */
 int tls_verify_callback(X509_STORE_CTX *ctx, void *arg);
+
+/* OpenSSL's callback for a session that a ticket made: into the endpoint's session. */
+int tls_session_on_new(SSL *ssl, SSL_SESSION *made);
+/* Takes what is kept; the endpoint's handshake offers it if it may. */
+void tls_session_use(struct tls_session *s, struct tls_endpoint *e, uint64_t now_s);
 
 /* Does the certificate carry one of the wanted names? On no, *why says what was wanted and what
  * there was. No wanted names: yes. */

@@ -23,7 +23,7 @@ struct side {
     struct str_buf text;
     char error[2048];
     char alpn[32], uri[256], sni[256], version[16];
-    bool is_verified;
+    bool is_verified, is_resumed;
     int last_err; /* c->err at the last input */
 };
 
@@ -42,6 +42,7 @@ static void on_open(struct conn *c)
     copy(s->sni, sizeof s->sni, peer->sni);
     copy(s->version, sizeof s->version, str_from_c(peer->version));
     s->is_verified = peer->is_verified;
+    s->is_resumed = peer->is_resumed;
 }
 
 static void on_input(struct conn *c)
@@ -561,6 +562,73 @@ static void test_san_kinds(void **state)
     test_id_free(&ca);
 }
 
+/* A session is taken once and renewed, serves only the contexts that made it, and carries nobody
+ * past the check of names. */
+static void test_sessions(void **state)
+{
+    (void)state;
+    enum { CONTEXTS = 2 };
+    static const struct {
+        int client, server; /* which context */
+        const char *want;
+        bool is_open, is_resumed, is_kept;
+    } rows[] = {
+        {0, 0, ORDERS, true, false, true},
+        {0, 0, ORDERS, true, true, true},
+        {0, 0, ORDERS, true, true, true},
+        {1, 0, ORDERS, true, false, true},  /* another context of the client */
+        {1, 0, WEB, false, true, false},    /* names are judged again */
+        {1, 0, ORDERS, true, false, true},  /* nothing was left */
+        {1, 1, ORDERS, true, false, false}, /* a server without tickets */
+    };
+    static const uint8_t ticket_key[80] = {1, 2, 3};
+    struct test_id ca = test_ca("mesh.local");
+    struct test_id web = test_leaf(&ca, WEB), orders = test_leaf(&ca, ORDERS);
+    struct tls_context *clients[CONTEXTS], *servers[CONTEXTS];
+    for (int i = 0; i < CONTEXTS; i++) {
+        struct tls_context_args args = {.role = TLS_SERVER,
+                                        .key = orders.key,
+                                        .chain = &orders.cert,
+                                        .chain_count = 1,
+                                        .roots = &ca.cert,
+                                        .root_count = 1,
+                                        .is_client_cert_required = true,
+                                        .ticket_key = i == 0 ? ticket_key : NULL};
+        assert_int_equal(tls_context_new(&args, NULL, &servers[i]), 0);
+        clients[i] = context(TLS_CLIENT, &web, ca.cert, NULL);
+    }
+    struct tls_session *session = tls_session_new();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct tls_san_match want = exact(rows[i].want);
+        struct tls_endpoint_args client = {
+            .context = clients[rows[i].client], .sans = &want, .san_count = 1, .session = session};
+        struct tls_endpoint_args server = {.context = servers[rows[i].server]};
+        struct pair p;
+        pair_start(&p, i, 0, &client, &server);
+        sim_world_run(p.w, UINT64_MAX);
+        assert_int_equal(p.client.opens, rows[i].is_open);
+        if (rows[i].is_open) {
+            assert_int_equal(p.client.is_resumed, rows[i].is_resumed);
+            assert_int_equal(p.server.is_resumed, rows[i].is_resumed);
+            assert_true(p.client.is_verified && p.server.is_verified);
+            assert_string_equal(p.client.uri, ORDERS);
+            assert_string_equal(p.server.uri, WEB);
+        } else {
+            assert_non_null(strstr(p.client.error, "expected "));
+        }
+        pair_free(&p);
+        assert_int_equal(tls_session_is_kept(session), rows[i].is_kept);
+    }
+    tls_session_unref(session);
+    for (int i = 0; i < CONTEXTS; i++) {
+        tls_context_unref(clients[i]);
+        tls_context_unref(servers[i]);
+    }
+    test_id_free(&web);
+    test_id_free(&orders);
+    test_id_free(&ca);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -568,7 +636,7 @@ int main(void)
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_asked),
         cmocka_unit_test(test_truncated),  cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_garbage),    cmocka_unit_test(test_context_refusals),
-        cmocka_unit_test(test_san_kinds),
+        cmocka_unit_test(test_san_kinds),  cmocka_unit_test(test_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

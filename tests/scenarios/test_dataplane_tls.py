@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from lib.http1 import get
-from lib.origin import HttpServer, TcpServer, echo
+from lib.origin import HttpServer, TcpServer, echo, response
 from lib.ports import free_port
 from lib.programs import run
 from lib.proxy import (bootstrap, cluster, downstream_tls, hcm, listener, route, tcp, upstream_tls,
@@ -114,6 +114,15 @@ def test_mutual_tls_towards_the_origin(proxy, certs):
     with HttpServer(tls=origin_context(certs)) as origin:
         port = start_upstream(proxy, origin, certs, san_matchers=[uri_san(exact=ORDERS)])
         assert get(port).status == 200
+
+
+def test_a_second_connection_resumes_the_first_s_session(proxy, certs):
+    def answer(_request, s):
+        return response(200, str(s.session_reused).encode(), [("connection", "close")])
+
+    with HttpServer(answer, tls=origin_context(certs)) as origin:
+        port = start_upstream(proxy, origin, certs, san_matchers=[uri_san(exact=ORDERS)])
+        assert [get(port).body for _ in range(4)] == [b"False", b"True", b"True", b"True"]
 
 
 def test_the_wrong_origin_gets_no_request(proxy, certs):

@@ -1,3 +1,4 @@
+#include "crypto/tls.h"
 #include "proxy/upstream/upstream_priv.h"
 
 static void pump_run(struct turn_task *t)
@@ -82,6 +83,7 @@ struct upstream_host *upstream_host_drop(struct upstream_host *h)
     struct upstream_cluster *c = h->cluster;
     turn_cancel(&h->pump_task);
     resource_unref(h->pin);
+    tls_session_unref(h->session);
     free((void *)(uintptr_t)h->identity.ptr);
     free(h);
     c->held--;

@@ -121,11 +121,14 @@ static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls
         };
         return ret_why->err;
     }
+    if (h->session == NULL)
+        h->session = tls_session_new();
     struct tls_endpoint_args args = {
         .context = context,
         .sni = tls->sni,
         .sans = sans,
         .san_count = san_count,
+        .session = h->session,
     };
     *ret_layer = tls_endpoint_new(&args);
     return 0;
@@ -269,10 +272,18 @@ void link_set_limits(struct upstream_link *l)
     };
 }
 
+void link_note_open(struct upstream_host *h, const struct conn *c)
+{
+    const struct tls_endpoint *e = tls_endpoint_of(c);
+    if (e != NULL && tls_endpoint_peer(e)->is_resumed)
+        metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_RESUMED, 1);
+}
+
 static void on_conn_open(struct conn *c)
 {
     struct upstream_link *l = c->ctx;
     struct upstream *u = l->host->cluster->u;
+    link_note_open(l->host, c);
     timer_stop(&l->timer);
     l->host->links_connecting--;
     if (l->version == HTTP_UNKNOWN)

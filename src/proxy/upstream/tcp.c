@@ -48,6 +48,7 @@ static void on_open(struct conn *c)
 {
     struct upstream_tcp *t = c->ctx;
     timer_stop(&t->timer);
+    link_note_open(t->host, c);
     outlier_result(t->host, 200);
     t->conn = NULL;
     t->ops->on_ready(t->ctx, c, t->host);

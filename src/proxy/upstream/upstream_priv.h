@@ -53,8 +53,9 @@ struct upstream_cluster {
 struct upstream_host {
     struct upstream_cluster *cluster;
     struct upstream_host_info info;
-    struct resource *pin; /* the endpoints resource that info.endpoint lies in */
-    struct str identity;  /* own memory; empty: none of its own */
+    struct resource *pin;        /* the endpoints resource that info.endpoint lies in */
+    struct str identity;         /* own memory; empty: none of its own */
+    struct tls_session *session; /* of the last TLS connection; NULL before the first */
     uint32_t weight;
     uint32_t ref_count; /* membership, links, attempts, logs */
     uint32_t active;    /* attempts that count for least-request */
@@ -128,6 +129,8 @@ bool link_is_by_alpn(const struct upstream_host *h);
 /* Connects to a host with its TLS; -ERR_X and why without a connection. */
 int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
                  struct outcome *ret_why, struct conn **ret_conn);
+/* Counts what its handshake was like; called when it opens. */
+void link_note_open(struct upstream_host *h, const struct conn *c);
 /* What the cluster's configuration says of a connection, also of one that is open already. */
 void link_set_limits(struct upstream_link *l);
 /* How a connection that never opened failed, for logs and retries. */
