@@ -1,8 +1,6 @@
 /* Outcomes: one table says what each failure means to the one who is told of it. */
 #include "http/http_priv.h"
 
-#include <stdio.h>
-
 static const char *const flag_names[] = {
 #define FLAG(id, short_text, text) short_text,
 #include "http/flags.def"
@@ -11,18 +9,21 @@ static const char *const flag_names[] = {
 
 struct str response_flags_text(uint64_t flags, char buf[128])
 {
-    struct str text = {buf, 0};
+    size_t len = 0;
 
-    for (unsigned i = 0; i < FLAG_COUNT; i++) {
-        if ((flags & 1ull << i) == 0)
+    for (unsigned i = 0; i < FLAG_COUNT && flags >> i != 0; i++) {
+        struct str name = str_from_c((flags >> i & 1) != 0 ? flag_names[i] : NULL);
+
+        if (name.len == 0)
             continue;
-        int n = snprintf(buf + text.len, 128 - text.len, "%s%s", text.len > 0 ? "," : "",
-                         flag_names[i]);
-        if (n < 0 || (size_t)n >= 128 - text.len)
+        if (len + 1 + name.len > 128)
             break; /* the longest texts do not all fit: the rest is left out whole */
-        text.len += (size_t)n;
+        if (len > 0)
+            buf[len++] = ',';
+        memcpy(buf + len, name.ptr, name.len);
+        len += name.len;
     }
-    return text.len == 0 ? STR("-") : text;
+    return len == 0 ? STR("-") : str_from(buf, len);
 }
 
 struct meaning {

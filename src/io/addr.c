@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -84,44 +83,86 @@ bool addr_parse(struct str s, struct addr *ret_addr)
     return addr_parse_ip(host, (uint16_t)port, ret_addr);
 }
 
-struct str addr_format_ip(const struct addr *a, char buf[ADDR_TEXT_LEN])
+/* --- text: in access logs several times a line, so IPv4 and ports go without printf --- */
+
+static char *put_u16(char *at, unsigned value)
 {
-    buf[0] = '\0';
+    unsigned digits = 1 + (value > 9) + (value > 99) + (value > 999) + (value > 9999);
+    char *end = at + digits, *p = end;
+    do
+        *--p = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    return end;
+}
+
+/* The bytes of an IPv4 address as text. */
+#define TEN(tens)                                                                                  \
+    {tens "0"}, {tens "1"}, {tens "2"}, {tens "3"}, {tens "4"}, {tens "5"}, {tens "6"},            \
+        {tens "7"}, {tens "8"},                                                                    \
+    {                                                                                              \
+        tens "9"                                                                                   \
+    }
+static const char octets[260][4] = {
+    TEN(""),   TEN("1"),  TEN("2"),  TEN("3"),  TEN("4"),  TEN("5"),  TEN("6"),
+    TEN("7"),  TEN("8"),  TEN("9"),  TEN("10"), TEN("11"), TEN("12"), TEN("13"),
+    TEN("14"), TEN("15"), TEN("16"), TEN("17"), TEN("18"), TEN("19"), TEN("20"),
+    TEN("21"), TEN("22"), TEN("23"), TEN("24"), TEN("25"),
+};
+
+static char *put_ip4(char *at, const uint8_t ip[4])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        memcpy(at, octets[ip[i]], sizeof octets[0]);
+        at += ip[i] < 10 ? 1 : ip[i] < 100 ? 2 : 3;
+        *at++ = '.';
+    }
+    return at - 1;
+}
+
+/* The end of the text, which is not terminated. */
+static char *put_ip(char *at, const struct addr *a)
+{
+    size_t path_len;
     switch (a->family) {
     case ADDR_NONE:
-        break;
+        return at;
     case ADDR_IP4:
-        inet_ntop(AF_INET, a->ip, buf, ADDR_TEXT_LEN);
-        break;
+        return put_ip4(at, a->ip);
     case ADDR_IP6:
-        inet_ntop(AF_INET6, a->ip, buf, ADDR_TEXT_LEN);
-        break;
+        inet_ntop(AF_INET6, a->ip, at, INET6_ADDRSTRLEN);
+        return at + strlen(at);
     case ADDR_UNIX:
-        memcpy(buf, a->path, sizeof a->path);
-        buf[sizeof a->path - 1] = '\0';
-        break;
+        path_len = strnlen(a->path, sizeof a->path - 1);
+        memcpy(at, a->path, path_len);
+        return at + path_len;
     }
-    return str_from_c(buf);
+    return at;
+}
+
+static struct str end_text(char *buf, char *end)
+{
+    *end = '\0';
+    return str_from(buf, (size_t)(end - buf));
+}
+
+struct str addr_format_ip(const struct addr *a, char buf[ADDR_TEXT_LEN])
+{
+    return end_text(buf, put_ip(buf, a));
 }
 
 struct str addr_format(const struct addr *a, char buf[ADDR_TEXT_LEN])
 {
-    char ip[ADDR_TEXT_LEN];
-    struct str host = addr_format_ip(a, ip);
-    int n = 0;
-    switch (a->family) {
-    case ADDR_NONE:
-    case ADDR_UNIX:
-        n = snprintf(buf, ADDR_TEXT_LEN, "%s", host.ptr);
-        break;
-    case ADDR_IP4:
-        n = snprintf(buf, ADDR_TEXT_LEN, "%.46s:%u", host.ptr, a->port);
-        break;
-    case ADDR_IP6:
-        n = snprintf(buf, ADDR_TEXT_LEN, "[%.46s]:%u", host.ptr, a->port);
-        break;
+    char *at = buf;
+    if (a->family == ADDR_IP6)
+        *at++ = '[';
+    at = put_ip(at, a);
+    if (a->family == ADDR_IP6)
+        *at++ = ']';
+    if (a->family == ADDR_IP4 || a->family == ADDR_IP6) {
+        *at++ = ':';
+        at = put_u16(at, a->port);
     }
-    return (struct str){buf, n > 0 ? (size_t)n : 0};
+    return end_text(buf, at);
 }
 
 static size_t ip_len(const struct addr *a)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "io/addr.h"
@@ -57,6 +58,21 @@ static void test_parse(void **state)
     }
 }
 
+static void test_every_number(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i <= 65535; i++) {
+        struct addr a = {.family = ADDR_IP4, .port = (uint16_t)i, .ip = {10, i & 255, i >> 8, 255}};
+        char text[ADDR_TEXT_LEN], want[64];
+        snprintf(want, sizeof want, "10.%u.%u.255:%u", i & 255, i >> 8, i);
+        assert_int_equal(addr_format(&a, text).len, strlen(want));
+        assert_string_equal(text, want);
+        *strrchr(want, ':') = '\0';
+        addr_format_ip(&a, text);
+        assert_string_equal(text, want);
+    }
+}
+
 static void test_facts(void **state)
 {
     (void)state;
@@ -86,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_every_number),
         cmocka_unit_test(test_facts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,15 @@
-/* Formats of access logs: compiled once to a list of pieces, then one pass per line. */
-#include "proxy/telemetry/access_log.h"
-
+/* Formats of access logs: compiled once to a list of pieces, then one pass per line that writes
+ * into one buffer. Values are copied first and looked at where they lie, many bytes at a time;
+ * almost none needs an escape. */
 #include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/err.h"
 #include "base/vec.h"
-#include "codec/duration.h"
 #include "codec/json_writer.h"
+#include "proxy/telemetry/access_log_priv.h"
 
 static const char default_text[] =
     "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" "
@@ -45,239 +48,16 @@ static const struct access_log_json_field default_json[] = {
     {{"origin", 6}, {"%TULLE_ORIGIN%", 14}},
 };
 
-/* --- operators --- */
-
-/* Appends the value; false: there is none ("-", or null in JSON). */
-typedef bool operator_fn(const struct record *r, struct str arg, struct str_buf *to);
-
-static bool add_some(struct str value, struct str_buf *to)
-{
-    str_buf_add(to, value);
-    return value.len > 0;
-}
-
-static bool op_start_time(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    char text[TIME_TEXT_MAX];
-    str_buf_add(to, time_format((int64_t)(r->start_wall_us / 1000), true, text));
-    return true;
-}
-
-static struct str pseudo(const struct http_head *head, struct str name, bool *ret_is_pseudo)
-{
-    *ret_is_pseudo = true;
-    if (str_eq(name, STR(":method")))
-        return head->method;
-    if (str_eq(name, STR(":path")))
-        return head->path;
-    if (str_eq(name, STR(":authority")))
-        return head->authority;
-    if (str_eq(name, STR(":scheme")))
-        return head->scheme;
-    *ret_is_pseudo = false;
-    return STR_NULL;
-}
-
-static struct str field_of(const struct http_head *head, struct str name)
-{
-    bool is_pseudo;
-    struct str value = pseudo(head, name, &is_pseudo);
-    return is_pseudo ? value : http_head_get_named(head, name);
-}
-
-/* "NAME" or "NAME?OTHER", lower-cased when the format was compiled. */
-static bool field_or_other(const struct http_head *head, struct str arg, struct str_buf *to)
-{
-    if (head == NULL)
-        return false;
-    struct str rest = arg;
-    struct str value = field_of(head, str_split(&rest, '?'));
-    if (value.len == 0 && rest.ptr != NULL)
-        value = field_of(head, rest);
-    return add_some(value, to);
-}
-
-static bool op_req(const struct record *r, struct str arg, struct str_buf *to)
-{
-    return r->x != NULL && field_or_other(r->x->flows[SIDE_REQUEST].head, arg, to);
-}
-
-static bool op_resp(const struct record *r, struct str arg, struct str_buf *to)
-{
-    return r->x != NULL && field_or_other(r->x->flows[SIDE_RESPONSE].head, arg, to);
-}
-
-static bool op_trailer(const struct record *r, struct str arg, struct str_buf *to)
-{
-    return r->x != NULL && field_or_other(r->x->flows[SIDE_RESPONSE].trailers, arg, to);
-}
-
-static bool op_protocol(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    const struct http_head *head = r->x != NULL ? r->x->flows[SIDE_REQUEST].head : NULL;
-    if (head == NULL)
-        return false;
-    str_buf_add_c(to, head->version == HTTP_2    ? "HTTP/2"
-                      : head->version == HTTP_10 ? "HTTP/1.0"
-                                                 : "HTTP/1.1");
-    return true;
-}
-
-static bool op_response_code(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    str_buf_add_u64(to, r->status);
-    return true;
-}
-
-static bool op_flags(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    char text[128];
-    str_buf_add(to, response_flags_text(r->flags, text));
-    return true;
-}
-
-static bool op_bytes_received(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    str_buf_add_u64(to, r->bytes_received);
-    return true;
-}
-
-static bool op_bytes_sent(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    str_buf_add_u64(to, r->bytes_sent);
-    return true;
-}
-
-static bool op_duration(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    str_buf_add_u64(to, r->duration_us / 1000);
-    return true;
-}
-
-static bool op_attempts(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    str_buf_add_u64(to, r->attempts);
-    return true;
-}
-
-static bool op_grpc_status(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    if (r->grpc_status >= 0)
-        str_buf_printf(to, "%d", r->grpc_status);
-    return r->grpc_status >= 0;
-}
-
-static bool add_addr(const struct addr *a, bool has_port, struct str_buf *to)
-{
-    char text[ADDR_TEXT_LEN];
-    if (a->family == ADDR_NONE)
-        return false;
-    str_buf_add(to, has_port ? addr_format(a, text) : addr_format_ip(a, text));
-    return true;
-}
-
-static bool op_downstream_local(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    return add_addr(r->info->original_dst.family != ADDR_NONE ? &r->info->original_dst
-                                                              : &r->info->local,
-                    true, to);
-}
-
-static bool op_downstream_remote(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    return add_addr(&r->info->remote, true, to);
-}
-
-static bool op_downstream_remote_ip(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    return add_addr(&r->info->remote, false, to);
-}
-
-static bool op_upstream_host(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    return r->upstream_host != NULL && add_addr(r->upstream_host, true, to);
-}
-
-static bool op_upstream_local(const struct record *r, struct str arg, struct str_buf *to)
-{
-    (void)arg;
-    return r->upstream_local != NULL && add_addr(r->upstream_local, true, to);
-}
-
-#define STR_OPERATOR(name, expression)                                                             \
-    static bool op_##name(const struct record *r, struct str arg, struct str_buf *to)              \
-    {                                                                                              \
-        (void)arg;                                                                                 \
-        return add_some(expression, to);                                                           \
-    }
-STR_OPERATOR(details, r->details)
-STR_OPERATOR(connection_details, r->connection_details)
-STR_OPERATOR(upstream_failure, r->upstream_failure)
-STR_OPERATOR(upstream_cluster, r->upstream_cluster)
-STR_OPERATOR(sni, r->info->sni)
-STR_OPERATOR(route_name, r->route_name)
-STR_OPERATOR(origin, r->origin)
-STR_OPERATOR(peer_uri, r->info->peer_principal)
-STR_OPERATOR(peer_subject, r->info->peer_subject)
-STR_OPERATOR(tls_version, r->info->tls_version)
-
-static const struct operator
-{
-    const char *name;
-    operator_fn *run;
-    bool has_arg, is_number;
-}
-operators[] = {
-    {"START_TIME", op_start_time, false, false},
-    {"REQ", op_req, true, false},
-    {"RESP", op_resp, true, false},
-    {"TRAILER", op_trailer, true, false},
-    {"PROTOCOL", op_protocol, false, false},
-    {"RESPONSE_CODE", op_response_code, false, true},
-    {"RESPONSE_FLAGS", op_flags, false, false},
-    {"RESPONSE_CODE_DETAILS", op_details, false, false},
-    {"CONNECTION_TERMINATION_DETAILS", op_connection_details, false, false},
-    {"UPSTREAM_TRANSPORT_FAILURE_REASON", op_upstream_failure, false, false},
-    {"BYTES_RECEIVED", op_bytes_received, false, true},
-    {"BYTES_SENT", op_bytes_sent, false, true},
-    {"DURATION", op_duration, false, true},
-    {"UPSTREAM_HOST", op_upstream_host, false, false},
-    {"UPSTREAM_CLUSTER", op_upstream_cluster, false, false},
-    {"UPSTREAM_CLUSTER_RAW", op_upstream_cluster, false, false},
-    {"UPSTREAM_LOCAL_ADDRESS", op_upstream_local, false, false},
-    {"UPSTREAM_REQUEST_ATTEMPT_COUNT", op_attempts, false, true},
-    {"DOWNSTREAM_LOCAL_ADDRESS", op_downstream_local, false, false},
-    {"DOWNSTREAM_REMOTE_ADDRESS", op_downstream_remote, false, false},
-    {"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", op_downstream_remote_ip, false, false},
-    {"DOWNSTREAM_PEER_URI_SAN", op_peer_uri, false, false},
-    {"DOWNSTREAM_PEER_SUBJECT", op_peer_subject, false, false},
-    {"DOWNSTREAM_TLS_VERSION", op_tls_version, false, false},
-    {"REQUESTED_SERVER_NAME", op_sni, false, false},
-    {"ROUTE_NAME", op_route_name, false, false},
-    {"GRPC_STATUS_NUMBER", op_grpc_status, false, true},
-    {"TULLE_ORIGIN", op_origin, false, false},
-};
-
 /* --- compiling --- */
 
+enum { PAD = 16 }; /* bytes behind a literal and behind a line's end that a wide copy may touch */
+
+/* A literal text and the value behind it. */
 struct piece {
-    struct str literal; /* when op is NULL */
-    const struct operator* op;
-    struct str arg; /* lower case */
-    size_t len_max; /* 0: whole */
+    struct str literal;                   /* followed by PAD bytes of its arena */
+    const struct access_log_operator *op; /* NULL: the end of a format */
+    struct access_log_arg arg;
+    size_t len_max; /* of the value; 0: whole */
 };
 
 struct pieces {
@@ -286,7 +66,7 @@ struct pieces {
 };
 
 struct json_field {
-    struct str key;
+    struct str key; /* with all that stands before the value: '{"key":' or ',"key":', and PAD */
     struct pieces pieces;
 };
 
@@ -296,36 +76,26 @@ struct access_log_format {
     struct pieces text;
     struct json_field *fields;
     size_t field_count;
-    struct str_buf *scratch; /* of one value; kept, so that a line allocates nothing */
+    struct str_buf *scratch; /* of a value of several pieces; kept, so that nothing is allocated */
 };
 
-static const struct operator* find_operator(struct str name)
+static struct str padded(struct arena *a, struct str s)
 {
-    for (size_t i = 0; i < ARRAY_LEN(operators); i++) {
-        if (str_eq(name, str_from_c(operators[i].name)))
-            return &operators[i];
-    }
-    return NULL;
-}
-
-static struct str lower(struct arena *a, struct str s)
-{
-    char *out = arena_bytes(a, s.len + 1);
-    for (size_t i = 0; i < s.len; i++)
-        out[i] = (char)(s.ptr[i] >= 'A' && s.ptr[i] <= 'Z' ? s.ptr[i] + 32 : s.ptr[i]);
-    return str_from(out, s.len);
+    char *copy = arena_zalloc(a, s.len + PAD);
+    if (s.len > 0)
+        memcpy(copy, s.ptr, s.len);
+    return str_from(copy, s.len);
 }
 
 /* NAME, NAME(arg), NAME(arg):len */
-static int compile_operator(struct access_log_format *f, struct pieces *pieces, struct str text,
-                            struct str_buf *why)
+static int compile_operator(struct access_log_format *f, struct str text, struct str_buf *why,
+                            struct piece *p)
 {
-    struct piece p = {0};
     ptrdiff_t open = str_find(text, '('), close = str_rfind(text, ')');
     struct str name = open >= 0 ? str_sub(text, 0, (size_t)open) : text;
-    p.op = find_operator(name);
+    p->op = access_log_operator_find(name);
     bool is_closed = open < 0 || close > open;
-    if (p.op == NULL || !is_closed || p.op->has_arg != (open >= 0)) {
+    if (p->op == NULL || !is_closed || p->op->has_arg != (open >= 0)) {
         /* START_TIME takes a format of strftime, which is not built. */
         str_buf_printf(why, "access log: operator %%%.*s%% is not supported", STR_FMT(text));
         return -ERR_UNSUPPORTED;
@@ -334,31 +104,36 @@ static int compile_operator(struct access_log_format *f, struct pieces *pieces, 
         struct str arg = str_sub(text, (size_t)open + 1, (size_t)(close - open) - 1);
         struct str rest = str_skip(text, (size_t)close + 1);
         uint64_t len = 0;
-        p.arg = lower(&f->arena, arg);
+        p->arg = access_log_arg_of(&f->arena, arg);
         if (rest.len > 0 && (rest.ptr[0] != ':' || !str_to_u64(str_skip(rest, 1), 65536, &len))) {
             str_buf_printf(why, "access log: bad length in %%%.*s%%", STR_FMT(text));
             return -ERR_INVALID;
         }
-        p.len_max = len;
+        p->len_max = len;
     }
-    VEC_PUSH(pieces, p);
     return 0;
+}
+
+static void push_piece(struct access_log_format *f, struct pieces *pieces, struct str_buf *literal,
+                       struct piece p)
+{
+    p.literal = padded(&f->arena, str_buf_str(literal));
+    str_buf_reset(literal);
+    VEC_PUSH(pieces, p);
 }
 
 static int compile(struct access_log_format *f, struct pieces *pieces, struct str text,
                    struct str_buf *why)
 {
-    text = arena_str(&f->arena, text);
+    AUTO(str_buf_deinit) struct str_buf literal = STR_BUF_INIT(text.len + 1);
     while (text.len > 0) {
         ptrdiff_t at = str_find(text, '%');
-        size_t literal = at < 0 ? text.len : (size_t)at;
-        if (literal > 0)
-            VEC_PUSH(pieces, ((struct piece){.literal = str_sub(text, 0, literal)}));
+        str_buf_add(&literal, str_sub(text, 0, at < 0 ? text.len : (size_t)at));
         if (at < 0)
-            return 0;
-        text = str_skip(text, literal + 1);
+            break;
+        text = str_skip(text, (size_t)at + 1);
         if (text.len > 0 && text.ptr[0] == '%') {
-            VEC_PUSH(pieces, ((struct piece){.literal = STR("%")}));
+            str_buf_add_char(&literal, '%');
             text = str_skip(text, 1);
             continue;
         }
@@ -367,12 +142,26 @@ static int compile(struct access_log_format *f, struct pieces *pieces, struct st
             str_buf_add_c(why, "access log: a % without its end");
             return -ERR_SYNTAX;
         }
-        int err = compile_operator(f, pieces, str_sub(text, 0, (size_t)end), why);
+        struct piece p = {0};
+        int err = compile_operator(f, str_sub(text, 0, (size_t)end), why, &p);
         if (err != 0)
             return err;
+        push_piece(f, pieces, &literal, p);
         text = str_skip(text, (size_t)end + 1);
     }
+    if (literal.len > 0)
+        push_piece(f, pieces, &literal, (struct piece){0});
     return 0;
+}
+
+/* What stands before the value of a JSON field. */
+static struct str json_key(struct access_log_format *f, size_t index, struct str key)
+{
+    AUTO(str_buf_deinit) struct str_buf text = STR_BUF_INIT(key.len * 6 + 16);
+    str_buf_add_char(&text, index == 0 ? '{' : ',');
+    json_writer_quote(&text, key);
+    str_buf_add_char(&text, ':');
+    return padded(&f->arena, str_buf_str(&text));
 }
 
 static int compile_json(struct access_log_format *f, const struct access_log_json_field *fields,
@@ -380,7 +169,7 @@ static int compile_json(struct access_log_format *f, const struct access_log_jso
 {
     f->fields = ARENA_ARRAY(&f->arena, struct json_field, count + 1);
     for (size_t i = 0; i < count; i++) {
-        f->fields[i].key = arena_str(&f->arena, fields[i].key);
+        f->fields[i].key = json_key(f, i, fields[i].key);
         f->field_count = i + 1;
         int err = compile(f, &f->fields[i].pieces, fields[i].format, why);
         if (err != 0)
@@ -430,78 +219,171 @@ struct access_log_format *access_log_format_free(struct access_log_format *f)
 
 /* --- lines --- */
 
-/* A value of a peer must not forge a line: control bytes, quotes and backslashes are escaped. */
-static void add_value(struct str_buf *to, struct str value)
+/* Room for that many bytes and PAD more; NULL when the line has become too long. */
+static inline char *room(struct str_buf *to, size_t len)
 {
-    static const char hex[] = "0123456789abcdef";
-    size_t done = 0; /* what is clean is added a run at a time */
+    if (to->cap > to->len + len + PAD)
+        return to->ptr + to->len;
+    return str_buf_reserve(to, len + PAD);
+}
+
+static inline void put(struct str_buf *to, struct str s)
+{
+    char *at = room(to, s.len);
+    if (at == NULL)
+        return;
+    if (s.len > 0)
+        memcpy(at, s.ptr, s.len);
+    to->len += s.len;
+}
+
+/* Most are a few bytes long: one wide copy. */
+static inline void put_literal(struct str_buf *to, struct str s)
+{
+    if (s.len > PAD) {
+        put(to, s);
+        return;
+    }
+    char *at = room(to, s.len);
+    if (at == NULL)
+        return;
+    memcpy(at, s.ptr, PAD);
+    to->len += s.len;
+}
+
+static inline bool is_plain_char(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Visible ASCII without quotes and backslashes: needs no escape in text nor in JSON. Up to PAD
+ * bytes behind it are read. */
+static bool is_plain(const char *p, size_t len)
+{
+#ifdef __SSE2__
+    for (size_t i = 0; i < len; i += PAD) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        __m128i low = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)); /* signed: from 0x80 on as well */
+        __m128i del = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f));
+        __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+        __m128i slash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+        __m128i bad = _mm_or_si128(_mm_or_si128(low, del), _mm_or_si128(quote, slash));
+        unsigned found = (unsigned)_mm_movemask_epi8(bad);
+        if (len - i < PAD)
+            found &= (1u << (len - i)) - 1;
+        if (found != 0)
+            return false;
+    }
+#else
+    for (size_t i = 0; i < len; i++)
+        if (!is_plain_char((unsigned char)p[i]))
+            return false;
+#endif
+    return true;
+}
+
+/* False: the value was not put, it needs escapes (or there is no room, which is noted). */
+static inline bool put_plain(struct str_buf *to, struct str value)
+{
+    char *at = room(to, value.len);
+    if (at == NULL)
+        return false;
+    if (value.len > 0)
+        memcpy(at, value.ptr, value.len);
+    if (!is_plain(at, value.len))
+        return false;
+    to->len += value.len;
+    return true;
+}
+
+/* A value of a peer must not forge a line: control bytes, quotes and backslashes are escaped. */
+static void put_escaped(struct str_buf *to, struct str value)
+{
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.ptr[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
-            continue;
-        const char escape[] = {'\\', 'x', hex[c >> 4], hex[c & 15]};
-        str_buf_add(to, str_sub(value, done, i - done));
-        str_buf_add(to, str_from(escape, sizeof escape));
-        done = i + 1;
+        char escape[4] = {'\\', 'x'};
+        str_put_hex(escape + 2, c, 2);
+        put(to, is_plain_char(c) ? str_sub(value, i, 1) : str_from(escape, sizeof escape));
     }
-    str_buf_add(to, str_skip(value, done));
 }
 
-static bool run_piece(const struct piece *p, const struct record *r, struct str_buf *scratch)
+static struct str value_of(const struct piece *p, const struct record *r,
+                           char buf[ACCESS_LOG_TEXT_MAX])
 {
-    str_buf_reset(scratch);
-    bool has_value = p->op->run(r, p->arg, scratch);
-    if (p->len_max > 0 && scratch->len > p->len_max)
-        scratch->len = p->len_max;
-    return has_value;
+    struct str value = p->op->value(r, &p->arg, buf);
+    if (p->len_max > 0 && value.len > p->len_max)
+        value.len = p->len_max;
+    return value;
 }
 
-static void text_line(const struct pieces *pieces, const struct record *r, struct str_buf *scratch,
-                      struct str_buf *to)
+static void text_line(const struct pieces *pieces, const struct record *r, struct str_buf *to)
 {
+    char buf[ACCESS_LOG_TEXT_MAX];
     for (size_t i = 0; i < pieces->len; i++) {
         const struct piece *p = &pieces->ptr[i];
+        put_literal(to, p->literal);
         if (p->op == NULL)
-            str_buf_add(to, p->literal);
-        else if (run_piece(p, r, scratch))
-            add_value(to, str_buf_str(scratch));
-        else
-            str_buf_add_char(to, '-');
+            return;
+        struct str value = value_of(p, r, buf);
+        if (value.len == 0)
+            put(to, STR("-"));
+        else if (!put_plain(to, value))
+            put_escaped(to, value);
     }
+}
+
+static void put_quoted(struct str_buf *to, struct str value)
+{
+    size_t before = to->len;
+    put(to, STR("\""));
+    if (put_plain(to, value)) {
+        put(to, STR("\""));
+        return;
+    }
+    to->len = before;
+    json_writer_quote(to, value);
 }
 
 static void json_value(const struct json_field *field, const struct record *r,
-                       struct str_buf *scratch, struct json_writer *w)
+                       struct str_buf *scratch, struct str_buf *to)
 {
     const struct piece *only = field->pieces.ptr;
-    json_writer_key(w, field->key);
-    if (field->pieces.len == 1 && only->op != NULL) {
-        if (!run_piece(only, r, scratch))
-            json_writer_null(w, NULL);
-        else if (only->op->is_number)
-            json_writer_raw(w, NULL, str_buf_str(scratch));
-        else
-            json_writer_str(w, NULL, str_buf_str(scratch));
+    char buf[ACCESS_LOG_TEXT_MAX];
+    put_literal(to, field->key);
+    if (field->pieces.len != 1 || only->literal.len > 0) {
+        str_buf_reset(scratch);
+        text_line(&field->pieces, r, scratch);
+        put_quoted(to, str_buf_str(scratch));
         return;
     }
-    struct str_buf text = STR_BUF_INIT(16 * 1024);
-    text_line(&field->pieces, r, scratch, &text);
-    json_writer_str(w, NULL, str_buf_str(&text));
-    str_buf_deinit(&text);
+    struct str value = value_of(only, r, buf);
+    if (value.len == 0)
+        put(to, STR("null"));
+    else if (only->op->is_number)
+        put(to, value);
+    else
+        put_quoted(to, value);
+}
+
+/* One that would be longer than its buffer is cut, and still ends as a line. */
+static void end_line(struct str_buf *to, struct str end)
+{
+    put(to, end);
+    if (to->is_overflown && to->len > 0)
+        to->ptr[to->len - 1] = '\n';
+    if (to->ptr != NULL)
+        to->ptr[to->len] = '\0';
 }
 
 void access_log_format_line(const struct access_log_format *f, const struct record *r,
                             struct str_buf *to)
 {
     if (!f->is_json) {
-        text_line(&f->text, r, f->scratch, to);
-    } else {
-        struct json_writer w;
-        json_writer_init(&w, to, 0);
-        json_writer_object(&w, NULL);
-        for (size_t i = 0; i < f->field_count; i++)
-            json_value(&f->fields[i], r, f->scratch, &w);
-        json_writer_end(&w);
-        str_buf_add_char(to, '\n');
+        text_line(&f->text, r, to);
+        end_line(to, STR_NULL);
+        return;
     }
+    for (size_t i = 0; i < f->field_count; i++)
+        json_value(&f->fields[i], r, f->scratch, to);
+    end_line(to, f->field_count > 0 ? STR("}\n") : STR("{}\n"));
 }

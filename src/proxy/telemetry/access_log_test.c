@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "codec/json_writer.h"
 #include "io/sim.h"
 #include "proxy/telemetry/access_log.h"
 
@@ -148,6 +149,71 @@ static void test_operators(void **state)
     arena_deinit(&arena);
 }
 
+/* An odd byte is found wherever it stands in a value of whatever length. */
+static void test_every_byte_is_looked_at(void **state)
+{
+    static const struct access_log_json_field field = {{"k", 1}, {"%REQ(X-ODD)%", 12}};
+    make_record();
+    for (size_t len = 1; len < 40; len++) {
+        for (size_t at = 0; at < len; at++) {
+            static const unsigned char odd[] = {0x01, 0x1f, 0x7f, '"', '\\', 0x80, 0xff};
+            unsigned char c = odd[(len + at) % sizeof odd];
+            char value[40], want[64], *line;
+            memset(value, 'v', sizeof value);
+            value[at] = (char)c;
+            http_head_set_named(&request, STR("x-odd"), str_from(value, len));
+            line = line_of(&(struct access_log_config){.text_format = STR("%REQ(X-ODD)%\n")});
+            snprintf(want, sizeof want, "%.*s\\x%02x%.*s\n", (int)at, value, c, (int)(len - at - 1),
+                     value + at + 1);
+            assert_string_equal(line, want);
+            free(line);
+            line = line_of(&(struct access_log_config){
+                .is_json = true, .json_fields = &field, .json_field_count = 1});
+            struct str_buf quoted = STR_BUF_INIT(256);
+            json_writer_quote(&quoted, str_from(value, len));
+            snprintf(want, sizeof want, "{\"k\":%s}\n", quoted.ptr);
+            assert_string_equal(line, want);
+            str_buf_deinit(&quoted);
+            free(line);
+        }
+    }
+    arena_deinit(&arena);
+}
+
+static void test_json_of_several_pieces(void **state)
+{
+    static const struct access_log_json_field fields[] = {
+        {{"a\"b", 3}, {"%REQ(:METHOD)% to %REQ(:AUTHORITY)%", 35}},
+        {{"none", 4}, {"", 0}},
+        {{"bytes", 5}, {"%BYTES_SENT%", 12}},
+    };
+    make_record();
+    char *line = line_of(&(struct access_log_config){
+        .is_json = true, .json_fields = fields, .json_field_count = ARRAY_LEN(fields)});
+    assert_string_equal(line, "{\"a\\\"b\":\"GET to catalog:8080\",\"none\":\"\",\"bytes\":22}\n");
+    free(line);
+    arena_deinit(&arena);
+}
+
+/* What does not fit is left out; the next line still begins a line. */
+static void test_line_has_its_end(void **state)
+{
+    static char large[4096];
+    struct str_buf why = STR_BUF_INIT(256), line = STR_BUF_INIT(1024);
+    struct access_log_format *f;
+    make_record();
+    memset(large, 'x', sizeof large);
+    http_head_set_named(&request, STR("user-agent"), str_from(large, sizeof large));
+    assert_int_equal(access_log_format_new(&(struct access_log_config){0}, &why, &f), 0);
+    access_log_format_line(f, &record, &line);
+    assert_true(line.len > 10 && line.len <= 1024);
+    assert_memory_equal(line.ptr, "[2026-", 6);
+    assert_ptr_equal(memchr(line.ptr, '\n', line.len), line.ptr + line.len - 1);
+    access_log_format_free(f);
+    str_buf_deinit(&line);
+    arena_deinit(&arena);
+}
+
 static void test_refused(void **state)
 {
     static const char *const formats[] = {
@@ -255,10 +321,17 @@ static void test_sink_that_does_not_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_text),     cmocka_unit_test(test_default_json),
-        cmocka_unit_test(test_tcp_has_no_heads), cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_refused),          cmocka_unit_test(test_sink_writes_once_a_turn),
-        cmocka_unit_test(test_slow_sink),        cmocka_unit_test(test_sink_that_does_not_open),
+        cmocka_unit_test(test_default_text),
+        cmocka_unit_test(test_default_json),
+        cmocka_unit_test(test_tcp_has_no_heads),
+        cmocka_unit_test(test_operators),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_sink_writes_once_a_turn),
+        cmocka_unit_test(test_slow_sink),
+        cmocka_unit_test(test_every_byte_is_looked_at),
+        cmocka_unit_test(test_json_of_several_pieces),
+        cmocka_unit_test(test_line_has_its_end),
+        cmocka_unit_test(test_sink_that_does_not_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
