@@ -167,12 +167,30 @@ static uint64_t load(const char *p, size_t len)
     return v;
 }
 
+/* Eight digits at once: each half byte in a byte of its own, the highest in the lowest byte. */
+static uint64_t hex_of_u32(uint32_t value)
+{
+    const uint64_t ones = 0x0101010101010101;
+    uint64_t x = __builtin_bswap32(value);
+
+    x = (x | x << 16) & 0x0000ffff0000ffff;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    x = (x >> 4 & 0x000f000f000f000f) | (x & 0x000f000f000f000f) << 8;
+    uint64_t is_letter = (x + ones * 6) >> 4 & ones;
+    return x + ones * '0' + is_letter * ('a' - '0' - 10);
+}
+
 char *str_put_hex(char *to, uint64_t value, unsigned digits)
 {
-    static const char hex[] = "0123456789abcdef";
-    for (unsigned i = digits; i-- > 0;)
-        *to++ = hex[value >> (4 * i) & 15];
-    return to;
+    char text[16];
+    uint64_t words[2] = {hex_of_u32((uint32_t)(value >> 32)), hex_of_u32((uint32_t)value)};
+
+    memcpy(text, words, sizeof text);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "hex_of_u32 puts the first digit in the lowest byte"
+#endif
+    memcpy(to, text + sizeof text - digits, digits);
+    return to + digits;
 }
 
 struct str str_of_u64(uint64_t value, char text[STR_U64_LEN])

@@ -82,8 +82,8 @@ struct str str_split(struct str *rest, char sep);
 /* Whole string as a decimal number, digits only; false when empty, not digits, or above max. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
 
-/* Writes the lowest `digits` hexadecimal digits, lower case; behind the last one, where to go on.
- */
+/* Writes the lowest `digits` (at most 16) hexadecimal digits, lower case; behind the last one,
+ * where to go on. */
 char *str_put_hex(char *to, uint64_t value, unsigned digits);
 
 /* Decimal text of a number in `text`, without printf: for the path of requests. */

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "base/str.h"
 
 static void test_compare(void **state)
@@ -170,6 +172,12 @@ static void test_numbers_as_text(void **state)
     assert_memory_equal(hex, "0123456789abcdef", 16);
     assert_ptr_equal(str_put_hex(hex, 0xfff0a, 2), hex + 2);
     assert_memory_equal(hex, "0a2", 3);
+    for (uint64_t v = 1, digits = 0; digits <= 16; digits++, v = v * 0x9e3779b97f4a7c15 + 7) {
+        char want[17];
+        snprintf(want, sizeof want, "%016llx", (unsigned long long)v);
+        assert_ptr_equal(str_put_hex(hex, v, (unsigned)digits), hex + digits);
+        assert_memory_equal(hex, want + 16 - digits, digits);
+    }
 }
 
 static void test_ownership(void **state)

@@ -494,6 +494,7 @@ int h1_fields_parse(struct h1_fields *f, char *text, size_t len, const struct li
     int err = parse_lines(&p, text, text + len - 2, limits);
     if (err != 0)
         return err;
+    http_head_index(f->head);
     for (uint32_t i = 0; i < f->listed_count; i++)
         http_head_remove_named(f->head, f->listed[i]);
     return 0;

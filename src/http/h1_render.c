@@ -31,12 +31,11 @@ static char *put_number(char *at, uint64_t value)
 }
 
 /* Fields that this file writes itself, as a set of bits. */
-_Static_assert(HTTP_NAME_COUNT <= 64, "a set of names fits a word");
-#define NAME_BIT(id) (1ull << HTTP_NAME_##id)
-static const uint64_t own_names = NAME_BIT(CONNECTION) | NAME_BIT(CONTENT_LENGTH) | NAME_BIT(HOST) |
-                                  NAME_BIT(HTTP2_SETTINGS) | NAME_BIT(KEEP_ALIVE) |
-                                  NAME_BIT(PROXY_CONNECTION) | NAME_BIT(TE) | NAME_BIT(TRAILER) |
-                                  NAME_BIT(TRANSFER_ENCODING) | NAME_BIT(UPGRADE);
+static const uint64_t own_names = HTTP_NAME_BIT(CONNECTION) | HTTP_NAME_BIT(CONTENT_LENGTH) |
+                                  HTTP_NAME_BIT(HOST) | HTTP_NAME_BIT(HTTP2_SETTINGS) |
+                                  HTTP_NAME_BIT(KEEP_ALIVE) | HTTP_NAME_BIT(PROXY_CONNECTION) |
+                                  HTTP_NAME_BIT(TE) | HTTP_NAME_BIT(TRAILER) |
+                                  HTTP_NAME_BIT(TRANSFER_ENCODING) | HTTP_NAME_BIT(UPGRADE);
 
 static size_t fields_len(const struct http_head *h)
 {

@@ -1,6 +1,11 @@
 #include "http/head.h"
 
-enum { FIELDS_FIRST = 16, NAME_LEN_MAX = 30, NAMES_PER_LEN_MAX = 6 };
+enum {
+    FIELDS_FIRST = 16,
+    NAME_LEN_MAX = 30,
+    NAMES_PER_LEN_MAX = 6,
+    NAMES_UNKNOWN = UINT32_MAX, /* as names_count: never that many fields */
+};
 
 static const struct str name_texts[HTTP_NAME_COUNT] = {
     {"", 0},
@@ -12,7 +17,7 @@ static const struct str name_texts[HTTP_NAME_COUNT] = {
 /* The names of each length, 0 behind the last: a look-up compares with the few of its own length.
  * head_test finds every name of names.def through it. */
 static const uint8_t names_by_len[NAME_LEN_MAX + 1][NAMES_PER_LEN_MAX + 1] = {
-    [2] = {HTTP_NAME_TE},
+    [2] = {HTTP_NAME_TE, HTTP_NAME_B3},
     [4] = {HTTP_NAME_HOST, HTTP_NAME_DATE},
     [6] = {HTTP_NAME_ACCEPT, HTTP_NAME_SERVER, HTTP_NAME_EXPECT},
     [7] = {HTTP_NAME_UPGRADE, HTTP_NAME_TRAILER},
@@ -20,11 +25,11 @@ static const uint8_t names_by_len[NAME_LEN_MAX + 1][NAMES_PER_LEN_MAX + 1] = {
     [10] = {HTTP_NAME_USER_AGENT, HTTP_NAME_CONNECTION, HTTP_NAME_KEEP_ALIVE},
     [11] = {HTTP_NAME_TRACEPARENT, HTTP_NAME_GRPC_STATUS, HTTP_NAME_RETRY_AFTER},
     [12] = {HTTP_NAME_CONTENT_TYPE, HTTP_NAME_X_REQUEST_ID, HTTP_NAME_GRPC_TIMEOUT,
-            HTTP_NAME_GRPC_MESSAGE, HTTP_NAME_X_TULLE_PEER},
+            HTTP_NAME_GRPC_MESSAGE, HTTP_NAME_X_TULLE_PEER, HTTP_NAME_X_B3_TRACEID},
     [14] = {HTTP_NAME_CONTENT_LENGTH, HTTP_NAME_HTTP2_SETTINGS, HTTP_NAME_X_TULLE_ORIGIN},
     [15] = {HTTP_NAME_X_FORWARDED_FOR, HTTP_NAME_X_TULLE_VERSION},
     [16] = {HTTP_NAME_PROXY_CONNECTION},
-    [17] = {HTTP_NAME_TRANSFER_ENCODING, HTTP_NAME_X_FORWARDED_PROTO},
+    [17] = {HTTP_NAME_TRANSFER_ENCODING, HTTP_NAME_X_FORWARDED_PROTO, HTTP_NAME_X_TULLE_UNREACHED},
     [18] = {HTTP_NAME_X_ENVOY_OVERLOADED},
     [21] = {HTTP_NAME_X_ENVOY_ATTEMPT_COUNT, HTTP_NAME_X_ENVOY_ORIGINAL_PATH},
     [23] = {HTTP_NAME_X_FORWARDED_CLIENT_CERT},
@@ -39,15 +44,34 @@ struct str http_name_text(enum http_name id)
     return name_texts[id];
 }
 
+static inline uint64_t load8(const char *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Of two texts of the same length, few and short: by words that may overlap. */
+static inline bool is_same(const char *a, const char *b, size_t len)
+{
+    if (len >= 8) {
+        uint64_t differ = (load8(a) ^ load8(b)) | (load8(a + len - 8) ^ load8(b + len - 8));
+
+        return differ == 0 && (len <= 16 || memcmp(a + 8, b + 8, len - 8) == 0);
+    }
+    for (size_t i = 0; i < len; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
 enum http_name http_name_find(struct str name)
 {
     if (name.len > NAME_LEN_MAX)
         return HTTP_NAME_OTHER;
     for (const uint8_t *id = names_by_len[name.len]; *id != 0; id++) {
-        const char *text = name_texts[*id].ptr;
-
-        if (text[0] == name.ptr[0] && text[name.len - 1] == name.ptr[name.len - 1] &&
-            memcmp(text, name.ptr, name.len) == 0)
+        if (is_same(name_texts[*id].ptr, name.ptr, name.len))
             return (enum http_name) * id;
     }
     return HTTP_NAME_OTHER;
@@ -111,24 +135,69 @@ static bool is_named(const struct http_field *f, enum http_name id, struct str n
     return f->id == id && (id != HTTP_NAME_OTHER || str_eq(f->name, name));
 }
 
+/* --- which names there are ----------------------------------------------------------------------
+ */
+
+static inline bool is_indexed(const struct http_head *h)
+{
+    return h->names_count == h->field_count;
+}
+
+/* False: none of these names is there. */
+static inline bool may_have(const struct http_head *h, uint64_t names)
+{
+    return (h->names & names) != 0 || !is_indexed(h);
+}
+
+void http_head_index(struct http_head *h)
+{
+    h->names = 0;
+    for (uint32_t i = 0; i < h->field_count; i++)
+        h->names |= 1ull << h->fields[i].id;
+    h->names_count = h->field_count;
+}
+
 static struct http_field *find(const struct http_head *h, enum http_name id, struct str name)
 {
+    if (!may_have(h, 1ull << id))
+        return NULL;
     for (uint32_t i = 0; i < h->field_count; i++)
         if (is_named(&h->fields[i], id, name))
             return &h->fields[i];
     return NULL;
 }
 
+/* Names that are gone may stay in the set; it only says what cannot be there. */
+static void set_count(struct http_head *h, uint32_t count)
+{
+    h->names_count = is_indexed(h) ? count : (uint32_t)NAMES_UNKNOWN;
+    h->field_count = count;
+}
+
 static unsigned remove_from(struct http_head *h, uint32_t from, enum http_name id, struct str name)
 {
-    uint32_t kept = from;
+    uint32_t kept = from, before = h->field_count;
 
-    for (uint32_t i = from; i < h->field_count; i++)
+    if (!may_have(h, 1ull << id))
+        return 0;
+    for (uint32_t i = from; i < before; i++)
         if (!is_named(&h->fields[i], id, name))
             h->fields[kept++] = h->fields[i];
-    unsigned gone = h->field_count - kept;
-    h->field_count = kept;
-    return gone;
+    set_count(h, kept);
+    return before - kept;
+}
+
+void http_head_remove_all_of(struct http_head *h, uint64_t names)
+{
+    uint32_t kept = 0;
+
+    ASSERT((names & HTTP_NAME_BIT(OTHER)) == 0);
+    if (!may_have(h, names))
+        return;
+    for (uint32_t i = 0; i < h->field_count; i++)
+        if ((1ull << h->fields[i].id & names) == 0)
+            h->fields[kept++] = h->fields[i];
+    set_count(h, kept);
 }
 
 static void add(struct http_head *h, enum http_name id, struct str name, struct str value)
@@ -141,6 +210,10 @@ static void add(struct http_head *h, enum http_name id, struct str name, struct 
             memcpy(fields, h->fields, sizeof(*fields) * h->field_count);
         h->fields = fields;
         h->field_cap = cap;
+    }
+    if (is_indexed(h)) {
+        h->names |= 1ull << id;
+        h->names_count++;
     }
     h->fields[h->field_count++] = (struct http_field){name, value, id};
 }

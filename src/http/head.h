@@ -21,6 +21,10 @@ enum http_name {
     HTTP_NAME_COUNT,
 };
 
+/* Names as a set of bits. */
+_Static_assert(HTTP_NAME_COUNT <= 64, "a set of names fits a word");
+#define HTTP_NAME_BIT(id) (1ull << HTTP_NAME_##id)
+
 struct str http_name_text(enum http_name id);
 enum http_name http_name_find(struct str lower_case_name); /* perfect-hash or switch on length */
 
@@ -40,6 +44,10 @@ struct http_head {
     /* Without pseudo fields, Host, Content-Length (it is in `length`), and hop-by-hop fields. */
     struct http_field *fields;
     uint32_t field_count, field_cap;
+    /* The ids among the first names_count fields, so that what is not there is not looked for. Who
+     * writes `fields` past the functions below leaves them alone or calls http_head_index. */
+    uint32_t names_count;
+    uint64_t names;
     /* Framing, as the codec found it. */
     bool has_body; /* false: the message ends with its head */
     bool has_length;
@@ -53,6 +61,9 @@ void http_head_init(struct http_head *h, struct arena *a, bool is_request);
 /* Deep copy into another arena. */
 void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *a);
 
+/* Notes which names there are, after fields were written directly. */
+void http_head_index(struct http_head *h);
+
 /* First value, or the null string (ptr NULL). */
 struct str http_head_get(const struct http_head *h, enum http_name id);
 struct str http_head_get_named(const struct http_head *h, struct str lower_case_name);
@@ -65,6 +76,7 @@ void http_head_add_named(struct http_head *h, struct str lower_case_name, struct
 void http_head_set(struct http_head *h, enum http_name id, struct str value); /* replaces all */
 void http_head_set_named(struct http_head *h, struct str lower_case_name, struct str value);
 unsigned http_head_remove(struct http_head *h, enum http_name id); /* how many went */
+void http_head_remove_all_of(struct http_head *h, uint64_t names); /* set of HTTP_NAME_BIT */
 unsigned http_head_remove_named(struct http_head *h, struct str lower_case_name);
 
 /* path without query / the query after '?' (empty: none). */

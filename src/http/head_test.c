@@ -70,6 +70,41 @@ static void test_fields(void **state)
     arena_deinit(&a);
 }
 
+/* A codec writes fields past the functions: nothing that is there is overlooked, whether it notes
+ * the names afterwards or not. */
+static void test_fields_written_directly(void **state)
+{
+    for (int is_indexed = 0; is_indexed <= 1; is_indexed++) {
+        struct arena a;
+        struct http_head h, copy;
+
+        arena_init(&a, 256);
+        http_head_init(&h, &a, true);
+        http_head_add(&h, HTTP_NAME_DATE, STR("d"));
+        h.fields[h.field_count++] = (struct http_field){STR("te"), STR("1"), HTTP_NAME_TE};
+        h.fields[h.field_count++] = (struct http_field){STR("x-a"), STR("2"), HTTP_NAME_OTHER};
+        h.fields[h.field_count++] = (struct http_field){STR("server"), STR("3"), HTTP_NAME_SERVER};
+        if (is_indexed)
+            http_head_index(&h);
+        assert_str(http_head_get(&h, HTTP_NAME_TE), "1");
+        assert_str(http_head_get_named(&h, STR("x-a")), "2");
+        assert_null(http_head_get(&h, HTTP_NAME_HOST).ptr);
+        assert_null(http_head_get_named(&h, STR("x-b")).ptr);
+        http_head_add(&h, HTTP_NAME_B3, STR("4"));
+        http_head_copy(&copy, &h, &a);
+        http_head_remove_all_of(&h, HTTP_NAME_BIT(TE) | HTTP_NAME_BIT(HOST) | HTTP_NAME_BIT(DATE));
+        assert_int_equal(h.field_count, 3);
+        assert_int_equal(http_head_remove(&h, HTTP_NAME_SERVER), 1);
+        assert_int_equal(http_head_remove(&h, HTTP_NAME_B3), 1);
+        /* As many as were noted once, but others. */
+        h.fields[h.field_count++] = (struct http_field){STR("te"), STR("5"), HTTP_NAME_TE};
+        assert_str(http_head_get(&h, HTTP_NAME_TE), "5");
+        assert_str(http_head_get(&copy, HTTP_NAME_B3), "4");
+        assert_str(http_head_get(&copy, HTTP_NAME_SERVER), "3");
+        arena_deinit(&a);
+    }
+}
+
 static void test_copy_is_deep(void **state)
 {
     struct arena a, b;
@@ -156,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_name_is_found),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_fields_written_directly),
         cmocka_unit_test(test_copy_is_deep),
         cmocka_unit_test(test_path_parts),
         cmocka_unit_test(test_status_texts),

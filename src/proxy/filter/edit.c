@@ -49,7 +49,7 @@ static void edit_one(const struct header_edit *e, struct http_head *head)
     }
 }
 
-void edit_apply(const struct header_edits *edits, struct http_head *head)
+static void apply(const struct header_edits *edits, struct http_head *head)
 {
     for (size_t i = 0; i < edits->remove_count; i++) {
         if (!is_protected(edits->remove[i]))
@@ -57,6 +57,13 @@ void edit_apply(const struct header_edits *edits, struct http_head *head)
     }
     for (size_t i = 0; i < edits->set_count; i++)
         edit_one(&edits->set[i], head);
+}
+
+void edit_apply(const struct header_edits *edits, struct http_head *head)
+{
+    /* Most routes have none. */
+    if (edits->remove_count + edits->set_count > 0)
+        apply(edits, head);
 }
 
 void edit_request(struct request *r, struct http_head *head)

@@ -36,9 +36,6 @@ struct request {
     void *owner;                     /* flow's */
 };
 
-/* Response field between two Tulle proxies: the request did not reach the app. */
-#define REQUEST_UNREACHED "x-tulle-unreached"
-
 static inline struct request *request_of(struct exchange *x)
 {
     return x->ctx;

@@ -386,7 +386,7 @@ static bool take_unreached(const struct router *s, struct http_head *head)
 {
     const struct upstream_host *h = s->attempt.host;
     const struct endpoint *e = h != NULL ? upstream_host_info(h)->endpoint : NULL;
-    unsigned count = http_head_remove_named(head, STR(REQUEST_UNREACHED));
+    unsigned count = http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
     return count > 0 && e != NULL && e->is_tulle;
 }
 

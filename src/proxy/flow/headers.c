@@ -1,20 +1,10 @@
 /* Headers at the entrance: what is ours at a trust boundary, request id, trace context, XFCC. */
 #include "proxy/flow/flow_priv.h"
 
-static const enum http_name stripped_from_strangers[] = {
-    HTTP_NAME_X_TULLE_VERSION,
-    HTTP_NAME_X_TULLE_PEER,
-    HTTP_NAME_X_TULLE_ORIGIN,
-    HTTP_NAME_X_ENVOY_ATTEMPT_COUNT,
-    HTTP_NAME_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
-    HTTP_NAME_X_ENVOY_ORIGINAL_PATH,
-};
-
-static void strip(struct http_head *head)
-{
-    for (size_t i = 0; i < ARRAY_LEN(stripped_from_strangers); i++)
-        http_head_remove(head, stripped_from_strangers[i]);
-}
+static const uint64_t stripped_from_strangers =
+    HTTP_NAME_BIT(X_TULLE_VERSION) | HTTP_NAME_BIT(X_TULLE_PEER) | HTTP_NAME_BIT(X_TULLE_ORIGIN) |
+    HTTP_NAME_BIT(X_ENVOY_ATTEMPT_COUNT) | HTTP_NAME_BIT(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS) |
+    HTTP_NAME_BIT(X_ENVOY_ORIGINAL_PATH);
 
 /* The peer's proxy notes which version its caller spoke; it is restored towards the app. */
 static enum http_version caller_version(const struct http_head *head)
@@ -29,12 +19,6 @@ static enum http_version caller_version(const struct http_head *head)
 
 enum { REQUEST_ID_LEN = 36, TRACEPARENT_LEN = 55 };
 
-static char *put_dash(char *at)
-{
-    *at = '-';
-    return at + 1;
-}
-
 /* RFC 9562 5.4 from the worker's generator: ids, not secrets. */
 static struct str make_request_id(struct exchange *x)
 {
@@ -42,12 +26,14 @@ static struct str make_request_id(struct exchange *x)
     uint64_t a = random_u64(random), b = random_u64(random);
     a = (a & ~0xf000ull) | 0x4000ull;
     b = (b & 0x3fffffffffffffffull) | 0x8000000000000000ull;
-    char *text = arena_bytes(&x->arena, REQUEST_ID_LEN), *at = text;
-    at = put_dash(str_put_hex(at, a >> 32, 8));
-    at = put_dash(str_put_hex(at, a >> 16, 4));
-    at = put_dash(str_put_hex(at, a, 4));
-    at = put_dash(str_put_hex(at, b >> 48, 4));
-    str_put_hex(at, b, 12);
+    char digits[32], *text = arena_bytes(&x->arena, REQUEST_ID_LEN);
+    str_put_hex(str_put_hex(digits, a, 16), b, 16);
+    memset(text, '-', REQUEST_ID_LEN);
+    memcpy(text, digits, 8);
+    memcpy(text + 9, digits + 8, 4);
+    memcpy(text + 14, digits + 12, 4);
+    memcpy(text + 19, digits + 16, 4);
+    memcpy(text + 24, digits + 20, 12);
     return str_from(text, REQUEST_ID_LEN);
 }
 
@@ -55,19 +41,20 @@ static struct str make_request_id(struct exchange *x)
 static struct str make_traceparent(struct exchange *x)
 {
     struct random *random = turn_random(x->turn);
-    char *text = arena_bytes(&x->arena, TRACEPARENT_LEN), *at = text;
-    at = put_dash(str_put_hex(at, 0, 2));
-    at = str_put_hex(at, random_u64(random) | 1, 16);
-    at = put_dash(str_put_hex(at, random_u64(random), 16));
-    at = put_dash(str_put_hex(at, random_u64(random) | 1, 16));
-    str_put_hex(at, 0, 2);
+    char *text = arena_bytes(&x->arena, TRACEPARENT_LEN);
+    memcpy(text, "00-", 3);
+    str_put_hex(text + 3, random_u64(random) | 1, 16);
+    str_put_hex(text + 19, random_u64(random), 16);
+    text[35] = '-';
+    str_put_hex(text + 36, random_u64(random) | 1, 16);
+    memcpy(text + 52, "-00", 3);
     return str_from(text, TRACEPARENT_LEN);
 }
 
 static bool has_b3(const struct http_head *head)
 {
-    return http_head_get_named(head, STR("x-b3-traceid")).ptr != NULL ||
-           http_head_get_named(head, STR("b3")).ptr != NULL;
+    return http_head_get(head, HTTP_NAME_X_B3_TRACEID).ptr != NULL ||
+           http_head_get(head, HTTP_NAME_B3).ptr != NULL;
 }
 
 static void add_ids(struct exchange *x, const struct hcm *hcm, struct http_head *head)
@@ -101,7 +88,8 @@ static struct str xfcc_element(struct flow_conn *fc, const struct hcm *hcm, stru
 /* Only a verified peer may hand a certificate on; from others the header is always removed. */
 static void set_xfcc(struct flow_conn *fc, const struct hcm *hcm, struct http_head *head)
 {
-    struct str given = http_head_get_joined(head, STR("x-forwarded-client-cert"));
+    struct str given =
+        http_head_get_joined(head, http_name_text(HTTP_NAME_X_FORWARDED_CLIENT_CERT));
     bool is_mtls = fc->info.is_mtls;
     if (hcm->xfcc == XFCC_ALWAYS_FORWARD_ONLY || (hcm->xfcc == XFCC_FORWARD_ONLY && is_mtls))
         return;
@@ -137,7 +125,7 @@ void headers_request(struct flow_conn *fc, struct request *r, struct http_head *
     if (fc->info.is_mtls)
         http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
     else
-        strip(head);
+        http_head_remove_all_of(head, stripped_from_strangers);
     set_xfcc(fc, r->hcm, head);
     add_ids(r->x, r->hcm, head);
     if (r->hcm->use_remote_address)

@@ -134,10 +134,10 @@ static enum verdict record_on_head(struct exchange *x, void *state, enum side si
     if (side == SIDE_REQUEST || !request_of(x)->is_inbound)
         return VERDICT_NEXT;
     struct http_head *head = x->flows[SIDE_RESPONSE].head;
-    http_head_remove_named(head, STR(REQUEST_UNREACHED));
+    http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
     if (x->is_response_local && x->info->is_mtls &&
         (x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0)
-        http_head_add_named(head, STR(REQUEST_UNREACHED), STR("1"));
+        http_head_add(head, HTTP_NAME_X_TULLE_UNREACHED, STR("1"));
     return VERDICT_NEXT;
 }
 
