@@ -417,5 +417,6 @@ void exchange_set_upstream(struct exchange *x, struct http_end *upstream)
         ASSERT(exchange_can_rewind(x));
         rewind_request(x);
     }
-    exchange_wake(x);
+    if (!x->is_request_moving)
+        exchange_wake(x);
 }

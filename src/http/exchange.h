@@ -176,6 +176,7 @@ struct exchange {
     uint32_t reply_from;   /* the response passes the filters before this one */
     enum exchange_phase phase;
     bool is_downstream_failed, is_upstream_failed, is_fail_due, is_body_wanted, has_body_filter;
+    bool is_request_moving; /* the pass that is under way comes to the upstream yet */
     struct outcome failure; /* what the flags above are about */
     uint32_t kept_bytes_max, window_bytes;
     uint64_t moved_us;

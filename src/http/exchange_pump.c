@@ -271,7 +271,10 @@ static void want_body(struct exchange *x)
 
 static void move_request(struct exchange *x)
 {
-    if (!pass_head(x, SIDE_REQUEST))
+    x->is_request_moving = true;
+    bool has_passed = pass_head(x, SIDE_REQUEST);
+    x->is_request_moving = false;
+    if (!has_passed)
         return;
     want_body(x);
     if (!pass_body(x, SIDE_REQUEST))

@@ -77,7 +77,7 @@ void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a)
     case BREAKER_OK:
         a->host = upstream_host_hold(h);
         h->active++;
-        pool_enqueue(h, a);
+        pool_begin(h, a);
         return;
     }
 }

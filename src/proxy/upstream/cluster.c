@@ -211,7 +211,7 @@ static void waiting_run(struct turn_task *t)
         c->connections++;
         a->is_connection_counted = true;
         choose_again(a);
-        pool_enqueue(a->host, a);
+        pool_begin(a->host, a);
     }
 }
 

@@ -203,12 +203,18 @@ static void link_free(struct upstream_link *l)
     upstream_host_drop(h);
 }
 
+static void pump_for_pending(struct upstream_host *h)
+{
+    if (h->pending_count > 0)
+        turn_soon(h->cluster->u->env.turn, &h->pump_task);
+}
+
 static void on_client_room(void *ctx, struct http_client *client)
 {
     (void)client;
     struct upstream_link *l = ctx;
-    if (l->host->pending_count > 0)
-        turn_soon(l->host->cluster->u->env.turn, &l->host->pump_task);
+    pool_room_grew(l);
+    pump_for_pending(l->host);
 }
 
 /* Those that are being drained or were made for another transport serve nobody who waits. */
@@ -224,8 +230,9 @@ static bool has_other_links(const struct upstream_host *h)
 static void on_client_draining(void *ctx, struct http_client *client)
 {
     struct upstream_link *l = ctx;
+    (void)client;
     l->is_draining = true;
-    on_client_room(ctx, client);
+    pump_for_pending(l->host);
     /* Busy hosts get the next connection before somebody has to wait for it. */
     struct outcome why;
     if (l->host->is_member && l->host->active > 0 && l->version == HTTP_2 &&
@@ -235,11 +242,11 @@ static void on_client_draining(void *ctx, struct http_client *client)
 
 static void on_client_close(void *ctx, struct http_client *client, int err)
 {
-    (void)err;
+    (void)client, (void)err;
     struct upstream_link *l = ctx;
     struct upstream_host *h = upstream_host_hold(l->host);
     link_free(l);
-    on_client_room(&(struct upstream_link){.host = h}, client);
+    pump_for_pending(h);
     upstream_host_drop(h);
 }
 

@@ -1,8 +1,11 @@
 /* The connections of one host, and the attempts that wait for one.
  *
- * Marks and pumps: whatever may change the answer (a new attempt, room on a connection, a
- * connection opened or lost) puts the host's pump on the run list; the pump alone hands streams
- * out. */
+ * An attempt takes a connection that has room at once, unless others wait. Else marks and pumps:
+ * whatever may change the answer (an attempt that waits, room on a connection, a connection opened
+ * or lost) puts the host's pump on the run list, which hands streams out.
+ *
+ * Links that have room are in front: the one that was freed last is taken first, and those that are
+ * full go to the back, so that nobody searches among hundreds that are busy. */
 #include "proxy/upstream/upstream_priv.h"
 
 enum { H2_STREAMS_ASSUMED = 100 };
@@ -10,14 +13,6 @@ enum { H2_STREAMS_ASSUMED = 100 };
 static void pump_soon(struct upstream_host *h)
 {
     turn_soon(h->cluster->u->env.turn, &h->pump_task);
-}
-
-void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a)
-{
-    a->is_pending = false;
-    list_push_back(&h->pending, &a->link);
-    h->pending_count++;
-    pump_soon(h);
 }
 
 /* What this hop speaks for an attempt; HTTP_UNKNOWN: ALPN decides. */
@@ -70,12 +65,39 @@ static bool hand_out(struct upstream_host *h, struct upstream_attempt *a)
     struct upstream_link *l = find_room(h, wanted_version(h, a));
     if (l == NULL || http_client_start(l->client, a->x) != 0)
         return false;
-    list_remove(&a->link);
-    h->pending_count--;
+    if (list_is_linked(&a->link)) {
+        list_remove(&a->link);
+        h->pending_count--;
+    }
     a->client = l->client;
     h->used_us = turn_now_us(h->cluster->u->env.turn);
+    if (http_client_room(l->client) == 0) {
+        list_remove(&l->link);
+        list_push_back(&h->links, &l->link);
+    }
     a->ops->on_ready(a);
     return true;
+}
+
+void pool_room_grew(struct upstream_link *l)
+{
+    list_remove(&l->link);
+    list_push_front(&l->host->links, &l->link);
+}
+
+static void enqueue(struct upstream_host *h, struct upstream_attempt *a)
+{
+    list_push_back(&h->pending, &a->link);
+    h->pending_count++;
+    pump_soon(h);
+}
+
+void pool_begin(struct upstream_host *h, struct upstream_attempt *a)
+{
+    a->is_pending = false;
+    /* Nobody overtakes, and what the pump has to put in order first it puts in order first. */
+    if (h->pending_count > 0 || list_is_linked(&h->pump_task.link) || !hand_out(h, a))
+        enqueue(h, a);
 }
 
 /* Opens as many connections as the waiting attempts need. */

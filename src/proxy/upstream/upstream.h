@@ -92,7 +92,8 @@ struct upstream_attempt {
 };
 
 /* Begins an attempt: picks a host, counts it in breaker and budget, finds or makes a connection.
- * Exactly one of on_ready, on_fail follows, never inside the call. */
+ * Exactly one of on_ready, on_fail follows; on_ready inside the call when a connection has room,
+ * on_fail never. */
 void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a);
 /* The attempt is over, however: counts back, feeds outlier detection. status 0: no response. Also
  * cancels a pending attempt (then no callback comes). */

@@ -109,7 +109,11 @@ void host_leave(struct upstream_host *h);
 bool host_is_usable(const struct upstream_host *h);
 
 /* pool.c */
-void pool_enqueue(struct upstream_host *h, struct upstream_attempt *a);
+/* The attempt gets a stream, at once when a connection has room (on_ready comes inside the call).
+ */
+void pool_begin(struct upstream_host *h, struct upstream_attempt *a);
+/* A connection that was full takes streams again. */
+void pool_room_grew(struct upstream_link *l);
 void pool_pump(struct upstream_host *h);
 void pool_drain(struct upstream_host *h, uint64_t before_generation);
 void pool_abort(struct upstream_host *h);

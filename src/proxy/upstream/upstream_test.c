@@ -328,6 +328,37 @@ static void test_refused_and_silent(void **state)
 }
 
 /* Cancelled while: failing, waiting for a slot, connecting, sent, answered. */
+/* The first waits for a connection, the next ones find it; who comes while others wait does not
+ * overtake them. */
+static void test_a_kept_connection_is_taken_at_once(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t[5] = {0};
+    rig_open(1);
+    set_simple(&model, 1);
+    for (unsigned i = 0; i < 3; i++)
+        begin(&t[i]);
+    rig_run(SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(t[i].is_over && !t[i].is_ready_at_once);
+    struct upstream_host *h = t[0].host;
+    struct upstream_link *last = LIST_FIRST(&h->links, struct upstream_link, link);
+    one(&t[3]);
+    assert_true(t[3].is_ready_at_once);
+    /* The connection that was free last was taken, and is in front again. */
+    assert_ptr_equal(LIST_FIRST(&h->links, struct upstream_link, link), last);
+    h->pending_count++;
+    begin(&t[4]);
+    rig_run(1);
+    h->pending_count--;
+    assert_false(t[4].is_ready_at_once);
+    rig_run(SECOND);
+    assert_true(t[4].is_over);
+    for (unsigned i = 0; i < 5; i++)
+        forget(&t[i]);
+    rig_close();
+}
+
 static void test_cancel_in_every_state(void **state)
 {
     for (unsigned turns = 0; turns < 40; turns++) {
@@ -525,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_host_removed_while_connecting),
         cmocka_unit_test(test_transport_change_drains),
         cmocka_unit_test(test_refused_and_silent),
+        cmocka_unit_test(test_a_kept_connection_is_taken_at_once),
         cmocka_unit_test(test_cancel_in_every_state),
         cmocka_unit_test(test_free_with_everything_under_way),
         cmocka_unit_test(test_free_without_hosts),

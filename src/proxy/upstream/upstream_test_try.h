@@ -7,7 +7,7 @@
 struct tried {
     struct upstream_attempt attempt;
     struct call *call; /* NULL once ended */
-    bool is_finished, is_ready, is_failed, is_over;
+    bool is_finished, is_ready, is_ready_at_once, is_failed, is_over;
     unsigned status;
     struct upstream_host *host; /* held */
     struct outcome why, outcome;
@@ -41,7 +41,8 @@ static enum verdict reach_head(struct exchange *x, void *state, enum side side)
     if (t->attempt.downstream_version == HTTP_UNKNOWN)
         t->attempt.downstream_version = HTTP_11;
     upstream_attempt_start(rig.upstream, &t->attempt);
-    assert_false(t->is_ready || t->is_failed); /* never inside the call */
+    assert_false(t->is_failed); /* never inside the call */
+    t->is_ready_at_once = t->is_ready;
     return VERDICT_NEXT;
 }
 
