@@ -382,10 +382,12 @@ static void unread_body(struct exchange *x, struct flow *f)
     f->bytes = 0;
 }
 
-static void rewind_request(struct exchange *x)
+void exchange_rewind_request(struct exchange *x)
 {
     struct flow *f = &x->flows[SIDE_REQUEST];
 
+    if (!f->is_head_sent || !exchange_can_rewind(x))
+        return;
     if (f->bytes > 0)
         unread_body(x, f);
     f->is_head_sent = f->is_end_sent = false;
@@ -397,7 +399,7 @@ int exchange_rewind(struct exchange *x, const struct outcome *why)
         return -ERR_INVALID;
     exchange_let_go(x, &x->upstream, why);
     exchange_restart_response(x);
-    rewind_request(x);
+    exchange_rewind_request(x);
     return 0;
 }
 
@@ -415,7 +417,7 @@ void exchange_set_upstream(struct exchange *x, struct http_end *upstream)
     }
     if (x->flows[SIDE_REQUEST].is_head_sent) {
         ASSERT(exchange_can_rewind(x));
-        rewind_request(x);
+        exchange_rewind_request(x);
     }
     if (!x->is_request_moving)
         exchange_wake(x);

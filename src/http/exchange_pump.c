@@ -94,8 +94,10 @@ static void handle_upstream_failure(struct exchange *x)
     set_outcome(x, &x->failure);
     uint32_t index = x->called_count - 1;
     enum verdict verdict = ask_about_failure(x, index);
-    if (verdict == VERDICT_WAIT)
+    if (verdict == VERDICT_WAIT) {
         x->outcome = before;
+        exchange_rewind_request(x);
+    }
     take_verdict(x, index, verdict == VERDICT_NEXT ? VERDICT_FAIL : verdict);
 }
 

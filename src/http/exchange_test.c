@@ -64,7 +64,7 @@ static void fake_init(struct fake_end *f)
 /* A filter that does as the test says and counts. */
 struct script {
     enum verdict request, response, body[2], fail;
-    struct fake_end *retry_on;
+    struct fake_end *retry_on; /* NULL: a retry waits for the test */
     unsigned heads[2], bodies[2], fails, ends;
     struct outcome end_outcome;
 };
@@ -106,7 +106,7 @@ static enum verdict script_fail(struct exchange *x, void *state, const struct ou
 
     (void)why;
     s->fails++;
-    if (s->fail == VERDICT_WAIT)
+    if (s->fail == VERDICT_WAIT && s->retry_on != NULL)
         exchange_set_upstream(x, &s->retry_on->end);
     return s->fail == VERDICT_FAIL ? VERDICT_FAIL : verdict_of(x, s->fail);
 }
@@ -399,6 +399,38 @@ static void test_retry_replays_the_body(void **state)
     assert_int_equal(b->scripts[0].end_outcome.err, 0);
 }
 
+/* While a retry waits for its time, or for a connection, the body goes on: what was sent already is
+ * not lost when it all becomes more than is kept. */
+static void test_body_grows_too_large_while_a_retry_waits(void **state)
+{
+    struct bench *b = *state;
+
+    b->limits.kept_body_bytes_max = 1400;
+    exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
+    run(b);
+    b->released = 0;
+    begin(b);
+    b->scripts[2].fail = VERDICT_WAIT; /* as a router does whose timer runs */
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    recv_body(b, SIDE_REQUEST, 700);
+    run(b);
+    assert_int_equal(b->up.got.len, 700);
+    exchange_recv_fail(b->x, SIDE_RESPONSE, &upstream_reset);
+    run(b);
+    assert_int_equal(b->scripts[2].fails, 1);
+    recv_body(b, SIDE_REQUEST, 1400);
+    exchange_recv_end(b->x, SIDE_REQUEST);
+    run(b);
+    exchange_set_upstream(b->x, &b->up2.end);
+    run(b);
+    assert_got(&b->up2, 2100);
+    assert_true(b->up2.is_ended);
+    recv_head(b, SIDE_RESPONSE, false);
+    run(b);
+    assert_int_equal(b->down.head->status, 200);
+}
+
 static void test_large_body_is_committed(void **state)
 {
     struct bench *b = *state;
@@ -607,6 +639,7 @@ int main(void)
         TEST(filter_replies),
         TEST(filter_fails),
         TEST(retry_replays_the_body),
+        TEST(body_grows_too_large_while_a_retry_waits),
         TEST(large_body_is_committed),
         TEST(truncated_response_is_reset),
         TEST(client_leaves),

@@ -1,0 +1,3 @@
+module tulle.dev/tests/steady
+
+go 1.19
