@@ -36,6 +36,9 @@ struct request {
     void *owner;                     /* flow's */
 };
 
+/* Whether it may be done twice (RFC 9110 9.2.2). */
+bool request_is_idempotent(struct str method);
+
 static inline struct request *request_of(struct exchange *x)
 {
     return x->ctx;

@@ -57,8 +57,7 @@ enum retry_verdict retry_on_response(const struct retry_policy *p, const struct 
     return is_retried_grpc(p->on, grpc_status_of(head, NULL)) ? RETRY_YES : RETRY_NO;
 }
 
-/* RFC 9110 9.2.2. */
-static bool is_idempotent(struct str method)
+bool request_is_idempotent(struct str method)
 {
     static const struct str methods[] = {
         {"GET", 3}, {"HEAD", 4}, {"PUT", 3}, {"DELETE", 6}, {"OPTIONS", 7}, {"TRACE", 5},
@@ -77,7 +76,7 @@ enum retry_verdict retry_on_failure(const struct retry_policy *p, const struct h
     bool is_overflow = (why->flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0;
     bool is_lost = (why->flags & FLAG_BIT(UPSTREAM_CLOSED)) != 0;
     /* The peer may have seen the request before it closed: only what may be done twice. */
-    if (why->was_reused && why->is_unanswered && is_lost && is_idempotent(request->method))
+    if (why->was_reused && why->is_unanswered && is_lost && request_is_idempotent(request->method))
         return RETRY_REPLAY;
     if (p == NULL || is_overflow)
         return RETRY_NO;

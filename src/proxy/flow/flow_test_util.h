@@ -99,6 +99,7 @@ struct spec {
     bool is_tcp, has_both; /* has_both: the HTTP chain for HTTP, else the TCP chain */
     const char *log_path;
     const struct downstream_tls *tls;
+    const struct retry_policy *retry;
 };
 
 static const struct http_filter *http_filters(struct arena *a, const struct spec *s, size_t *count)
@@ -111,15 +112,16 @@ static const struct http_filter *http_filters(struct arena *a, const struct spec
     return f;
 }
 
-static const struct route_config *routes_to(struct arena *a, const char *cluster)
+static const struct route_config *routes_to(struct arena *a, const struct spec *s)
 {
     static const struct str any[] = {{"*", 1}};
     struct route_config *rc = ARENA_NEW(a, struct route_config);
     struct virtual_host *vh = ARENA_NEW(a, struct virtual_host);
     struct route *r = ARENA_NEW(a, struct route);
     struct weighted_cluster *w = ARENA_NEW(a, struct weighted_cluster);
-    *w = (struct weighted_cluster){.name = str_from_c(cluster), .weight = 1};
-    *r = (struct route){.match = {.path_kind = PATH_PREFIX, .path = STR("/")},
+    *w = (struct weighted_cluster){.name = str_from_c(s->cluster), .weight = 1};
+    *r = (struct route){.retry = s->retry,
+                        .match = {.path_kind = PATH_PREFIX, .path = STR("/")},
                         .clusters = w,
                         .cluster_count = 1,
                         .weight_total = 1};
@@ -137,7 +139,7 @@ static struct network_filter http_filter(struct arena *a, const struct spec *s)
                       .idle_timeout_us = 3600ull * SECOND,
                       .stream_idle_timeout_us = 300ull * SECOND};
     h->filters = http_filters(a, s, &h->filter_count);
-    h->route_config = routes_to(a, s->cluster);
+    h->route_config = routes_to(a, s);
     if (s->log_path != NULL) {
         struct access_log_config *log = ARENA_NEW(a, struct access_log_config);
         log->path = str_from_c(s->log_path);

@@ -153,6 +153,32 @@ static void test_mutual_tls(void **state)
     close_mesh();
 }
 
+/* An app that ends takes connections and closes them: the caller's proxy may ask elsewhere, but only
+ * what may be done twice. */
+static void test_a_lost_request_is_tried_elsewhere(void **state)
+{
+    static const struct retry_policy retries = {.on = RETRY_CONNECT_FAILURE, .retries_max = 2};
+    struct client k;
+    open_mesh();
+    set_listener(&(struct spec){.name = "out",
+                                .ip = "10.2.0.1",
+                                .port = 80,
+                                .cluster = "mesh",
+                                .is_outbound = true,
+                                .retry = &retries});
+    rig.origins[0].mode = ORIGIN_RESETS;
+    expect("HTTP/1.1 503 ");
+    assert_int_equal(rig.origins[0].requests, 3);
+    client_open(&k, "10.2.0.1", 80);
+    client_say(&k, "POST /x HTTP/1.1\r\nHost: catalog\r\nContent-Length: 0\r\n\r\n");
+    rig_run(3 * SECOND);
+    assert_true(client_got(&k, "HTTP/1.1 503 "));
+    assert_false(client_got(&k, "x-tulle-unreached"));
+    client_forget(&k);
+    assert_int_equal(rig.origins[0].requests, 4);
+    close_mesh();
+}
+
 static void test_wrong_identity_is_refused(void **state)
 {
     open_mesh();
@@ -352,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mutual_tls),
+        cmocka_unit_test(test_a_lost_request_is_tried_elsewhere),
         cmocka_unit_test(test_wrong_identity_is_refused),
         cmocka_unit_test(test_names_of_the_validation_secret),
         cmocka_unit_test(test_without_secrets_nobody_comes_or_goes),

@@ -126,6 +126,14 @@ const struct http_server_ops flow_http_ops = {
 
 /* --- the first filter: the last word on a response, and at the end of all it records --- */
 
+/* The app took the connection, or had it, and closed it without a byte of an answer: one that ends
+ * does that to what waits in its backlog. What may be done twice may be done elsewhere. */
+static bool is_lost_harmlessly(const struct exchange *x)
+{
+    return (x->outcome.flags & FLAG_BIT(UPSTREAM_CLOSED)) != 0 && x->outcome.is_unanswered &&
+           request_is_idempotent(x->flows[SIDE_REQUEST].head->method);
+}
+
 /* A mesh peer is told that the request never reached the app, so that it may ask another replica
  * as after a failed connect of its own. Nobody but this proxy may say so. */
 static enum verdict record_on_head(struct exchange *x, void *state, enum side side)
@@ -136,7 +144,7 @@ static enum verdict record_on_head(struct exchange *x, void *state, enum side si
     struct http_head *head = x->flows[SIDE_RESPONSE].head;
     http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
     if (x->is_response_local && x->info->is_mtls &&
-        (x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0)
+        ((x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0 || is_lost_harmlessly(x)))
         http_head_add(head, HTTP_NAME_X_TULLE_UNREACHED, STR("1"));
     return VERDICT_NEXT;
 }
