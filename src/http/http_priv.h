@@ -79,6 +79,7 @@ struct http_server {
     uint32_t ref_count;           /* the connection's and one per exchange */
     uint32_t active;              /* exchanges attached to an end of ours */
     uint64_t requests;            /* begun so far */
+    uint64_t requests_max;        /* then drained; 0: none */
     bool is_draining;             /* no new requests */
     bool is_closing;              /* http_server_close or _abort was called */
     bool is_closed;               /* on_close has been: conn is NULL */

@@ -158,7 +158,7 @@ static void run_task(struct turn_task *task)
 
     if (s->is_closing)
         return;
-    if (!s->is_draining && s->config->requests_max > 0 && s->requests >= s->config->requests_max)
+    if (!s->is_draining && s->requests_max > 0 && s->requests >= s->requests_max)
         http_server_drain(s);
     if (!s->is_draining || s->active > 0)
         return;
@@ -176,6 +176,19 @@ void http_server_drain(struct http_server *s)
     timer_stop(&s->idle_timer);
     if (s->codec != NULL)
         s->codec->drain(s);
+    turn_soon(s->turn, &s->task);
+}
+
+void http_server_drain_after_next(struct http_server *s)
+{
+    if (s->is_draining || s->is_closing)
+        return;
+    /* HTTP/2 says so in two steps, and loses nothing; HTTP/1 has only its answers to say it with. */
+    if (s->codec == &h2_server_codec) {
+        http_server_drain(s);
+        return;
+    }
+    s->requests_max = s->active > 0 ? s->requests : s->requests + 1;
     turn_soon(s->turn, &s->task);
 }
 
@@ -212,6 +225,7 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     s->conn = c;
     s->turn = c->turn;
     s->config = config;
+    s->requests_max = config->requests_max;
     s->ops = ops;
     s->ctx = ctx;
     copy_info(s, info);
@@ -252,7 +266,7 @@ struct exchange *http_server_exchange_new(struct http_server *s, struct http_end
     s->active++;
     s->requests++;
     timer_stop(&s->idle_timer);
-    if (s->config->requests_max > 0 && s->requests >= s->config->requests_max)
+    if (s->requests_max > 0 && s->requests >= s->requests_max)
         turn_soon(s->turn, &s->task);
     return x;
 }

@@ -45,6 +45,10 @@ static void report(struct agent *a)
                                                          : "unready";
     if (a->ads == NULL || a->identity == NULL)
         return;
+    if (state[0] == 'r')
+        a->unready_since_us = UINT64_MAX;
+    else if (a->unready_since_us == UINT64_MAX)
+        a->unready_since_us = turn_now_us(a->turn);
     int len =
         snprintf(json, sizeof json,
                  "{\"state\":\"%s\",\"namespace\":\"%.*s\",\"workload\":\"%.*s\","
@@ -103,15 +107,28 @@ static void on_drained(void *ctx)
     (void)ctx;
 }
 
+/* What is left of the time in which callers hear that this replica is not to be asked any more;
+ * without a control plane nobody tells them. */
+static uint64_t announce_us(const struct agent *a)
+{
+    if (a->ads == NULL || a->identity == NULL)
+        return 0;
+    if (a->unready_since_us == UINT64_MAX)
+        return AGENT_ANNOUNCE_US;
+    uint64_t known_us = turn_now_us(a->turn) - a->unready_since_us;
+    return known_us >= AGENT_ANNOUNCE_US ? 0 : AGENT_ANNOUNCE_US - known_us;
+}
+
 void agent_drain(struct agent *a, bool is_exit)
 {
     uint64_t time_us = a->limits.drain_time_ms * 1000;
+    uint64_t told_us = is_exit ? announce_us(a) : 0;
     if (is_exit)
         time_us = MIN(time_us, (uint64_t)AGENT_TERMINATION_US);
     a->is_draining = true;
     a->drains_pending = is_exit ? a->worker_count : 0;
     for (unsigned w = 0; w < a->worker_count; w++)
-        worker_post_drain(a->workers[w], !is_exit, is_exit, time_us,
+        worker_post_drain(a->workers[w], !is_exit, told_us, time_us,
                           is_exit ? on_exit_drained : on_drained, a);
     agent_look(a);
 }

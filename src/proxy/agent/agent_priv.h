@@ -18,6 +18,7 @@ enum {
     AGENT_MARK_OUTBOUND = 0x539,
     AGENT_MARK_INBOUND = 0x53a,
     AGENT_TERMINATION_US = 5 * 1000 * 1000,
+    AGENT_ANNOUNCE_US = 300 * 1000, /* until callers have heard that this replica ends */
 };
 #define AGENT_SERVER_NAME "tulled"
 #define AGENT_LISTENER_INBOUND "virtualInbound"
@@ -52,6 +53,7 @@ struct agent {
     int signal_fd;
     int exit_code;
     uint64_t started_us;
+    uint64_t unready_since_us; /* as reported; UINT64_MAX: it is ready */
 };
 
 /* agent.c */

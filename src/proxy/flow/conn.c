@@ -112,6 +112,7 @@ void conn_accepted(void *ctx, struct conn *c)
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, 1);
     if (f->conn_count >= f->env.limits->connections_max && !f->is_paused)
         listeners_pause(f, true);
+    f->inbound_accepted += l->config != NULL && l->config->model->direction != LISTENER_OUTBOUND;
     if (l->config == NULL) {
         static const struct conn_handler closing = {.on_close = on_early_close};
         conn_set_handler(c, &closing, fc);
@@ -308,7 +309,7 @@ static void serve_http(struct flow_conn *fc)
     }
     fc->server = http_server_open(fc->conn, config, &fc->info, &flow_http_ops, fc);
     if (fc->is_outbound ? fc->flow->is_outbound_draining : fc->flow->is_draining)
-        http_server_drain(fc->server);
+        http_server_drain_after_next(fc->server);
 }
 
 /* The listener may have changed, or gone, during the handshake: what holds now decides. */

@@ -114,12 +114,27 @@ struct access_log_sink *flow_sink(struct flows *f, struct str path)
     return sink;
 }
 
+void flow_drain_conns(struct flows *f, bool inbound_only)
+{
+    f->is_draining = true;
+    f->is_outbound_draining |= !inbound_only;
+    LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
+        if (fc->server != NULL && !(inbound_only && fc->is_outbound))
+            http_server_drain_after_next(fc->server);
+    }
+}
+
+uint64_t flow_inbound_accepted(const struct flows *f)
+{
+    return f->inbound_accepted;
+}
+
 /* What is refused now was refused by the port before: by a listener that is gone. */
 void flow_drain(struct flows *f, bool inbound_only)
 {
     size_t iter = 0;
     void *value;
-    f->is_draining = true;
+    f->is_draining = f->is_stopped = true;
     f->is_outbound_draining |= !inbound_only;
     while (map_next(&f->listeners, &iter, NULL, &value)) {
         struct flow_listener *l = value;

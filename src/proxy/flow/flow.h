@@ -51,8 +51,12 @@ void flow_detail_failed(struct flows *f, struct str name, struct str why);
  */
 bool flow_is_mesh_addr(const struct flows *f, const struct addr *a);
 
-/* Stops listening; requests under way finish, connections end gracefully. */
+/* The first half of a drain: connections end gracefully, and those that still come are served one
+ * request; what waits for a request is not closed under it. */
+void flow_drain_conns(struct flows *f, bool inbound_only);
+/* All of it: stops listening; requests under way finish, idle connections are closed. */
 void flow_drain(struct flows *f, bool inbound_only);
+uint64_t flow_inbound_accepted(const struct flows *f); /* so far */
 unsigned flow_active(const struct flows *f);       /* connections open */
 uint64_t flow_logs_dropped(const struct flows *f); /* lines that slow sinks lost */
 void flow_render_listeners(const struct flows *f, struct str_buf *to); /* JSON array */

@@ -30,6 +30,8 @@ struct flows {
     struct str_buf line; /* of an access log, while it is made */
     struct map sinks;    /* path -> struct access_log_sink */
     bool is_draining, is_outbound_draining, is_paused;
+    bool is_stopped; /* nothing is opened any more */
+    uint64_t inbound_accepted;
     metrics_id own_peer;
     uint64_t connection_ids;
 };

@@ -355,7 +355,7 @@ int flow_set_listener(struct flows *f, struct str name, struct resource *r, stru
         l = listener_new(f, name);
     if (!r->listener->bind_to_port) {
         listener_stop(l);
-    } else if (!f->is_draining) {
+    } else if (!f->is_stopped) {
         err = open_sockets(l, r->listener, why);
         if (err != 0) {
             flow_config_unref(config);

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "proxy/worker/worker_priv.h"
 
-enum { END_TURNS_MAX = 100, DRAIN_LOOK_US = 100 * 1000 };
+enum { END_TURNS_MAX = 100, DRAIN_LOOK_US = 50 * 1000, DRAIN_QUIET_US = 300 * 1000 };
 
 /* --- mails with a payload --- */
 
@@ -97,13 +97,20 @@ void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg),
     mailbox_post(w->turn, &m->mail);
 }
 
-/* --- drain --- */
+/* --- drain ---
+ *
+ *   ANNOUNCED --time--> ENDING --nobody comes--> STOPPED --idle, or time is up--> told */
+
+enum drain_phase { DRAIN_ANNOUNCED, DRAIN_ENDING, DRAIN_STOPPED };
 
 struct drain {
     struct mail mail;
     struct worker *worker;
-    bool inbound_only, is_exit;
-    uint64_t until_us, time_us;
+    enum drain_phase phase;
+    bool inbound_only;
+    uint64_t announce_us, time_us;
+    uint64_t announced_until_us, until_us, quiet_since_us;
+    uint64_t accepted; /* when it was last looked at */
     void (*on_drained)(void *ctx);
     void *ctx;
     struct timer timer;
@@ -118,11 +125,39 @@ static void on_drained_mail(struct turn *turn, struct mail *mail)
     free(d);
 }
 
+/* Whoever has not heard yet still comes, and is served; not for ever. */
+static bool comes_nobody(struct drain *d, uint64_t now_us)
+{
+    uint64_t accepted = flow_inbound_accepted(d->worker->flow);
+    if (accepted != d->accepted) {
+        d->accepted = accepted;
+        d->quiet_since_us = now_us;
+    }
+    return flow_active(d->worker->flow) == 0 || now_us - d->quiet_since_us >= DRAIN_QUIET_US ||
+           now_us + d->time_us / 2 >= d->until_us;
+}
+
+/* True: all is over. */
+static bool drain_step(struct drain *d, uint64_t now_us)
+{
+    struct flows *f = d->worker->flow;
+    if (d->phase == DRAIN_ANNOUNCED && now_us >= d->announced_until_us) {
+        d->phase = DRAIN_ENDING;
+        d->quiet_since_us = now_us;
+        flow_drain_conns(f, d->inbound_only);
+    }
+    if (d->phase == DRAIN_ENDING && comes_nobody(d, now_us)) {
+        d->phase = DRAIN_STOPPED;
+        flow_drain(f, d->inbound_only);
+    }
+    return d->phase == DRAIN_STOPPED && (flow_active(f) == 0 || now_us >= d->until_us);
+}
+
 static void look_at_drain(struct timer *t)
 {
     struct drain *d = CONTAINER_OF(t, struct drain, timer);
     struct worker *w = d->worker;
-    if (flow_active(w->flow) > 0 && turn_now_us(w->turn) < d->until_us) {
+    if (!drain_step(d, turn_now_us(w->turn))) {
         timer_start(w->turn, t, DRAIN_LOOK_US);
         return;
     }
@@ -135,7 +170,6 @@ static void on_drain_mail(struct turn *turn, struct mail *mail)
 {
     struct drain *d = CONTAINER_OF(mail, struct drain, mail);
     struct worker *w = d->worker;
-    flow_drain(w->flow, d->inbound_only);
     if (w->drain != NULL) {
         /* Overtaken by this one: whoever waits for it is told all the same. */
         timer_stop(&w->drain->timer);
@@ -143,19 +177,24 @@ static void on_drain_mail(struct turn *turn, struct mail *mail)
         mailbox_post(w->args.main, &w->drain->mail);
     }
     w->drain = d;
+    d->announced_until_us = turn_now_us(turn) + d->announce_us;
     d->until_us = turn_now_us(turn) + d->time_us;
+    if (d->announce_us == 0) {
+        d->phase = DRAIN_STOPPED;
+        flow_drain(w->flow, d->inbound_only);
+    }
     timer_init(&d->timer, look_at_drain);
     timer_start(turn, &d->timer, 0);
 }
 
-void worker_post_drain(struct worker *w, bool inbound_only, bool is_exit, uint64_t time_us,
+void worker_post_drain(struct worker *w, bool inbound_only, uint64_t announce_us, uint64_t time_us,
                        void (*on_drained)(void *ctx), void *ctx)
 {
     struct drain *d = NEW(struct drain);
     *d = (struct drain){.mail = {.handle = on_drain_mail},
                         .worker = w,
                         .inbound_only = inbound_only,
-                        .is_exit = is_exit,
+                        .announce_us = announce_us,
                         .time_us = time_us,
                         .on_drained = on_drained,
                         .ctx = ctx};

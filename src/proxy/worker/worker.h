@@ -62,8 +62,10 @@ void worker_post_changes(struct worker *w, struct change_set *s);
 /* The detail that on_detail_wanted asked for will not come (reason for the log and the 503). */
 void worker_post_detail_failed(struct worker *w, struct str detail_name, struct str why);
 
-/* Drain: listeners refuse or finish, connections end gracefully within time_us; then on_drained. */
-void worker_post_drain(struct worker *w, bool inbound_only, bool is_exit, uint64_t time_us,
+/* Drain, within time_us; then on_drained. For announce_us nothing changes, so that callers can hear
+ * of it; then connections end gracefully while listeners still accept; then those are closed, when
+ * nobody comes any more. announce_us 0: listeners are closed at once. */
+void worker_post_drain(struct worker *w, bool inbound_only, uint64_t announce_us, uint64_t time_us,
                        void (*on_drained)(void *ctx), void *ctx);
 
 /* Runs fn on the worker's thread, then done on the main thread (admin: dumps, metrics). */

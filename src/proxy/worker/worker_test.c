@@ -265,11 +265,53 @@ static void test_drain(void **state)
     struct conn *c = client_open();
     ask(c);
     /* The second overtakes the first; both are told. */
-    worker_post_drain(t.worker, true, false, 60ull * SECOND, on_drained, NULL);
-    worker_post_drain(t.worker, false, true, 60ull * SECOND, on_drained, NULL);
+    worker_post_drain(t.worker, true, 0, 60ull * SECOND, on_drained, NULL);
+    worker_post_drain(t.worker, false, 0, 60ull * SECOND, on_drained, NULL);
     wait_until(is_drained);
     wait_until(has_closed);
     (void)c;
+    str_buf_deinit(&got);
+    close_worker();
+}
+
+static bool is_drained_once(void)
+{
+    return t.drained >= 1;
+}
+
+static bool is_told_to_close(void)
+{
+    return has_answer() && str_contains(str_buf_str(&got), STR("connection: close"));
+}
+
+/* Nobody is refused and nothing is closed under a request before the listeners are closed. */
+static void test_announced_drain_loses_nothing(void **state)
+{
+    open_worker();
+    post_listener(200, 0);
+    wait_until(is_applied);
+    look();
+    struct conn *kept = client_open();
+    ask(kept);
+    worker_post_drain(t.worker, false, SECOND / 10, 5ull * SECOND, on_drained, NULL);
+    ask(kept); /* as if nothing were */
+    assert_false(is_told_to_close());
+    uint64_t until_us = turn_now_us(t.turn) + SECOND / 5;
+    while (turn_now_us(t.turn) < until_us)
+        turn_once(t.turn, 10);
+    assert_false(is_closed);
+    ask(kept);
+    assert_true(is_told_to_close());
+    wait_until(has_closed);
+    str_buf_deinit(&got);
+    struct conn *late = client_open();
+    ask(late);
+    assert_true(is_told_to_close());
+    wait_until(has_closed);
+    wait_until(is_drained_once);
+    str_buf_deinit(&got);
+    (void)client_open(); /* the listeners went last */
+    wait_until(has_closed);
     str_buf_deinit(&got);
     close_worker();
 }
@@ -296,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_serves_what_it_was_told),
         cmocka_unit_test(test_an_error_is_told),
         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_announced_drain_loses_nothing),
         cmocka_unit_test(test_ends_with_connections_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
