@@ -47,6 +47,14 @@ int limits_set(struct limits *l, struct str name, struct str value)
     return 0;
 }
 
+uint64_t limits_clamp(struct str name, uint64_t value)
+{
+    const struct limits_row *row = limits_find(name);
+
+    ASSERT(row != NULL);
+    return MIN(MAX(value, row->min), row->max);
+}
+
 uint64_t limits_get(const struct limits *l, const struct limits_row *row)
 {
     uint64_t value;

@@ -29,4 +29,6 @@ int limits_set(struct limits *l, struct str name, struct str value);
 
 /* NULL when there is no such limit. */
 const struct limits_row *limits_find(struct str name);
+/* The nearest value that the limit's row allows; name must be one. */
+uint64_t limits_clamp(struct str name, uint64_t value);
 uint64_t limits_get(const struct limits *l, const struct limits_row *row);

@@ -46,6 +46,7 @@ static void on_close(struct conn *conn, int err)
 
     c->is_closing = c->is_closed = true;
     timer_stop(&c->idle_timer);
+    timer_stop(&c->duration_timer);
     c->codec->on_close(c, err);
     turn_cancel(&c->task);
     c->active = 0;
@@ -89,6 +90,11 @@ static void on_idle(struct timer *timer)
     http_client_drain(CONTAINER_OF(timer, struct http_client, idle_timer));
 }
 
+static void on_duration(struct timer *timer)
+{
+    http_client_drain(CONTAINER_OF(timer, struct http_client, duration_timer));
+}
+
 static void start_idle_timer(struct http_client *c)
 {
     if (c->config->idle_timeout_us > 0 && !c->is_closing)
@@ -109,12 +115,15 @@ struct http_client *http_client_open(struct conn *conn, enum http_version versio
     c->codec = version == HTTP_2 ? &h2_client_codec : &h1_client_codec;
     turn_task_init(&c->task, run_task);
     timer_init(&c->idle_timer, on_idle);
+    timer_init(&c->duration_timer, on_duration);
     list_init(&c->grave.link);
     conn->read_max = HTTP_READ_MAX_BYTES;
     conn->low_water = HTTP_OUT_LOW_BYTES;
     conn_set_handler(conn, &conn_handler, c);
     c->codec->open(c);
     start_idle_timer(c);
+    if (config->duration_max_us > 0)
+        timer_start(c->turn, &c->duration_timer, config->duration_max_us);
     if (conn_is_open(conn))
         mark_open(c);
     conn_wake(conn);

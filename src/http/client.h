@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "http/exchange.h"
+#include "http/h2_bounds.h"
 #include "io/conn.h"
 
 struct http_client;
@@ -15,6 +16,8 @@ struct http_client_config {
     uint32_t streams_max;  /* concurrent; 0: the peer's; HTTP/1: 1 whatever is said */
     uint32_t requests_max; /* then drained; 0: none */
     uint64_t idle_timeout_us;
+    uint64_t duration_max_us; /* then drained; 0: none */
+    struct h2_bounds h2;
 };
 
 struct http_client_ops {

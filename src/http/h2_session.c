@@ -68,9 +68,9 @@ void h2_stream_attach(struct h2_stream *st, struct exchange *x)
 
     st->x = x;
     st->is_attached = true;
-    if (x->window_bytes < WINDOW_BYTES_MIN) {
-        in->credit_bytes += WINDOW_BYTES_MIN - x->window_bytes;
-        x->window_bytes = WINDOW_BYTES_MIN;
+    if (x->window_bytes < st->session->window_bytes) {
+        in->credit_bytes += st->session->window_bytes - x->window_bytes;
+        x->window_bytes = st->session->window_bytes;
     }
 }
 
@@ -500,9 +500,9 @@ static nghttp2_option *option_new(void)
 static void submit_settings(struct h2_session *h, bool is_server)
 {
     const struct limits *l = h->limits;
-    uint32_t window = (uint32_t)MAX(l->flow_window_bytes, (uint64_t)WINDOW_BYTES_MIN);
+    h->window_bytes = (uint32_t)MAX(l->flow_window_bytes, (uint64_t)WINDOW_BYTES_MIN);
     const nghttp2_settings_entry entries[] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h->window_bytes},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)l->header_bytes_max},
         {is_server ? NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS : NGHTTP2_SETTINGS_ENABLE_PUSH,
          is_server ? (uint32_t)l->streams_per_connection_max : 0},

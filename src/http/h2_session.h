@@ -56,9 +56,10 @@ struct h2_session {
     nghttp2_session *ng;
     struct conn *conn;
     const struct limits *limits;
-    void *owner;         /* http_server or http_client */
-    struct list streams; /* h2_stream.link: attached or on the wire */
-    struct list spare;   /* h2_stream.link: for reuse */
+    uint32_t window_bytes; /* of a stream, as it was announced */
+    void *owner;           /* http_server or http_client */
+    struct list streams;   /* h2_stream.link: attached or on the wire */
+    struct list spare;     /* h2_stream.link: for reuse */
     unsigned spare_count;
     struct turn_task task;
     struct h2_pairs pairs;

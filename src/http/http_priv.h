@@ -85,6 +85,7 @@ struct http_server {
     bool is_closed;               /* on_close has been: conn is NULL */
     struct timer idle_timer;      /* no exchange */
     struct timer headers_timer;
+    struct timer duration_timer;
     struct turn_task task; /* draining, closing */
     struct grave grave;
 };
@@ -146,7 +147,7 @@ struct http_client {
     bool is_draining, is_draining_told;
     bool is_closing, is_closed;
     bool is_room_due; /* on_room is owed */
-    struct timer idle_timer;
+    struct timer idle_timer, duration_timer;
     struct turn_task task; /* on_room, on_draining, close: from the run list only */
     struct grave grave;
 };

@@ -112,6 +112,7 @@ static void on_close(struct conn *c, int err)
     s->is_closing = s->is_closed = true;
     timer_stop(&s->idle_timer);
     timer_stop(&s->headers_timer);
+    timer_stop(&s->duration_timer);
     turn_cancel(&s->task);
     if (s->codec != NULL)
         s->codec->on_close(s, err);
@@ -139,6 +140,11 @@ static void start_timer(struct http_server *s, struct timer *timer, uint64_t del
 static void on_idle(struct timer *timer)
 {
     http_server_drain(CONTAINER_OF(timer, struct http_server, idle_timer));
+}
+
+static void on_duration(struct timer *timer)
+{
+    http_server_drain(CONTAINER_OF(timer, struct http_server, duration_timer));
 }
 
 static void on_headers_timeout(struct timer *timer)
@@ -233,6 +239,7 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     s->ref_count = 1;
     timer_init(&s->idle_timer, on_idle);
     timer_init(&s->headers_timer, on_headers_timeout);
+    timer_init(&s->duration_timer, on_duration);
     turn_task_init(&s->task, run_task);
     list_init(&s->grave.link);
     c->read_max = HTTP_READ_MAX_BYTES;
@@ -243,6 +250,7 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     if (codec != HTTP_CODEC_AUTO)
         set_codec(s, codec);
     start_timer(s, &s->idle_timer, config->idle_timeout_us);
+    start_timer(s, &s->duration_timer, config->duration_max_us);
     conn_wake(c);
     return s;
 }

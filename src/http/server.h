@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "codec/url.h"
 #include "http/exchange.h"
+#include "http/h2_bounds.h"
 #include "io/conn.h"
 
 struct http_server;
@@ -19,7 +20,10 @@ struct http_server_config {
     struct url_path_options path;
     struct str server_name; /* Server field of responses that have none; empty: untouched */
     uint64_t idle_timeout_us, headers_timeout_us, stream_idle_timeout_us; /* 0: none */
-    uint32_t requests_max; /* per connection, then drained; 0: none */
+    uint64_t duration_max_us;  /* of the connection, then drained; 0: none */
+    uint64_t drain_timeout_us; /* HTTP/2: from the first GOAWAY to the last; 0: the codec's */
+    uint32_t requests_max;     /* per connection, then drained; 0: none */
+    struct h2_bounds h2;
     bool accept_http_10;
 };
 

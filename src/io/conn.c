@@ -41,6 +41,7 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state)
     c->account.parent = &t->account;
     c->read_max = READ_MAX_DEFAULT;
     c->low_water = LOW_WATER_DEFAULT;
+    c->close_wait_us = FIN_WAIT_US;
     c->opened_us = t->now_us;
     struct chain *chains[] = {&c->in, &c->out, &io->wire_in, &io->wire_out};
     for (size_t i = 0; i < ARRAY_LEN(chains); i++)
@@ -128,7 +129,8 @@ void conn_io_die(struct conn_io *io, int err)
         c->err = err;
     /* After our own orderly end the peer's is awaited: closing while its bytes come in makes TCP
      * send a reset, which may overtake what we sent. */
-    io->is_lingering = io->is_end_done && !io->is_wire_ended && !io->is_aborted && err == 0;
+    io->is_lingering = io->is_end_done && !io->is_wire_ended && !io->is_aborted && err == 0 &&
+                       c->close_wait_us > 0;
     io->state = CONN_DEAD;
     unlink_conn(io);
     if (!io->is_lingering)
@@ -152,7 +154,7 @@ void conn_io_report_close(struct conn_io *io)
         return;
     }
     io->state = CONN_LINGER;
-    timer_start(c->turn, &io->timer, FIN_WAIT_US);
+    timer_start(c->turn, &io->timer, c->close_wait_us);
     turn_soon(c->turn, &io->task);
 }
 

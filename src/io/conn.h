@@ -66,6 +66,7 @@ struct conn {
     struct addr original_dst; /* family ADDR_NONE: not captured (SO_ORIGINAL_DST) */
     size_t read_max;          /* stop reading at this many bytes in `in` */
     size_t low_water;
+    uint64_t close_wait_us; /* a close waits so long for the peer's end, lest a reset overtake us */
     uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
     int err;                                 /* why it closed */
     /* The rest belongs to io/. */

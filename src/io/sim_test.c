@@ -362,6 +362,28 @@ static void test_close_lingers(void **state)
     fixture_deinit(&f);
 }
 
+/* Without a wait for the peer's end a connection is gone as soon as all is sent. */
+static void test_close_wait(void **state)
+{
+    (void)state;
+    static const uint64_t waits_us[] = {0, 500000};
+    for (size_t i = 0; i < ARRAY_LEN(waits_us); i++) {
+        struct fixture f;
+        fixture_init(&f, (struct sim_options){.seed = 1, .latency_us_min = 100});
+        connect_a(&f, 0);
+        sim_world_run(f.w, UINT64_MAX);
+        conn_pause(f.b.conn); /* does not see the end, and sends none */
+        f.a.conn->close_wait_us = waits_us[i];
+        uint64_t begin = sim_world_now_us(f.w);
+        conn_close(f.a.conn);
+        sim_world_run(f.w, UINT64_MAX);
+        assert_int_equal(f.a.closes, 1);
+        assert_true(sim_world_now_us(f.w) - begin >= waits_us[i]);
+        assert_true(sim_world_now_us(f.w) - begin < waits_us[i] + 100000);
+        fixture_deinit(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_layer_after_peek),
         cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_close_lingers),
+        cmocka_unit_test(test_close_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,10 @@ struct cluster {
     uint64_t connect_timeout_us;          /* default 5 s */
     uint64_t idle_timeout_us;             /* default 1 h; 0: none */
     uint32_t max_requests_per_connection; /* 0: none */
-    uint32_t max_concurrent_streams;      /* 0: the peer's */
+    uint64_t max_connection_duration_us;  /* 0: none */
+    uint64_t max_stream_duration_us;      /* 0: none */
+    uint32_t max_headers_count;           /* of a response; 0: the process's */
+    struct http2_options http2;
     enum upstream_protocol protocol;
     struct circuit_breaker breaker;
     struct outlier_detection outlier;

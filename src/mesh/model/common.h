@@ -60,5 +60,16 @@ struct model_addr {
     struct str path; /* unix socket */
 };
 
+/* envoy.config.core.v3.Http2ProtocolOptions; 0: the process's own (limits.def, or the codec's). */
+struct http2_options {
+    uint32_t streams_max;         /* that the peer may open; of a cluster: that we open */
+    uint32_t stream_window_bytes; /* what the peer may send ahead */
+    uint32_t connection_window_bytes;
+    uint32_t outbound_frames_max, outbound_control_frames_max; /* waiting to be written */
+    uint32_t empty_frames_max;                                 /* in a row, without payload */
+    uint32_t priority_frames_max;                              /* a stream */
+    uint32_t window_updates_max;                               /* a DATA frame of ours */
+};
+
 #define MODEL_UNSET_U32 UINT32_MAX
 #define MODEL_UNSET_U64 UINT64_MAX

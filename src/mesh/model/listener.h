@@ -63,8 +63,13 @@ struct hcm {
     uint64_t stream_idle_timeout_us;      /* default 5 min; 0: none */
     uint64_t request_timeout_us;          /* 0: none */
     uint64_t drain_timeout_us;            /* default 5 s */
+    uint64_t delayed_close_timeout_us;    /* 0: the connection's own; MODEL_UNSET_U64: none */
+    uint64_t max_connection_duration_us;  /* 0: none */
+    uint64_t max_stream_duration_us;      /* 0: none */
     uint32_t max_requests_per_connection; /* 0: none */
-    uint32_t max_concurrent_streams;      /* http2_protocol_options; 0: our default */
+    uint32_t max_headers_count;           /* 0: the process's */
+    uint32_t max_request_headers_kb;      /* 0: the process's */
+    struct http2_options http2;
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };

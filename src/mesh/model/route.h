@@ -68,6 +68,8 @@ struct route {
     uint64_t weight_total;
     uint64_t timeout_us;              /* 0: none; Envoy's default 15 s is filled by the codec */
     uint64_t idle_timeout_us;         /* stream; MODEL_UNSET_U64: the listener's */
+    bool has_max_stream_duration;     /* else the listener's */
+    uint64_t max_stream_duration_us;  /* 0: none */
     const struct retry_policy *retry; /* NULL: the virtual host's, else none */
     struct str prefix_rewrite;        /* replaces what matched */
     struct str host_rewrite;

@@ -9,23 +9,6 @@ static const uint64_t idle_timeout_us = 3600000000;
 
 /* --- decoding --- */
 
-static void decode_http2(const Pb__Core__Http2ProtocolOptions *m, struct cluster *cluster)
-{
-    if (m != NULL)
-        cluster->max_concurrent_streams = decode_u32(m->max_concurrent_streams, 0);
-}
-
-static int decode_common(struct decode *d, const struct pb_path *at,
-                         const Pb__Core__HttpProtocolOptions *m, struct cluster *cluster)
-{
-    if (m == NULL)
-        return 0;
-    cluster->max_requests_per_connection =
-        decode_u32(m->max_requests_per_connection, cluster->max_requests_per_connection);
-    return decode_duration(d, PB_AT(at, "common_http_protocol_options.idle_timeout"),
-                           m->idle_timeout, cluster->idle_timeout_us, &cluster->idle_timeout_us);
-}
-
 static int decode_protocol(struct decode *d, const struct pb_path *at,
                            const Pb__UpstreamHttp__HttpProtocolOptions *m, struct cluster *cluster)
 {
@@ -38,17 +21,20 @@ static int decode_protocol(struct decode *d, const struct pb_path *at,
         if (m->explicit_http_config->protocol_config_case ==
             PB__UPSTREAM_HTTP__HTTP_PROTOCOL_OPTIONS__EXPLICIT_HTTP_CONFIG__PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS) {
             cluster->protocol = UPSTREAM_HTTP2;
-            decode_http2(m->explicit_http_config->http2_protocol_options, cluster);
+            return decode_http2_options(d, PB_AT(at, "explicit_http_config.http2_protocol_options"),
+                                        m->explicit_http_config->http2_protocol_options,
+                                        &cluster->http2);
         }
         return 0;
     case PB__UPSTREAM_HTTP__HTTP_PROTOCOL_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG:
         cluster->protocol = UPSTREAM_DOWNSTREAM;
-        decode_http2(m->use_downstream_protocol_config->http2_protocol_options, cluster);
-        return 0;
+        return decode_http2_options(
+            d, PB_AT(at, "use_downstream_protocol_config.http2_protocol_options"),
+            m->use_downstream_protocol_config->http2_protocol_options, &cluster->http2);
     case PB__UPSTREAM_HTTP__HTTP_PROTOCOL_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_AUTO_CONFIG:
         cluster->protocol = UPSTREAM_AUTO_ALPN;
-        decode_http2(m->auto_config->http2_protocol_options, cluster);
-        return 0;
+        return decode_http2_options(d, PB_AT(at, "auto_config.http2_protocol_options"),
+                                    m->auto_config->http2_protocol_options, &cluster->http2);
     default:
         return decode_fail(d, at, "the choice of a protocol is needed");
     }
@@ -60,8 +46,10 @@ int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
     cluster->idle_timeout_us = idle_timeout_us;
     cluster->max_requests_per_connection = decode_u32(m->max_requests_per_connection, 0);
     cluster->protocol = m->http2_protocol_options != NULL ? UPSTREAM_HTTP2 : UPSTREAM_HTTP1;
-    decode_http2(m->http2_protocol_options, cluster);
-    if (decode_common(d, at, m->common_http_protocol_options, cluster) != 0)
+    if (decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
+                             &cluster->http2) != 0 ||
+        decode_http_options(d, PB_AT(at, "common_http_protocol_options"),
+                            m->common_http_protocol_options, HTTP_OPTIONS_OF(cluster)) != 0)
         return -ERR_INVALID;
     for (size_t i = 0; i < m->n_typed_extension_protocol_options; i++) {
         struct pb_path here = *PB_AT(at, "typed_extension_protocol_options");
@@ -73,7 +61,9 @@ int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
             decode_any_as(d, &here, m->typed_extension_protocol_options[i]->value,
                           &pb__upstream_http__http_protocol_options__descriptor);
         if (options == NULL ||
-            decode_common(d, &here, options->common_http_protocol_options, cluster) != 0 ||
+            decode_http_options(d, PB_AT(&here, "common_http_protocol_options"),
+                                options->common_http_protocol_options,
+                                HTTP_OPTIONS_OF(cluster)) != 0 ||
             decode_protocol(d, &here, options, cluster) != 0)
             return -ERR_INVALID;
     }
@@ -81,15 +71,6 @@ int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
 }
 
 /* --- encoding --- */
-
-static Pb__Core__Http2ProtocolOptions *encode_http2(struct encode *e, const struct cluster *in)
-{
-    Pb__Core__Http2ProtocolOptions *m =
-        PB_NEW(e, Pb__Core__Http2ProtocolOptions, pb__core__http2_protocol_options);
-    if (in->max_concurrent_streams > 0)
-        m->max_concurrent_streams = encode_u32(e, in->max_concurrent_streams);
-    return m;
-}
 
 static Pb__Core__Http1ProtocolOptions *encode_http1(struct encode *e)
 {
@@ -107,7 +88,7 @@ static void encode_explicit(struct encode *e, const struct cluster *in,
     if (in->protocol == UPSTREAM_HTTP2) {
         m->explicit_http_config->protocol_config_case =
             PB__UPSTREAM_HTTP__HTTP_PROTOCOL_OPTIONS__EXPLICIT_HTTP_CONFIG__PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS;
-        m->explicit_http_config->http2_protocol_options = encode_http2(e, in);
+        m->explicit_http_config->http2_protocol_options = encode_http2_options(e, &in->http2);
         return;
     }
     m->explicit_http_config->protocol_config_case =
@@ -130,7 +111,8 @@ static void encode_protocol(struct encode *e, const struct cluster *in,
             PB_NEW(e, Pb__UpstreamHttp__HttpProtocolOptions__UseDownstreamHttpConfig,
                    pb__upstream_http__http_protocol_options__use_downstream_http_config);
         m->use_downstream_protocol_config->http_protocol_options = encode_http1(e);
-        m->use_downstream_protocol_config->http2_protocol_options = encode_http2(e, in);
+        m->use_downstream_protocol_config->http2_protocol_options =
+            encode_http2_options(e, &in->http2);
         break;
     case UPSTREAM_AUTO_ALPN:
         m->upstream_protocol_options_case =
@@ -138,7 +120,7 @@ static void encode_protocol(struct encode *e, const struct cluster *in,
         m->auto_config = PB_NEW(e, Pb__UpstreamHttp__HttpProtocolOptions__AutoHttpConfig,
                                 pb__upstream_http__http_protocol_options__auto_http_config);
         m->auto_config->http_protocol_options = encode_http1(e);
-        m->auto_config->http2_protocol_options = encode_http2(e, in);
+        m->auto_config->http2_protocol_options = encode_http2_options(e, &in->http2);
         break;
     }
 }
@@ -147,14 +129,9 @@ void encode_cluster_protocol(struct encode *e, const struct cluster *in, Pb__Clu
 {
     Pb__UpstreamHttp__HttpProtocolOptions *options =
         PB_NEW(e, Pb__UpstreamHttp__HttpProtocolOptions, pb__upstream_http__http_protocol_options);
-    Pb__Core__HttpProtocolOptions *common =
-        PB_NEW(e, Pb__Core__HttpProtocolOptions, pb__core__http_protocol_options);
-    common->idle_timeout =
-        in->idle_timeout_us != idle_timeout_us ? encode_duration(e, in->idle_timeout_us) : NULL;
-    common->max_requests_per_connection =
-        in->max_requests_per_connection > 0 ? encode_u32(e, in->max_requests_per_connection) : NULL;
-    if (common->idle_timeout != NULL || common->max_requests_per_connection != NULL)
-        options->common_http_protocol_options = common;
+    struct cluster copy = *in;
+    options->common_http_protocol_options =
+        encode_http_options(e, HTTP_OPTIONS_OF(&copy), idle_timeout_us);
     encode_protocol(e, in, options);
     m->n_typed_extension_protocol_options = 1;
     m->typed_extension_protocol_options =

@@ -51,7 +51,27 @@ Pb__Cluster__CircuitBreakers *encode_breaker(struct encode *e, const struct circ
 int decode_outlier(struct decode *d, const struct pb_path *at,
                    const Pb__Cluster__OutlierDetection *m, struct outlier_detection *ret_outlier);
 Pb__Cluster__OutlierDetection *encode_outlier(struct encode *e, const struct outlier_detection *in);
-/* --- cluster_protocol.c: HttpProtocolOptions --- */
+/* --- http_options.c: what listeners and clusters say of HTTP --- */
+/* Adds what is set to options; NULL adds nothing. */
+int decode_http2_options(struct decode *d, const struct pb_path *at,
+                         const Pb__Core__Http2ProtocolOptions *m, struct http2_options *options);
+Pb__Core__Http2ProtocolOptions *encode_http2_options(struct encode *e,
+                                                     const struct http2_options *in);
+/* Where a listener or a cluster keeps them. */
+struct http_options {
+    uint64_t *idle_timeout_us, *max_connection_duration_us, *max_stream_duration_us;
+    uint32_t *max_headers_count, *max_requests_per_connection;
+};
+#define HTTP_OPTIONS_OF(model)                                                                     \
+    (&(struct http_options){&(model)->idle_timeout_us, &(model)->max_connection_duration_us,       \
+                            &(model)->max_stream_duration_us, &(model)->max_headers_count,         \
+                            &(model)->max_requests_per_connection})
+int decode_http_options(struct decode *d, const struct pb_path *at,
+                        const Pb__Core__HttpProtocolOptions *m, const struct http_options *to);
+/* NULL: nothing differs from the defaults. */
+Pb__Core__HttpProtocolOptions *encode_http_options(struct encode *e, const struct http_options *in,
+                                                   uint64_t idle_fallback_us);
+/* --- cluster_protocol.c: HttpProtocolOptions of clusters --- */
 int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
                             const Pb__Cluster__Cluster *m, struct cluster *cluster);
 void encode_cluster_protocol(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m);

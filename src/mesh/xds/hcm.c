@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "mesh/xds/codec_priv.h"
 
+enum { HEADERS_KB_MAX = 8192 };
 static const uint64_t idle_timeout_us = 3600000000, stream_idle_timeout_us = 300000000,
                       drain_timeout_us = 5000000;
 
@@ -74,30 +75,30 @@ static int decode_http_filters(struct decode *d, const struct pb_path *at,
 static int decode_timeouts(struct decode *d, const struct pb_path *at,
                            const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
 {
-    const Pb__Core__HttpProtocolOptions *common = m->common_http_protocol_options;
     const struct {
         const char *name;
         const Pb__Duration *value;
         uint64_t fallback_us;
         uint64_t *to;
     } rows[] = {
-        {"common_http_protocol_options.idle_timeout", common != NULL ? common->idle_timeout : NULL,
-         idle_timeout_us, &hcm->idle_timeout_us},
         {"request_headers_timeout", m->request_headers_timeout, 0,
          &hcm->request_headers_timeout_us},
         {"stream_idle_timeout", m->stream_idle_timeout, stream_idle_timeout_us,
          &hcm->stream_idle_timeout_us},
         {"request_timeout", m->request_timeout, 0, &hcm->request_timeout_us},
         {"drain_timeout", m->drain_timeout, drain_timeout_us, &hcm->drain_timeout_us},
+        {"delayed_close_timeout", m->delayed_close_timeout, 0, &hcm->delayed_close_timeout_us},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (decode_duration(d, PB_AT(at, rows[i].name), rows[i].value, rows[i].fallback_us,
                             rows[i].to) != 0)
             return -ERR_INVALID;
     }
-    hcm->max_requests_per_connection =
-        common != NULL ? decode_u32(common->max_requests_per_connection, 0) : 0;
-    return 0;
+    if (m->delayed_close_timeout != NULL && hcm->delayed_close_timeout_us == 0)
+        hcm->delayed_close_timeout_us = MODEL_UNSET_U64;
+    hcm->idle_timeout_us = idle_timeout_us;
+    return decode_http_options(d, PB_AT(at, "common_http_protocol_options"),
+                               m->common_http_protocol_options, HTTP_OPTIONS_OF(hcm));
 }
 
 static void decode_client_cert(const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
@@ -172,7 +173,6 @@ static int refuse_unbuilt(struct decode *d, const struct pb_path *at, const stru
         const char *name;
         bool is_set;
     } rows[] = {
-        {"request_timeout", hcm->request_timeout_us != 0},
         {"set_current_client_cert_details.cert", hcm->xfcc_cert},
         {"path_with_escaped_slashes_action", hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT},
     };
@@ -193,13 +193,17 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
     hcm->server_name = decode_str(d, m->server_name);
     hcm->use_remote_address = decode_bool(m->use_remote_address, false);
     hcm->generate_request_id = decode_bool(m->generate_request_id, true);
-    if (m->http2_protocol_options != NULL)
-        hcm->max_concurrent_streams =
-            decode_u32(m->http2_protocol_options->max_concurrent_streams, 0);
+    hcm->max_request_headers_kb = decode_u32(m->max_request_headers_kb, 0);
+    if (m->max_request_headers_kb != NULL &&
+        (hcm->max_request_headers_kb == 0 || hcm->max_request_headers_kb > HEADERS_KB_MAX))
+        return decode_fail(d, PB_AT(at, "max_request_headers_kb"), "must lie between 1 and %d",
+                           HEADERS_KB_MAX);
     decode_client_cert(m, hcm);
     decode_path_options(m, hcm);
     hcm->access_log_count = m->n_access_log;
     if (decode_codec(d, at, m, hcm) != 0 || decode_timeouts(d, at, m, hcm) != 0 ||
+        decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
+                             &hcm->http2) != 0 ||
         refuse_unbuilt(d, at, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
         decode_http_filters(d, at, m, hcm) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
@@ -248,18 +252,18 @@ static Pb__Hcm__HttpFilter *encode_http_filter(struct encode *e, const struct ht
 static void encode_timeouts(struct encode *e, const struct hcm *in,
                             Pb__Hcm__HttpConnectionManager *m)
 {
+    struct hcm options = *in;
     m->common_http_protocol_options =
-        PB_NEW(e, Pb__Core__HttpProtocolOptions, pb__core__http_protocol_options);
-    m->common_http_protocol_options->idle_timeout = encode_duration(e, in->idle_timeout_us);
-    if (in->max_requests_per_connection > 0)
-        m->common_http_protocol_options->max_requests_per_connection =
-            encode_u32(e, in->max_requests_per_connection);
+        encode_http_options(e, HTTP_OPTIONS_OF(&options), MODEL_UNSET_U64);
     m->stream_idle_timeout = encode_duration(e, in->stream_idle_timeout_us);
     m->drain_timeout = encode_duration(e, in->drain_timeout_us);
     if (in->request_headers_timeout_us > 0)
         m->request_headers_timeout = encode_duration(e, in->request_headers_timeout_us);
     if (in->request_timeout_us > 0)
         m->request_timeout = encode_duration(e, in->request_timeout_us);
+    if (in->delayed_close_timeout_us > 0)
+        m->delayed_close_timeout = encode_duration(
+            e, in->delayed_close_timeout_us != MODEL_UNSET_U64 ? in->delayed_close_timeout_us : 0);
 }
 
 static void encode_client_cert(struct encode *e, const struct hcm *in,
@@ -324,12 +328,10 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     m->server_name = encode_str(e, in->server_name);
     m->use_remote_address = encode_bool(e, in->use_remote_address);
     m->generate_request_id = encode_bool(e, in->generate_request_id);
-    if (in->max_concurrent_streams > 0) {
-        m->http2_protocol_options =
-            PB_NEW(e, Pb__Core__Http2ProtocolOptions, pb__core__http2_protocol_options);
-        m->http2_protocol_options->max_concurrent_streams =
-            encode_u32(e, in->max_concurrent_streams);
-    }
+    if (memcmp(&in->http2, &(struct http2_options){0}, sizeof in->http2) != 0)
+        m->http2_protocol_options = encode_http2_options(e, &in->http2);
+    if (in->max_request_headers_kb > 0)
+        m->max_request_headers_kb = encode_u32(e, in->max_request_headers_kb);
     encode_routes(e, in, m);
     m->n_http_filters = in->filter_count;
     m->http_filters = PB_PTRS(e, Pb__Hcm__HttpFilter, in->filter_count);

@@ -88,6 +88,12 @@ static int decode_forward(struct decode *d, const struct pb_path *at,
         decode_duration(d, PB_AT(at, "idle_timeout"), m->idle_timeout, MODEL_UNSET_U64,
                         &route->idle_timeout_us) != 0)
         return -ERR_INVALID;
+    const Pb__Duration *duration =
+        m->max_stream_duration != NULL ? m->max_stream_duration->max_stream_duration : NULL;
+    route->has_max_stream_duration = duration != NULL;
+    if (decode_duration(d, PB_AT(at, "max_stream_duration.max_stream_duration"), duration, 0,
+                        &route->max_stream_duration_us) != 0)
+        return -ERR_INVALID;
     return decode_retry(d, PB_AT(at, "retry_policy"), m->retry_policy, &route->retry);
 }
 
@@ -198,6 +204,12 @@ static Pb__Route__RouteAction *encode_forward(struct encode *e, const struct rou
     m->timeout = encode_duration(e, in->timeout_us);
     m->idle_timeout =
         in->idle_timeout_us != MODEL_UNSET_U64 ? encode_duration(e, in->idle_timeout_us) : NULL;
+    if (in->has_max_stream_duration) {
+        m->max_stream_duration = PB_NEW(e, Pb__Route__RouteAction__MaxStreamDuration,
+                                        pb__route__route_action__max_stream_duration);
+        m->max_stream_duration->max_stream_duration =
+            encode_duration(e, in->max_stream_duration_us);
+    }
     m->retry_policy = encode_retry(e, in->retry);
     if (in->host_rewrite.len > 0) {
         m->host_rewrite_specifier_case =

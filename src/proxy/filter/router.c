@@ -23,7 +23,7 @@ struct router {
     uint32_t tried_count;
     uint32_t retries, replays;
     bool is_retry_counted; /* upstream_retry_begin */
-    struct timer timeout, try_timeout, backoff;
+    struct timer timeout, try_timeout, try_duration, backoff;
     uint64_t try_began_us;
 };
 
@@ -146,6 +146,7 @@ static void end_retry(struct router *s)
 static void finish_attempt(struct router *s, unsigned status, const struct outcome *why)
 {
     timer_stop(&s->try_timeout);
+    timer_stop(&s->try_duration);
     if (!s->is_attempt_live)
         return;
     s->is_attempt_live = false;
@@ -191,6 +192,9 @@ static void on_ready(struct upstream_attempt *a)
     s->try_began_us = turn_now_us(s->x->turn);
     if (p != NULL && p->per_try_timeout_us > 0)
         timer_start(s->x->turn, &s->try_timeout, p->per_try_timeout_us);
+    uint64_t duration_us = upstream_cluster_config(s->r->cluster)->max_stream_duration_us;
+    if (duration_us > 0)
+        timer_start(s->x->turn, &s->try_duration, duration_us);
 }
 
 static void arm_backoff(struct router *s, const struct retry_policy *p)
@@ -339,6 +343,27 @@ static void on_try_timeout(struct timer *t)
     exchange_fail(s->x, &why);
 }
 
+/* common_http_protocol_options.max_stream_duration of the cluster. */
+static void on_try_duration(struct timer *t)
+{
+    struct router *s = CONTAINER_OF(t, struct router, try_duration);
+    struct outcome why = {
+        .err = -ERR_TIMEOUT,
+        .fault = FAULT_UPSTREAM,
+        .status = s->x->request_end_us == 0 ? 408 : 504,
+        .flags = FLAG_BIT(MAX_STREAM_DURATION),
+        .details = STR("upstream_max_stream_duration_reached"),
+    };
+    enum retry_verdict verdict =
+        retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &why);
+    finish_attempt(s, 0, &why);
+    if (exchange_can_rewind(s->x) && try_again(s, verdict)) {
+        exchange_rewind(s->x, &why);
+        return;
+    }
+    exchange_fail(s->x, &why);
+}
+
 /* --- the filter --- */
 
 static void init(struct router *s, struct exchange *x)
@@ -347,6 +372,7 @@ static void init(struct router *s, struct exchange *x)
     s->r = request_of(x);
     timer_init(&s->timeout, on_timeout);
     timer_init(&s->try_timeout, on_try_timeout);
+    timer_init(&s->try_duration, on_try_duration);
     timer_init(&s->backoff, on_backoff);
 }
 

@@ -307,6 +307,9 @@ static void serve_http(struct flow_conn *fc)
         own->codec = codec;
         config = own;
     }
+    uint64_t wait = fc->chain->hcm->delayed_close_timeout_us;
+    if (wait > 0)
+        fc->conn->close_wait_us = wait != MODEL_UNSET_U64 ? wait : 0;
     fc->server = http_server_open(fc->conn, config, &fc->info, &flow_http_ops, fc);
     if (fc->is_outbound ? fc->flow->is_outbound_draining : fc->flow->is_draining)
         http_server_drain_after_next(fc->server);

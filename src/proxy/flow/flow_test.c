@@ -171,7 +171,6 @@ static void test_unsupported_settings(void **state)
 {
     static const struct http_filter router = {.kind = HTTP_FILTER_ROUTER};
     static const struct hcm hcms[] = {
-        {.filters = &router, .filter_count = 1, .request_timeout_us = SECOND},
         {.filters = &router, .filter_count = 1, .xfcc_cert = true},
         {.filters = &router, .filter_count = 0},
     };

@@ -44,11 +44,58 @@ struct pins {
     struct flow_conn *fc;
     struct flow_config *config;
     struct resource *routes;
+    struct timer request_timer, stream_timer; /* not started: no such time-out */
 };
+
+/* --- time-outs of a whole request --- */
+
+static void on_request_timeout(struct timer *t)
+{
+    struct exchange *x = CONTAINER_OF(t, struct pins, request_timer)->request.x;
+    if (x->request_end_us != 0)
+        return;
+    exchange_fail(x, &(struct outcome){.err = -ERR_TIMEOUT,
+                                       .fault = FAULT_DOWNSTREAM,
+                                       .status = 408,
+                                       .details = STR("request_overall_timeout")});
+}
+
+static void on_stream_duration(struct timer *t)
+{
+    struct exchange *x = CONTAINER_OF(t, struct pins, stream_timer)->request.x;
+    /* As with idleness: the caller's, as long as it owes the rest of its request. */
+    bool is_caller = x->request_end_us == 0;
+    exchange_fail(x, &(struct outcome){.err = -ERR_TIMEOUT,
+                                       .fault = is_caller ? FAULT_DOWNSTREAM : FAULT_LOCAL,
+                                       .status = is_caller ? 408 : 504,
+                                       .details = STR("max_duration_timeout")});
+}
+
+static void start_timer(struct exchange *x, struct timer *timer, timer_fn *fire,
+                        uint64_t timeout_us)
+{
+    timer_init(timer, fire);
+    if (timeout_us > 0)
+        timer_start(x->turn, timer, timeout_us);
+}
+
+static void start_timers(struct pins *p, const struct hcm *hcm)
+{
+    struct request *r = &p->request;
+    const struct route *route = r->route;
+    if (route != NULL && route->idle_timeout_us != MODEL_UNSET_U64)
+        exchange_set_idle_timeout(r->x, route->idle_timeout_us);
+    start_timer(r->x, &p->request_timer, on_request_timeout, hcm->request_timeout_us);
+    start_timer(r->x, &p->stream_timer, on_stream_duration,
+                route != NULL && route->has_max_stream_duration ? route->max_stream_duration_us
+                                                                : hcm->max_stream_duration_us);
+}
 
 static void release(struct exchange *x)
 {
     struct pins *p = CONTAINER_OF(request_of(x), struct pins, request);
+    timer_stop(&p->request_timer);
+    timer_stop(&p->stream_timer);
     upstream_host_drop(p->request.last_host);
     resource_unref(p->routes);
     flow_config_unref(p->config);
@@ -94,8 +141,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     r->owner = fc;
     headers_request(fc, r, x->flows[SIDE_REQUEST].head);
     choose_route(fc, r, &p->routes);
-    if (r->route != NULL && r->route->idle_timeout_us != MODEL_UNSET_U64)
-        exchange_set_idle_timeout(x, r->route->idle_timeout_us);
+    start_timers(p, chain->hcm);
     x->ctx = r;
     x->filters = chain->filters;
     x->filter_count = chain->filter_count;

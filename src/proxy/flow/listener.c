@@ -55,8 +55,7 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
 /* What the codec reads and the proxy does not do is refused, never ignored. */
 static int check_supported(const struct hcm *hcm, struct str_buf *why)
 {
-    const char *what = hcm->request_timeout_us != 0 ? "request_timeout"
-                       : hcm->xfcc_cert             ? "set_current_client_cert_details.cert"
+    const char *what = hcm->xfcc_cert ? "set_current_client_cert_details.cert"
                        : hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT
                            ? "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
                            : NULL;
@@ -68,10 +67,32 @@ static int check_supported(const struct hcm *hcm, struct str_buf *why)
 
 static void set_limits(const struct flows *f, struct flow_chain *chain, const struct hcm *hcm)
 {
-    chain->limits = *f->env.limits;
-    if (hcm->max_concurrent_streams > 0 &&
-        hcm->max_concurrent_streams < chain->limits.streams_per_connection_max)
-        chain->limits.streams_per_connection_max = hcm->max_concurrent_streams;
+    struct limits *l = &chain->limits;
+    *l = *f->env.limits;
+    if (hcm->http2.streams_max > 0)
+        l->streams_per_connection_max =
+            limits_clamp(STR("streams_per_connection_max"), hcm->http2.streams_max);
+    if (hcm->http2.stream_window_bytes > 0)
+        l->flow_window_bytes =
+            limits_clamp(STR("flow_window_bytes"), hcm->http2.stream_window_bytes);
+    if (hcm->http2.connection_window_bytes > 0)
+        l->conn_window_bytes =
+            limits_clamp(STR("conn_window_bytes"), hcm->http2.connection_window_bytes);
+    if (hcm->max_headers_count > 0)
+        l->header_count_max = hcm->max_headers_count;
+    if (hcm->max_request_headers_kb > 0)
+        l->header_bytes_max = (uint64_t)hcm->max_request_headers_kb * 1024;
+}
+
+/* 0 is none. A head that takes longer than the whole request may is out of time, too. */
+static uint64_t headers_timeout_us(const struct flows *f, const struct hcm *hcm)
+{
+    uint64_t headers = hcm->request_headers_timeout_us > 0
+                           ? hcm->request_headers_timeout_us
+                           : f->env.limits->request_headers_timeout_ms * 1000;
+    if (hcm->request_timeout_us == 0)
+        return headers;
+    return headers > 0 ? MIN(headers, hcm->request_timeout_us) : hcm->request_timeout_us;
 }
 
 static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm *hcm,
@@ -91,11 +112,12 @@ static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm 
         .path = path_options(hcm),
         .server_name = hcm->server_name,
         .idle_timeout_us = hcm->idle_timeout_us,
-        .headers_timeout_us = hcm->request_headers_timeout_us > 0
-                                  ? hcm->request_headers_timeout_us
-                                  : f->env.limits->request_headers_timeout_ms * 1000,
+        .headers_timeout_us = headers_timeout_us(f, hcm),
         .stream_idle_timeout_us = hcm->stream_idle_timeout_us,
+        .duration_max_us = hcm->max_connection_duration_us,
+        .drain_timeout_us = hcm->drain_timeout_us,
         .requests_max = hcm->max_requests_per_connection,
+        .h2 = upstream_h2_bounds(&hcm->http2),
         .accept_http_10 = true,
     };
     return err != 0 ? err : add_logs(f, chain, hcm->access_logs, hcm->access_log_count, why);

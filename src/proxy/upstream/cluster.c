@@ -84,11 +84,37 @@ void cluster_remove(struct upstream_cluster *c)
 
 /* --- configuration --- */
 
+static void set_limits(struct upstream_cluster *c)
+{
+    const struct cluster *config = c->config;
+    c->limits = *c->u->env.limits;
+    if (config->http2.stream_window_bytes > 0)
+        c->limits.flow_window_bytes =
+            limits_clamp(STR("flow_window_bytes"), config->http2.stream_window_bytes);
+    if (config->http2.connection_window_bytes > 0)
+        c->limits.conn_window_bytes =
+            limits_clamp(STR("conn_window_bytes"), config->http2.connection_window_bytes);
+    if (config->max_headers_count > 0)
+        c->limits.header_count_max = config->max_headers_count;
+}
+
+struct h2_bounds upstream_h2_bounds(const struct http2_options *options)
+{
+    return (struct h2_bounds){
+        .outbound_frames_max = options->outbound_frames_max,
+        .outbound_control_frames_max = options->outbound_control_frames_max,
+        .empty_frames_max = options->empty_frames_max,
+        .priority_frames_max = options->priority_frames_max,
+        .window_updates_max = options->window_updates_max,
+    };
+}
+
 void cluster_set_config(struct upstream_cluster *c, struct resource *r)
 {
     struct resource *old = c->resource;
     c->resource = resource_hold(r);
     c->config = r->cluster;
+    set_limits(c);
     lb_invalidate(c);
     outlier_config_changed(c);
     if (r->cluster->kind == CLUSTER_STATIC)

@@ -269,13 +269,14 @@ static enum http_version version_by_alpn(const struct conn *c)
 
 void link_set_limits(struct upstream_link *l)
 {
-    const struct upstream *u = l->host->cluster->u;
     const struct cluster *config = l->host->cluster->config;
     l->client_config = (struct http_client_config){
-        .limits = u->env.limits,
-        .streams_max = config->max_concurrent_streams,
+        .limits = &l->host->cluster->limits,
+        .streams_max = config->http2.streams_max,
         .requests_max = config->max_requests_per_connection,
         .idle_timeout_us = config->idle_timeout_us,
+        .duration_max_us = config->max_connection_duration_us,
+        .h2 = upstream_h2_bounds(&config->http2),
     };
 }
 

@@ -35,6 +35,9 @@ struct upstream_env {
     void *connect_ctx;
 };
 
+/* What a configuration says of HTTP/2 peers, as the codecs take it. */
+struct h2_bounds upstream_h2_bounds(const struct http2_options *options);
+
 /* A literal address of configuration; ADDR_NONE when it holds none. */
 struct addr upstream_addr(const struct model_addr *m);
 

@@ -31,6 +31,7 @@ struct upstream_cluster {
     struct resource *resource;  /* pins config */
     struct resource *endpoints; /* pins; NULL: none yet */
     const struct cluster *config;
+    struct limits limits;     /* the process's, with what config says */
     struct host_set hosts;    /* configured, or on demand (ORIGINAL_DST) */
     struct host_set eligible; /* cache: may be picked */
     uint64_t eligible_weight;
