@@ -189,7 +189,8 @@ void http_server_drain_after_next(struct http_server *s)
 {
     if (s->is_draining || s->is_closing)
         return;
-    /* HTTP/2 says so in two steps, and loses nothing; HTTP/1 has only its answers to say it with. */
+    /* HTTP/2 says so in two steps, and loses nothing; HTTP/1 has only its answers to say it with.
+     */
     if (s->codec == &h2_server_codec) {
         http_server_drain(s);
         return;

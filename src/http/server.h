@@ -43,8 +43,8 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
 /* Graceful end: `Connection: close` on the next response, GOAWAY in two steps; closes when the last
  * exchange has ended. */
 void http_server_drain(struct http_server *s);
-/* What is under way, or what comes next, is served; then http_server_drain. A request that is on its
- * way already finds nothing closed. */
+/* What is under way, or what comes next, is served; then http_server_drain. A request that is on
+ * its way already finds nothing closed. */
 void http_server_drain_after_next(struct http_server *s);
 void http_server_abort(struct http_server *s, int err);
 unsigned http_server_active(const struct http_server *s); /* exchanges under way */

@@ -57,6 +57,6 @@ void flow_drain_conns(struct flows *f, bool inbound_only);
 /* All of it: stops listening; requests under way finish, idle connections are closed. */
 void flow_drain(struct flows *f, bool inbound_only);
 uint64_t flow_inbound_accepted(const struct flows *f); /* so far */
-unsigned flow_active(const struct flows *f);       /* connections open */
-uint64_t flow_logs_dropped(const struct flows *f); /* lines that slow sinks lost */
+unsigned flow_active(const struct flows *f);           /* connections open */
+uint64_t flow_logs_dropped(const struct flows *f);     /* lines that slow sinks lost */
 void flow_render_listeners(const struct flows *f, struct str_buf *to); /* JSON array */

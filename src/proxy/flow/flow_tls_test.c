@@ -153,8 +153,8 @@ static void test_mutual_tls(void **state)
     close_mesh();
 }
 
-/* An app that ends takes connections and closes them: the caller's proxy may ask elsewhere, but only
- * what may be done twice. */
+/* An app that ends takes connections and closes them: the caller's proxy may ask elsewhere, but
+ * only what may be done twice. */
 static void test_a_lost_request_is_tried_elsewhere(void **state)
 {
     static const struct retry_policy retries = {.on = RETRY_CONNECT_FAILURE, .retries_max = 2};
