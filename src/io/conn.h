@@ -127,12 +127,32 @@ void conn_abort(struct conn *c, int err);
 struct listen_socket;
 typedef void listen_fn(void *ctx, struct conn *c);
 
+/* An accepted transport that no loop has registered yet: it may go to another loop by mail. */
+struct conn_transport {
+    struct addr remote;
+    bool is_transparent_dst; /* as its listener's */
+    /* The backend's. */
+    int fd;
+    struct sim_end *sim;
+};
+
+/* Asked for each accepted transport (listen_options.route). True: it was taken, and one of the two
+ * calls below is owed for it; false: it becomes a connection of this loop. */
+typedef bool listen_route_fn(void *ctx, const struct conn_transport *transport);
+
+/* Makes it a connection of this loop, without handler: the caller sets one or aborts it. NULL: it
+ * could not be registered and is closed. */
+struct conn *conn_from_transport(struct turn *t, const struct conn_transport *transport);
+/* Closes it; from any thread that holds it. */
+void conn_transport_close(struct turn *t, const struct conn_transport *transport);
+
 struct listen_options {
     bool is_transparent_dst; /* read SO_ORIGINAL_DST of each connection */
     int backlog;
     int inherited_fd; /* -1: bind anew; else the socket's once it is open */
     uint32_t mark;    /* SO_MARK of accepted sockets; 0: none */
     bool is_v6_only;
+    listen_route_fn *route; /* NULL: all connections are this loop's; ctx is that of accept */
 };
 
 /* accept(ctx, c): c has no handler yet; the callee sets one (conn_set_handler) or aborts it. */

@@ -104,7 +104,10 @@ struct io_ops {
     int (*listen)(struct listen_socket *s, const struct addr *at,
                   const struct listen_options *options);
     /* 0, -ERR_AGAIN (none left), -ERR_LIMIT (out of descriptors), other: that one is lost. */
-    int (*accept)(struct listen_socket *s, struct conn_io *io);
+    int (*accept)(struct listen_socket *s, struct conn_transport *ret_transport);
+    /* Registers what was accepted, here or elsewhere; on failure it is closed. */
+    int (*adopt)(struct conn_io *io, const struct conn_transport *transport);
+    void (*drop)(struct turn *t, const struct conn_transport *transport);
     void (*listen_pause)(struct listen_socket *s, bool is_paused);
     void (*listen_close)(struct listen_socket *s);
 };
@@ -141,6 +144,7 @@ struct listen_socket {
     struct turn *turn;
     struct list link;
     listen_fn *accept;
+    listen_route_fn *route;
     void *ctx;
     struct addr addr;
     bool is_transparent_dst, is_paused, is_starved, is_closed;

@@ -7,12 +7,32 @@ enum {
     STARVED_US = 100000, /* out of descriptors: rest before the next try */
 };
 
-/* The callee adopts the connection by giving it a handler; else it is closed. */
-static void deliver(struct listen_socket *s, struct conn_io *io)
+struct conn *conn_from_transport(struct turn *t, const struct conn_transport *transport)
 {
-    s->accept(s->ctx, io->conn);
-    if (io->conn->handler == NULL)
-        conn_abort(io->conn, -ERR_CANCELED);
+    struct conn_io *io = conn_io_new(t, CONN_OPEN);
+    io->conn->remote = transport->remote;
+    if (t->ops->adopt(io, transport) == 0)
+        return io->conn;
+    conn_io_discard(io);
+    return NULL;
+}
+
+void conn_transport_close(struct turn *t, const struct conn_transport *transport)
+{
+    t->ops->drop(t, transport);
+}
+
+/* The callee adopts the connection by giving it a handler; else it is closed. */
+static void deliver(struct listen_socket *s, const struct conn_transport *transport)
+{
+    if (s->route != NULL && s->route(s->ctx, transport))
+        return;
+    struct conn *c = conn_from_transport(s->turn, transport);
+    if (c == NULL)
+        return;
+    s->accept(s->ctx, c);
+    if (c->handler == NULL)
+        conn_abort(c, -ERR_CANCELED);
 }
 
 static void starve(struct listen_socket *s)
@@ -29,13 +49,12 @@ static void run_listen(struct turn_task *task)
     for (int i = 0; i < ACCEPT_BUDGET; i++) {
         if (s->is_paused || s->is_starved || s->is_closed)
             return;
-        struct conn_io *io = conn_io_new(t, CONN_OPEN);
-        int err = t->ops->accept(s, io);
+        struct conn_transport transport = {.fd = -1, .is_transparent_dst = s->is_transparent_dst};
+        int err = t->ops->accept(s, &transport);
         if (err == 0) {
-            deliver(s, io);
+            deliver(s, &transport);
             continue;
         }
-        conn_io_discard(io);
         if (err == -ERR_LIMIT)
             starve(s);
         if (err == -ERR_AGAIN || err == -ERR_LIMIT)
@@ -65,6 +84,7 @@ int listen_open(struct turn *t, const struct addr *at, const struct listen_optio
     struct listen_socket *s = NEW(struct listen_socket);
     s->turn = t;
     s->accept = accept;
+    s->route = options->route;
     s->ctx = ctx;
     s->fd = -1;
     s->is_transparent_dst = options->is_transparent_dst;

@@ -1,5 +1,6 @@
 /* tulle-proxy: the data plane. Arguments in, agent_run out. */
 #include <getopt.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static const char usage[] =
     "  -c, --config FILE     Envoy's bootstrap, JSON\n"
     "\n"
     "Options:\n"
-    "  --concurrency N       workers (1)\n"
+    "  --concurrency N       workers; 0: one for each core (1)\n"
     "  --log-level LEVEL     debug, info, warn, error, off (info)\n"
     "  --log-format FORMAT   text, json (text)\n"
     "  -V, --version         version\n"
@@ -97,6 +98,15 @@ static void set_argument(struct agent_args *a, const struct argument *argument, 
         *(struct str *)at = str_from_c(value);
 }
 
+/* Those that we may run on. */
+static unsigned core_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return (unsigned)MIN(MAX(CPU_COUNT(&set), 1), (int)WORKERS_MAX);
+}
+
 static void take_option(struct agent_args *a, int option, const char *value)
 {
     switch (option) {
@@ -113,7 +123,9 @@ static void take_option(struct agent_args *a, int option, const char *value)
         a->index = number("--index", value, 0, 1000000);
         return;
     case OPTION_CONCURRENCY:
-        a->worker_count = number("--concurrency", value, 1, WORKERS_MAX);
+        a->worker_count = number("--concurrency", value, 0, WORKERS_MAX);
+        if (a->worker_count == 0)
+            a->worker_count = core_count();
         return;
     case OPTION_LOG_LEVEL:
         set_log_level(value);

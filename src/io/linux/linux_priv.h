@@ -46,7 +46,9 @@ void linux_on_conn_event(struct conn_io *io, uint32_t events);
 /* linux/listen.c */
 int linux_listen(struct listen_socket *s, const struct addr *at,
                  const struct listen_options *options);
-int linux_accept(struct listen_socket *s, struct conn_io *io);
+int linux_accept(struct listen_socket *s, struct conn_transport *ret_transport);
+int linux_adopt_transport(struct conn_io *io, const struct conn_transport *transport);
+void linux_drop_transport(struct turn *t, const struct conn_transport *transport);
 void linux_listen_pause(struct listen_socket *s, bool is_paused);
 void linux_listen_close(struct listen_socket *s);
 

@@ -135,18 +135,30 @@ static int error_of_accept(int error)
     }
 }
 
-int linux_accept(struct listen_socket *s, struct conn_io *io)
+int linux_accept(struct listen_socket *s, struct conn_transport *ret_transport)
 {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     int fd = accept4(s->fd, (void *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return error_of_accept(errno);
-    addr_from_sockaddr(&sa, len, &io->conn->remote);
-    int err = linux_adopt(io, fd);
-    if (err == 0 && s->is_transparent_dst)
-        read_original_dst(fd, io->conn);
+    addr_from_sockaddr(&sa, len, &ret_transport->remote);
+    ret_transport->fd = fd;
+    return 0;
+}
+
+int linux_adopt_transport(struct conn_io *io, const struct conn_transport *transport)
+{
+    int err = linux_adopt(io, transport->fd);
+    if (err == 0 && transport->is_transparent_dst)
+        read_original_dst(transport->fd, io->conn);
     return err;
+}
+
+void linux_drop_transport(struct turn *t, const struct conn_transport *transport)
+{
+    (void)t;
+    close(transport->fd);
 }
 
 void linux_listen_pause(struct listen_socket *s, bool is_paused)

@@ -130,6 +130,8 @@ const struct io_ops linux_ops = {
     .close = linux_close,
     .listen = linux_listen,
     .accept = linux_accept,
+    .adopt = linux_adopt_transport,
+    .drop = linux_drop_transport,
     .listen_pause = linux_listen_pause,
     .listen_close = linux_listen_close,
 };

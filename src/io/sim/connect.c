@@ -104,22 +104,39 @@ int sim_listen(struct listen_socket *s, const struct addr *at, const struct list
     return 0;
 }
 
-int sim_accept(struct listen_socket *s, struct conn_io *io)
+int sim_accept(struct listen_socket *s, struct conn_transport *ret_transport)
 {
     struct sim_link *l = LIST_FIRST(&s->sim->pending, struct sim_link, pending);
     if (l == NULL)
         return -ERR_AGAIN;
     list_remove(&l->pending);
     l->is_accepted = true;
-    struct sim_end *e = &l->ends[1];
+    l->accepted_at = s->addr;
+    ret_transport->remote = l->from;
+    ret_transport->sim = &l->ends[1];
+    return 0;
+}
+
+int sim_adopt(struct conn_io *io, const struct conn_transport *transport)
+{
+    struct sim_end *e = transport->sim;
+    const struct sim_link *l = e->link;
     e->io = io;
     e->is_connected = e->is_connect_told = true;
     io->sim = e;
-    io->conn->remote = l->from;
-    io->conn->local = l->is_captured ? s->addr : l->to;
+    io->conn->local = l->is_captured ? l->accepted_at : l->to;
     if (l->is_captured)
         io->conn->original_dst = l->to;
     return 0;
+}
+
+void sim_drop(struct turn *t, const struct conn_transport *transport)
+{
+    struct sim_link *l = transport->sim->link;
+    l->ends[1].is_closed = true;
+    sim_pipe_put(sim_world_of(t), &l->ends[0].in, SIM_RESET, STR_NULL);
+    if (l->ends[0].is_closed)
+        sim_link_free(l);
 }
 
 void sim_listen_pause(struct listen_socket *s, bool is_paused)

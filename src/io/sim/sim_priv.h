@@ -35,6 +35,7 @@ struct sim_link {
     struct sim_world *world;
     struct sim_end ends[2]; /* 0 connects, 1 is accepted */
     struct addr to, from;
+    struct addr accepted_at; /* where it was captured to */
     bool is_captured;
     uint64_t connect_at_us;
     int connect_err;
@@ -102,6 +103,8 @@ void sim_link_arrive(struct sim_link *l);
 void sim_link_free(struct sim_link *l);
 int sim_listen(struct listen_socket *s, const struct addr *at,
                const struct listen_options *options);
-int sim_accept(struct listen_socket *s, struct conn_io *io);
+int sim_accept(struct listen_socket *s, struct conn_transport *ret_transport);
+int sim_adopt(struct conn_io *io, const struct conn_transport *transport);
+void sim_drop(struct turn *t, const struct conn_transport *transport);
 void sim_listen_pause(struct listen_socket *s, bool is_paused);
 void sim_listen_close(struct listen_socket *s);

@@ -186,6 +186,8 @@ static const struct io_ops sim_ops = {
     .close = sim_close,
     .listen = sim_listen,
     .accept = sim_accept,
+    .adopt = sim_adopt,
+    .drop = sim_drop,
     .listen_pause = sim_listen_pause,
     .listen_close = sim_listen_close,
 };

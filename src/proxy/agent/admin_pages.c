@@ -3,7 +3,6 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "codec/json.h"
 #include "codec/json_writer.h"
 #include "crypto/x509.h"
 #include "mesh/model/secret.h"
@@ -113,53 +112,25 @@ static void collect_clusters(struct worker *w, void *request)
 static void collect_listeners(struct worker *w, void *request)
 {
     struct admin_request *r = request;
-    if (r->parts.len > 0)
-        str_buf_add_char(&r->parts, ',');
-    worker_render_listeners(w, &r->parts);
+    if (worker_index(w) == 0) /* it listens for all */
+        worker_render_listeners(w, &r->parts);
 }
 
-/* One array of a worker each. */
+/* An array for each worker that has one. */
 static unsigned answer_parts(struct admin_request *r)
 {
     str_buf_printf(&r->body, "{\"workers\":[%.*s]}\n", STR_FMT(str_buf_str(&r->parts)));
     return r->body.is_overflown ? 500 : 200;
 }
 
-/* As text for people: a line per fact, as Envoy's. */
-static void print_cluster(struct str_buf *to, const struct json *c)
-{
-    struct str name = json_str_or(json_get(c, "name"), STR_NULL);
-    const struct json *hosts = json_get(c, "hosts");
-    for (size_t i = 0; i < json_count(hosts); i++) {
-        const struct json *h = json_at(hosts, i);
-        struct str address = json_str_or(json_get(h, "address"), STR_NULL);
-        for (uint32_t k = 0; k < h->count; k++) {
-            if (str_eq(h->keys[k], STR("address")))
-                continue;
-            struct json_writer w;
-            str_buf_printf(to, "%.*s::%.*s::%.*s::", STR_FMT(name), STR_FMT(address),
-                           STR_FMT(h->keys[k]));
-            json_writer_init(&w, to, 0);
-            json_writer_tree(&w, NULL, h->items[k]);
-            str_buf_add_char(to, '\n');
-        }
-    }
-}
-
 static unsigned answer_clusters(struct admin_request *r)
 {
-    const struct json *root;
-    if (str_eq(admin_query(r, STR("format")), STR("json")))
-        return answer_parts(r);
     struct str_buf all = STR_BUF_INIT(ADMIN_BODY_MAX);
+    bool is_json = str_eq(admin_query(r, STR("format")), STR("json"));
     str_buf_printf(&all, "[%.*s]", STR_FMT(str_buf_str(&r->parts)));
-    int err = json_parse(&r->arena, str_buf_str(&all), ADMIN_BODY_MAX, &root, NULL);
-    for (size_t w = 0; err == 0 && w < json_count(root); w++) {
-        for (size_t i = 0; i < json_count(json_at(root, w)); i++)
-            print_cluster(&r->body, json_at(json_at(root, w), i));
-    }
+    int err = admin_clusters_render(&r->arena, str_buf_str(&all), is_json, &r->body);
     str_buf_deinit(&all);
-    return err == 0 ? 200 : 500;
+    return err == 0 && !r->body.is_overflown ? 200 : 500;
 }
 
 struct dump {

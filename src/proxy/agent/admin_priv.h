@@ -36,6 +36,8 @@ struct admin_page {
 };
 
 struct agent *admin_agent(const struct admin *a);
+/* admin_clusters.c: workers is a JSON array of what upstream_render wrote for each. -ERR_X. */
+int admin_clusters_render(struct arena *a, struct str workers, bool is_json, struct str_buf *to);
 extern const struct admin_page admin_pages[];
 extern const size_t admin_page_count;
 

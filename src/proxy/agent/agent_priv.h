@@ -14,7 +14,7 @@
 #include "proxy/worker/worker.h"
 
 enum {
-    AGENT_WORKERS_MAX = 64,
+    AGENT_WORKERS_MAX = FLOW_WORKERS_MAX,
     AGENT_MARK_OUTBOUND = 0x539,
     AGENT_MARK_INBOUND = 0x53a,
     AGENT_TERMINATION_US = 5 * 1000 * 1000,
@@ -28,6 +28,7 @@ struct agent {
     struct arena arena; /* strings for as long as we run */
     struct limits limits;
     struct turn *turn;
+    struct worker_group *group;
     struct worker *workers[AGENT_WORKERS_MAX];
     unsigned worker_count;
     uint8_t ticket_key[80];

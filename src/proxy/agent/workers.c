@@ -8,15 +8,45 @@ enum { WANTS_LOOK_US = 250 * 1000 };
 
 /* --- change sets --- */
 
+static void on_taken_back(struct change_set *set, struct worker *w)
+{
+    (void)w;
+    change_set_free(set);
+}
+
+/* Only worker 0 opens ports: a listener that it could not open is taken back from the others, so
+ * that all go on with what ran before. */
+static void take_back(struct agent *a, const struct change_set *refused)
+{
+    for (unsigned w = 1; w < a->worker_count; w++) {
+        struct change_set *set = change_set_new();
+        for (size_t i = 0; i < refused->count; i++) {
+            const struct change *c = &refused->changes[i];
+            if (c->is_refused)
+                change_set_add(set, c->type, c->name, c->running);
+        }
+        set->on_applied = on_taken_back;
+        worker_post_changes(a->workers[w], set);
+    }
+}
+
+static void note_refusal(struct agent *a, const struct change_set *set)
+{
+    /* What all workers refuse is said once. */
+    if (str_contains(str_buf_str(&a->set_error), set->error))
+        return;
+    log_event(LOG_ERROR, "config_refused", LF("reason", set->error));
+    str_buf_reset(&a->set_error);
+    str_buf_add(&a->set_error, set->error);
+}
+
 static void on_applied(struct change_set *set, struct worker *w)
 {
     struct agent *a = set->ctx;
-    (void)w;
-    if (set->error.len > 0) {
-        log_event(LOG_ERROR, "config_refused", LF("reason", set->error));
-        str_buf_reset(&a->set_error);
-        str_buf_add(&a->set_error, set->error);
-    }
+    if (set->error.len > 0)
+        note_refusal(a, set);
+    if (set->error.len > 0 && worker_index(w) == 0)
+        take_back(a, set);
     change_set_free(set);
     if (--a->sets_pending > 0)
         return;
@@ -37,7 +67,8 @@ static void on_publish(void *ctx, const struct config_change *changes, size_t co
         if (changes[i].type == RESOURCE_DIRECTORY)
             dns_set_directory(a->dns, changes[i].name, changes[i].resource);
     }
-    for (unsigned w = 0; w < a->worker_count; w++) {
+    /* Worker 0 last: it hands connections of new listeners to the others, which know them then. */
+    for (unsigned w = a->worker_count; w-- > 0;) {
         struct change_set *set = change_set_new();
         for (size_t i = 0; i < count; i++)
             change_set_add(set, changes[i].type, changes[i].name, changes[i].resource);
@@ -119,9 +150,11 @@ void workers_start(struct agent *a)
 {
     bool is_sidecar = a->args->bootstrap_file == NULL;
     random_secret(a->ticket_key, sizeof a->ticket_key);
+    a->group = worker_group_new(a->args->worker_count);
     for (unsigned i = 0; i < a->args->worker_count; i++) {
         a->workers[i] = worker_new(&(struct worker_args){
             .index = i,
+            .group = a->group,
             .limits = &a->limits,
             .main = a->turn,
             .mark_outbound = is_sidecar ? AGENT_MARK_OUTBOUND : 0,
@@ -140,6 +173,8 @@ void workers_start(struct agent *a)
         });
         a->worker_count = i + 1;
     }
+    for (unsigned i = 0; i < a->worker_count; i++)
+        worker_start(a->workers[i]);
 }
 
 void workers_stop(struct agent *a)
@@ -148,11 +183,16 @@ void workers_stop(struct agent *a)
     for (unsigned i = 0; i < a->worker_count; i++)
         worker_stop(a->workers[i]);
     for (unsigned i = 0; i < a->worker_count; i++)
-        a->workers[i] = worker_join(a->workers[i]);
+        worker_join(a->workers[i]);
+    for (unsigned i = 0; i < a->worker_count; i++)
+        worker_end(a->workers[i]);
+    for (unsigned i = 0; i < a->worker_count; i++)
+        a->workers[i] = worker_free(a->workers[i]);
     /* What they posted last: change sets on their way back. */
     for (int i = 0; i < 4; i++)
         turn_once(a->turn, 0);
     a->worker_count = 0;
+    a->group = worker_group_free(a->group);
     str_buf_deinit(&a->set_error);
     secret_wipe(a->ticket_key, sizeof a->ticket_key);
 }

@@ -201,9 +201,9 @@ static void close_world(void)
 {
     struct upstream_cluster *c = the_cluster();
     if (c != NULL) {
-        assert_int_equal(c->retries, 0);
-        assert_int_equal(c->requests, 0);
-        assert_int_equal(c->connections, 0);
+        assert_int_equal(c->share->retries, 0);
+        assert_int_equal(c->share->requests, 0);
+        assert_int_equal(c->share->connections, 0);
         for (size_t i = 0; i < c->hosts.len; i++)
             assert_int_equal(c->hosts.ptr[i]->active, 0);
     }
@@ -380,7 +380,7 @@ static void test_cancel_in_every_state(void **state)
             call_cancel(a.call);
         finish(&a);
         for (unsigned i = 0; i < 2; i++)
-            assert_true(host_at(i)->consecutive_5xx <= 5);
+            assert_true(host_failures(i) <= 5);
         forget(&a);
         close_world();
     }
@@ -400,7 +400,7 @@ static void test_cancel_harms_nobody(void **state)
         forget(&a);
     }
     assert_false(host_at(0)->is_ejected);
-    assert_int_equal(host_at(0)->consecutive_5xx, 0);
+    assert_int_equal(host_failures(0), 0);
     close_world();
 }
 
@@ -419,7 +419,7 @@ static void test_route_timeout(void **state)
     assert_true(has_flag(&a, FLAG_BIT(UPSTREAM_TIMEOUT)));
     assert_true(str_eq(a.outcome.details, STR("response_timeout")));
     assert_in_range(a.ended_us - began, 2990 * MS, 3100 * MS);
-    assert_int_equal(host_at(0)->consecutive_5xx, 1);
+    assert_int_equal(host_failures(0), 1);
     forget(&a);
     close_world();
 }

@@ -46,8 +46,7 @@ void conn_gone(struct flow_conn *fc)
     }
     f->conn_count--;
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
-    if (f->is_paused && f->conn_count < f->env.limits->connections_max)
-        listeners_pause(f, false);
+    flow_dismiss(f);
     conn_unref(fc);
 }
 
@@ -83,7 +82,9 @@ static void fill_info(struct flow_conn *fc)
     fc->info.local = c->local;
     fc->info.remote = c->remote;
     fc->info.original_dst = c->original_dst;
-    fc->info.connection_id = ++fc->flow->connection_ids;
+    /* Unique among the workers: each counts in steps of their number. */
+    fc->flow->connection_ids += fc->flow->share->count;
+    fc->info.connection_id = fc->flow->connection_ids;
     const struct addr *to = c->original_dst.family != ADDR_NONE ? &c->original_dst : &c->local;
     fc->input.destination = flow_ip(to);
     fc->input.destination_port = to->port;
@@ -92,9 +93,15 @@ static void fill_info(struct flow_conn *fc)
 
 static void on_timer(struct timer *t);
 
-void conn_accepted(void *ctx, struct conn *c)
+/* For drains, which wait until nobody comes any more: of worker 0 those of all. */
+static void note_accepted(const struct flow_listener *l)
 {
-    struct flow_listener *l = ctx;
+    l->flow->inbound_accepted +=
+        l->config != NULL && l->config->model->direction != LISTENER_OUTBOUND;
+}
+
+static void take(struct flow_listener *l, struct conn *c)
+{
     struct flows *f = l->flow;
     struct flow_conn *fc = NEW(struct flow_conn);
     fc->ref_count = 1;
@@ -110,9 +117,7 @@ void conn_accepted(void *ctx, struct conn *c)
     fill_info(fc);
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACCEPTED, 1);
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, 1);
-    if (f->conn_count >= f->env.limits->connections_max && !f->is_paused)
-        listeners_pause(f, true);
-    f->inbound_accepted += l->config != NULL && l->config->model->direction != LISTENER_OUTBOUND;
+    note_accepted(l);
     if (l->config == NULL) {
         static const struct conn_handler closing = {.on_close = on_early_close};
         conn_set_handler(c, &closing, fc);
@@ -125,6 +130,39 @@ void conn_accepted(void *ctx, struct conn *c)
         outbound_dispatch(fc);
     else
         conn_dispatch(fc, l);
+}
+
+void conn_accepted(void *ctx, struct conn *c)
+{
+    struct flow_listener *l = ctx;
+    flow_admit(l->flow, l->flow->env.index);
+    take(l, c);
+}
+
+bool conn_route(void *ctx, const struct conn_transport *transport)
+{
+    const struct flow_listener *l = ctx;
+    struct flows *f = l->flow;
+    unsigned to = flow_share_least_loaded(f->share, f->env.index);
+    if (to == f->env.index)
+        return false;
+    flow_admit(f, to);
+    note_accepted(l);
+    f->env.hand_over(f->env.ctx, to, l->name, transport);
+    return true;
+}
+
+void flow_take(struct flows *f, struct str listener, const struct conn_transport *transport)
+{
+    /* Listeners are told of a change before worker 0 is: it is here, or it was removed. */
+    struct flow_listener *l = map_get(&f->listeners, listener);
+    struct conn *c = l != NULL ? conn_from_transport(f->env.turn, transport) : NULL;
+    if (l == NULL)
+        conn_transport_close(f->env.turn, transport);
+    if (c == NULL)
+        flow_dismiss(f);
+    else
+        take(l, c);
 }
 
 /* --- inspection --- */

@@ -6,6 +6,12 @@ struct flows *flow_new(const struct flow_env *env)
 {
     struct flows *f = NEW(struct flows);
     f->env = *env;
+    f->share = env->share;
+    if (f->share == NULL) {
+        f->share = f->own_share = NEW(struct flow_share);
+        flow_share_init(f->share, 1);
+    }
+    f->connection_ids = env->index;
     map_init(&f->listeners);
     map_init(&f->routes);
     map_init(&f->directories);
@@ -50,6 +56,7 @@ struct flows *flow_free(struct flows *f)
     map_deinit(&f->sinks);
     str_buf_deinit(&f->line);
     map_deinit(&f->wanted);
+    free(f->own_share);
     free(f);
     return NULL;
 }
@@ -89,6 +96,36 @@ void flow_detail_failed(struct flows *f, struct str name, struct str why)
     outbound_unpark(f, name, why);
 }
 
+/* --- how many there may be --- */
+
+/* The connections that are too many stay in the backlog: their clients wait a moment instead of
+ * losing what they had begun. */
+void flow_admit(struct flows *f, unsigned worker)
+{
+    uint64_t max = f->env.limits->connections_max;
+    if (flow_share_enter(f->share, worker) < max || (f->rests & FLOW_REST_FULL) != 0)
+        return;
+    if (!flow_share_rest(f->share, max))
+        return;
+    metrics_add(f->env.metrics, COUNTER_CONNECTIONS_FULL, 1);
+    listeners_rest(f, FLOW_REST_FULL, true);
+}
+
+void flow_dismiss(struct flows *f)
+{
+    if (!flow_share_leave(f->share, f->env.index, f->env.limits->connections_max))
+        return;
+    if (f->env.index == 0)
+        flow_has_room(f);
+    else
+        f->env.on_room(f->env.ctx);
+}
+
+void flow_has_room(struct flows *f)
+{
+    listeners_rest(f, FLOW_REST_FULL, false);
+}
+
 uint64_t flow_logs_dropped(const struct flows *f)
 {
     uint64_t dropped = 0;
@@ -101,14 +138,16 @@ uint64_t flow_logs_dropped(const struct flows *f)
 
 unsigned flow_active(const struct flows *f)
 {
-    return f->conn_count;
+    /* Those on their way from worker 0 count already. */
+    return atomic_load(&f->share->workers[f->env.index].connections);
 }
 
 struct access_log_sink *flow_sink(struct flows *f, struct str path)
 {
     struct access_log_sink *sink = map_get(&f->sinks, path);
     if (sink == NULL) {
-        sink = access_log_sink_new(f->env.turn, path, f->env.limits->access_log_queue_bytes_max);
+        sink = access_log_sink_new(f->env.turn, f->env.logs, path,
+                                   f->env.limits->access_log_queue_bytes_max);
         map_put(&f->sinks, path, sink);
     }
     return sink;

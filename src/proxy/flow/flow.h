@@ -9,11 +9,13 @@
 
 #include "base/limits.h"
 #include "mesh/model/resource.h"
+#include "proxy/flow/share.h"
 #include "proxy/telemetry/metrics.h"
 #include "proxy/tls/store.h"
 #include "proxy/upstream/upstream.h"
 
 struct flows;
+struct access_log_share;
 
 /* Names of what the agent's own bootstrap provides (proxy/agent). */
 #define FLOW_LISTENER_OUTBOUND                                                                     \
@@ -23,6 +25,14 @@ struct flows;
 
 struct flow_env {
     struct turn *turn;
+    unsigned index;                /* of the worker; 0 accepts for all */
+    struct flow_share *share;      /* NULL: of this one alone */
+    struct access_log_share *logs; /* NULL: of this one alone */
+    /* Posts an accepted transport to another worker, for its flow_take. NULL with one worker. */
+    void (*hand_over)(void *ctx, unsigned worker, struct str listener,
+                      const struct conn_transport *transport);
+    /* Worker 0 is to call flow_has_room. NULL with one worker. */
+    void (*on_room)(void *ctx);
     const struct limits *limits;
     struct tls_store *tls;
     struct upstream *upstream;
@@ -42,6 +52,8 @@ void flow_abort(struct flows *f);
 /* Configuration; NULL removes. References are taken. A listener that cannot be opened is an error
  * with why, and what ran before stays. */
 int flow_set_listener(struct flows *f, struct str name, struct resource *r, struct str_buf *why);
+/* What runs under the name, referenced; NULL: nothing. */
+struct resource *flow_listener_resource(const struct flows *f, struct str name);
 void flow_set_route(struct flows *f, struct str name, struct resource *r);
 void flow_set_directory(struct flows *f, struct str name, struct resource *r);
 /* The detail that was wanted will not come. */
@@ -50,6 +62,11 @@ void flow_detail_failed(struct flows *f, struct str name, struct str why);
 /* Whether the address is a replica's or a service's of the mesh (never reached through the world).
  */
 bool flow_is_mesh_addr(const struct flows *f, const struct addr *a);
+
+/* An accepted transport that worker 0 handed over. */
+void flow_take(struct flows *f, struct str listener, const struct conn_transport *transport);
+/* Worker 0: there may be room for connections again. */
+void flow_has_room(struct flows *f);
 
 /* The first half of a drain: connections end gracefully, and those that still come are served one
  * request; what waits for a request is not closed under it. */

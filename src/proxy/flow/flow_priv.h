@@ -24,19 +24,23 @@ struct flows {
     struct directory_index *index;
     struct list conns; /* flow_conn.link */
     unsigned conn_count;
-    struct list parked; /* flow_conn.parked_link */
+    struct flow_share *share, *own_share; /* env's, or the own one */
+    struct list parked;                   /* flow_conn.parked_link */
     unsigned parked_count;
     struct map wanted;   /* detail names that were asked for */
     struct str_buf line; /* of an access log, while it is made */
     struct map sinks;    /* path -> struct access_log_sink */
-    bool is_draining, is_outbound_draining, is_paused;
+    bool is_draining, is_outbound_draining;
     bool is_stopped; /* nothing is opened any more */
     uint64_t inbound_accepted;
+    unsigned rests; /* bits of enum flow_rest: why no listener accepts */
     metrics_id own_peer;
     uint64_t connection_ids;
 };
 
 /* --- listener.c --- */
+
+enum flow_rest { FLOW_REST_FULL = 1 };
 
 enum { RBACS_MAX = 8, ACCESS_LOGS_MAX = 4 };
 
@@ -84,7 +88,8 @@ struct flow_listener *listener_find(struct flows *f, struct str name);
 struct flow_listener *listener_find_addr(struct flows *f, const struct addr *a);
 const struct flow_chain *chain_find(const struct flow_config *c, const struct chain_input *in);
 void listener_stop(struct flow_listener *l);
-void listeners_pause(struct flows *f, bool is_paused);
+/* Accepting rests for as long as there is a reason to. */
+void listeners_rest(struct flows *f, enum flow_rest reason, bool is_resting);
 void listeners_free(struct flows *f);
 struct access_log_sink *flow_sink(struct flows *f, struct str path);
 
@@ -121,6 +126,11 @@ struct flow_conn {
 };
 
 void conn_accepted(void *ctx, struct conn *c); /* listen_fn; ctx: flow_listener */
+/* listen_route_fn; ctx: flow_listener. Hands it to the least loaded worker. */
+bool conn_route(void *ctx, const struct conn_transport *transport);
+/* Counts it, and lets accepting rest when that was the last place. */
+void flow_admit(struct flows *f, unsigned worker);
+void flow_dismiss(struct flows *f);
 /* The listener is known: inspects, matches the chain, goes on. */
 void conn_dispatch(struct flow_conn *fc, struct flow_listener *l);
 /* The connection is served by its chain (after TLS). */

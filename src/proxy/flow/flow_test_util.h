@@ -248,8 +248,8 @@ static void close_world(void)
     assert_int_equal(metrics_get(rig.metrics, COUNTER_CONNECTIONS_ACTIVE), 0);
     assert_int_equal(flow->parked_count, 0);
     struct upstream_cluster *c = the_cluster();
-    assert_int_equal(c->connections, 0);
-    assert_int_equal(c->requests, 0);
+    assert_int_equal(c->share->connections, 0);
+    assert_int_equal(c->share->requests, 0);
     flow = flow_free(flow);
     str_buf_deinit(&wanted);
     rig_close();

@@ -239,12 +239,15 @@ static int open_socket(struct flow_listener *l, const struct addr *at, int slot,
         .inherited_fd = -1,
         .mark = l->flow->env.mark_inbound,
         .is_v6_only = true,
+        .route = l->flow->share->count > 1 ? conn_route : NULL,
     };
     int err = listen_open(l->flow->env.turn, at, &options, conn_accepted, l, &l->sockets[slot]);
     if (err != 0) {
         char text[ADDR_TEXT_LEN];
         str_buf_printf(why, "cannot listen at %.*s: %s", STR_FMT(addr_format(at, text)),
                        err_text(err));
+    } else if (l->flow->rests != 0) {
+        listen_pause(l->sockets[slot]);
     }
     return err;
 }
@@ -288,17 +291,17 @@ void listener_stop(struct flow_listener *l)
     }
 }
 
-void listeners_pause(struct flows *f, bool is_paused)
+void listeners_rest(struct flows *f, enum flow_rest reason, bool is_resting)
 {
     size_t iter = 0;
     void *value;
-    f->is_paused = is_paused;
+    f->rests = is_resting ? f->rests | (unsigned)reason : f->rests & ~(unsigned)reason;
     while (map_next(&f->listeners, &iter, NULL, &value)) {
         struct flow_listener *l = value;
         for (int i = 0; i < 2; i++) {
             if (l->sockets[i] == NULL)
                 continue;
-            if (is_paused)
+            if (f->rests != 0)
                 listen_pause(l->sockets[i]);
             else
                 listen_resume(l->sockets[i]);
@@ -332,6 +335,12 @@ struct flow_listener *listener_find_addr(struct flows *f, const struct addr *a)
             any = l;
     }
     return any;
+}
+
+struct resource *flow_listener_resource(const struct flows *f, struct str name)
+{
+    const struct flow_listener *l = map_get(&f->listeners, name);
+    return l != NULL && l->config != NULL ? resource_hold(l->config->resource) : NULL;
 }
 
 static struct flow_listener *listener_new(struct flows *f, struct str name)
@@ -377,7 +386,7 @@ int flow_set_listener(struct flows *f, struct str name, struct resource *r, stru
         l = listener_new(f, name);
     if (!r->listener->bind_to_port) {
         listener_stop(l);
-    } else if (!f->is_stopped) {
+    } else if (!f->is_stopped && f->env.index == 0) {
         err = open_sockets(l, r->listener, why);
         if (err != 0) {
             flow_config_unref(config);

@@ -36,9 +36,17 @@ struct access_log_format *access_log_format_free(struct access_log_format *f);
 void access_log_format_line(const struct access_log_format *f, const struct record *r,
                             struct str_buf *to);
 
+/* What the workers of a process share of their sinks: the descriptor of each path, and who is in
+ * the middle of a line, so that no line is torn. Made before and freed behind the sinks; any
+ * thread. */
+struct access_log_share;
+struct access_log_share *access_log_share_new(void);
+struct access_log_share *access_log_share_free(struct access_log_share *s);
+
 struct access_log_sink;
-struct access_log_sink *access_log_sink_new(struct turn *t, struct str path,
-                                            size_t queue_bytes_max);
+/* share: NULL for one that has its path for itself. */
+struct access_log_sink *access_log_sink_new(struct turn *t, struct access_log_share *share,
+                                            struct str path, size_t queue_bytes_max);
 struct access_log_sink *access_log_sink_free(struct access_log_sink *s);
 void access_log_sink_add(struct access_log_sink *s,
                          struct str line); /* written at the turn's end */

@@ -254,7 +254,7 @@ static void test_sink_writes_once_a_turn(void **state)
     int fd = mkstemp(path);
     struct sim_world *w = sim_world_new(&options);
     struct turn *t = turn_new_sim(w);
-    struct access_log_sink *s = access_log_sink_new(t, str_from_c(path), 16);
+    struct access_log_sink *s = access_log_sink_new(t, NULL, str_from_c(path), 16);
     access_log_sink_add(s, STR("one\n"));
     access_log_sink_add(s, STR("two\n"));
     access_log_sink_add(s, STR("too much for it\n"));
@@ -282,7 +282,7 @@ static void test_slow_sink(void **state)
     int fd = open(path, O_RDONLY | O_NONBLOCK);
     struct sim_world *w = sim_world_new(&options);
     struct turn *t = turn_new_sim(w);
-    struct access_log_sink *s = access_log_sink_new(t, str_from_c(path), 64 * 1024);
+    struct access_log_sink *s = access_log_sink_new(t, NULL, str_from_c(path), 64 * 1024);
     memset(line, 'x', sizeof line);
     for (unsigned i = 0; i < 300; i++) {
         access_log_sink_add(s, str_from(line, sizeof line));
@@ -309,7 +309,7 @@ static void test_sink_that_does_not_open(void **state)
     static const struct sim_options options = {.seed = 1};
     struct sim_world *w = sim_world_new(&options);
     struct turn *t = turn_new_sim(w);
-    struct access_log_sink *s = access_log_sink_new(t, STR("/nonexistent/log"), 1024);
+    struct access_log_sink *s = access_log_sink_new(t, NULL, STR("/nonexistent/log"), 1024);
     access_log_sink_add(s, STR("x\n"));
     turn_once(t, 0);
     assert_int_equal(access_log_sink_dropped(s), 1);

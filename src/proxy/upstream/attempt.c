@@ -73,6 +73,7 @@ void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a)
         a->is_pending = true;
         h->active++;
         list_push_back(&c->waiting, &a->link);
+        breaker_wait(c);
         return;
     case BREAKER_OK:
         a->host = upstream_host_hold(h);
@@ -93,7 +94,7 @@ static void unqueue(struct upstream_attempt *a)
     if (a->is_connection_counted || !a->is_pending)
         a->host->pending_count--;
     else
-        a->cluster->pending--;
+        share_give(&a->cluster->share->pending);
 }
 
 /* What outlier detection hears of an attempt without a response: a host that could not be reached,

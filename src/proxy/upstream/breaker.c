@@ -12,29 +12,39 @@ static bool holds_connection(const struct upstream_attempt *a)
     return a->downstream_version != HTTP_2 || a->cluster->config->protocol == UPSTREAM_HTTP1;
 }
 
-bool breaker_has_connection(const struct upstream_cluster *c)
+bool breaker_take_connection(struct upstream_cluster *c)
 {
-    return c->connections < c->config->breaker.connections_max;
+    return share_take(&c->share->connections, c->config->breaker.connections_max);
+}
+
+void breaker_give_connection(struct upstream_cluster *c)
+{
+    if (share_give_connection(c->share, c->u->env.index))
+        cluster_grant_connection(c);
+}
+
+void breaker_wait(struct upstream_cluster *c)
+{
+    share_set_waiting(c->share, c->u->env.index, true);
+    turn_soon(c->u->env.turn, &c->waiting_task);
 }
 
 enum breaker_result breaker_begin(struct upstream_cluster *c, struct upstream_attempt *a)
 {
     const struct circuit_breaker *limit = &c->config->breaker;
-    if (c->requests >= limit->requests_max)
+    if (!share_take(&c->share->requests, limit->requests_max))
         return BREAKER_OVERFLOW;
-    if (!holds_connection(a) || breaker_has_connection(c)) {
-        a->is_connection_counted = holds_connection(a);
-        c->connections += a->is_connection_counted;
-        a->is_counted = true;
-        c->requests++;
-        return BREAKER_OK;
-    }
-    if (c->pending >= limit->pending_max)
-        return BREAKER_OVERFLOW;
-    c->pending++;
     a->is_counted = true;
-    c->requests++;
-    return BREAKER_WAIT;
+    if (!holds_connection(a))
+        return BREAKER_OK;
+    a->is_connection_counted = breaker_take_connection(c);
+    if (a->is_connection_counted)
+        return BREAKER_OK;
+    if (share_take(&c->share->pending, limit->pending_max))
+        return BREAKER_WAIT;
+    a->is_counted = false;
+    share_give(&c->share->requests);
+    return BREAKER_OVERFLOW;
 }
 
 void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a)
@@ -42,13 +52,11 @@ void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a)
     if (!a->is_counted)
         return;
     a->is_counted = false;
-    c->requests--;
+    share_give(&c->share->requests);
     if (!a->is_connection_counted)
         return;
     a->is_connection_counted = false;
-    c->connections--;
-    if (!list_is_empty(&c->waiting))
-        turn_soon(c->u->env.turn, &c->waiting_task);
+    breaker_give_connection(c);
 }
 
 static uint32_t retries_max(const struct upstream_cluster *c)
@@ -60,16 +68,15 @@ static uint32_t retries_max(const struct upstream_cluster *c)
                                                        : (uint32_t)RETRIES_PERCENT_DEFAULT;
     uint32_t least =
         limit->retry_budget_percent > 0 ? limit->retry_budget_min : (uint32_t)RETRIES_MIN_DEFAULT;
-    return MAX(least, (uint32_t)((uint64_t)c->requests * percent / 100));
+    return MAX(least, (uint32_t)((uint64_t)atomic_load(&c->share->requests) * percent / 100));
 }
 
 bool upstream_retry_begin(struct upstream *u, struct upstream_cluster *c)
 {
-    if (c->retries >= retries_max(c)) {
+    if (!share_take(&c->share->retries, retries_max(c))) {
         metrics_add(u->env.metrics, COUNTER_RETRIES_OVERFLOWN, 1);
         return false;
     }
-    c->retries++;
     metrics_add(u->env.metrics, COUNTER_RETRIES, 1);
     return true;
 }
@@ -77,6 +84,5 @@ bool upstream_retry_begin(struct upstream *u, struct upstream_cluster *c)
 void upstream_retry_end(struct upstream *u, struct upstream_cluster *c)
 {
     (void)u;
-    ASSERT(c->retries > 0);
-    c->retries--;
+    share_give(&c->share->retries);
 }

@@ -18,6 +18,7 @@ struct upstream_cluster *cluster_new(struct upstream *u, struct str name)
     timer_init(&c->cleanup_timer, cleanup_idle_hosts);
     c->name = str_from(str_dup_c(name), name.len);
     c->is_eligible_stale = true;
+    c->share = cluster_share_acquire(u->share, name);
     outlier_init(c);
     return c;
 }
@@ -39,14 +40,14 @@ void cluster_free_if_unused(struct upstream_cluster *c)
     turn_cancel(&c->waiting_task);
     turn_cancel(&c->failed_task);
     ASSERT(list_is_empty(&c->waiting));
+    cluster_share_release(c->share);
     resource_unref(c->resource);
     resource_unref(c->endpoints);
     free(c->hosts.ptr);
     free(c->eligible.ptr);
     free((void *)(uintptr_t)c->name.ptr);
     free(c);
-    if (u->is_ending && list_is_empty(&u->zombies))
-        free(u);
+    upstream_free_if_unused(u);
 }
 
 static void drop_host_at(struct upstream_cluster *c, size_t i)
@@ -55,6 +56,15 @@ static void drop_host_at(struct upstream_cluster *c, size_t i)
     VEC_REMOVE_SWAP(&c->hosts, i);
     lb_invalidate(c);
     host_leave(h);
+}
+
+static void give_back_granted(struct upstream_cluster *c)
+{
+    while (c->granted > 0) {
+        c->granted--;
+        bool is_ours = share_give_connection(c->share, c->u->env.index);
+        ASSERT(!is_ours); /* nobody waits here: the bit says so */
+    }
 }
 
 void cluster_remove(struct upstream_cluster *c)
@@ -73,9 +83,11 @@ void cluster_remove(struct upstream_cluster *c)
     outlier_deinit(c);
     timer_stop(&c->cleanup_timer);
     while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL) {
-        c->pending--;
+        share_give(&c->share->pending);
         attempt_fail_later(a, &why);
     }
+    share_set_waiting(c->share, c->u->env.index, false);
+    give_back_granted(c);
     while (c->hosts.len > 0)
         drop_host_at(c, c->hosts.len - 1);
     c->held--;
@@ -115,6 +127,7 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
     c->resource = resource_hold(r);
     c->config = r->cluster;
     set_limits(c);
+    atomic_store(&c->share->connections_max, c->config->breaker.connections_max);
     lb_invalidate(c);
     outlier_config_changed(c);
     if (r->cluster->kind == CLUSTER_STATIC)
@@ -226,19 +239,38 @@ static void choose_again(struct upstream_attempt *a)
     a->host = upstream_host_hold(h);
 }
 
+static bool take_slot(struct upstream_cluster *c)
+{
+    if (c->granted == 0)
+        return breaker_take_connection(c);
+    c->granted--;
+    return true;
+}
+
+/* One's own bit is set before the last try, so that no slot is freed unseen in between. */
 static void waiting_run(struct turn_task *t)
 {
     struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, waiting_task);
     struct upstream_attempt *a;
-    while (breaker_has_connection(c) &&
-           (a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL) {
+    if (!list_is_empty(&c->waiting))
+        share_set_waiting(c->share, c->u->env.index, true);
+    while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL && take_slot(c)) {
         list_remove(&a->link);
-        c->pending--;
-        c->connections++;
+        share_give(&c->share->pending);
         a->is_connection_counted = true;
         choose_again(a);
         pool_begin(a->host, a);
     }
+    if (list_is_empty(&c->waiting)) {
+        share_set_waiting(c->share, c->u->env.index, false);
+        give_back_granted(c);
+    }
+}
+
+void cluster_grant_connection(struct upstream_cluster *c)
+{
+    c->granted++;
+    turn_soon(c->u->env.turn, &c->waiting_task);
 }
 
 static void failed_run(struct turn_task *t)

@@ -116,6 +116,8 @@ static struct upstream_host *pick_other(struct upstream_cluster *c,
 struct upstream_host *lb_pick(struct upstream_cluster *c, struct upstream_host *const *avoid,
                               size_t avoid_count)
 {
+    if (c->config->outlier.is_on)
+        outlier_look(c);
     if (c->is_eligible_stale)
         refresh(c);
     if (c->eligible.len == 0)

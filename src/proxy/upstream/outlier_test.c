@@ -45,7 +45,7 @@ static void test_max_ejection_percent(void **state)
     for (unsigned i = 0; i < 4; i++)
         rig.origins[i].status = 503;
     many(60);
-    assert_int_equal(the_cluster()->ejected, 2);
+    assert_int_equal(the_cluster()->share->ejected, 2);
     rig_close();
 }
 
@@ -62,9 +62,9 @@ static void test_the_last_host_stays(void **state)
     assert_true(host_at(0)->is_ejected);
     struct endpoint only = host_at(0)->info.endpoint[0];
     set_endpoints("c", &only, 1);
-    assert_int_equal(the_cluster()->ejected, 0);
+    assert_int_equal(the_cluster()->share->ejected, 0);
     many(12);
-    assert_int_equal(the_cluster()->ejected, 0);
+    assert_int_equal(the_cluster()->share->ejected, 0);
     rig_close();
 }
 
@@ -76,18 +76,18 @@ static void test_ejections_end_with_detection(void **state)
     set_simple(&model, 2);
     rig.origins[0].status = 503;
     many(10);
-    assert_int_equal(the_cluster()->ejected, 1);
+    assert_int_equal(the_cluster()->share->ejected, 1);
     /* Changes that come faster than the interval do not put the return off. */
     for (unsigned i = 0; i < 20; i++) {
         set_cluster("c", &model);
         rig_run(2 * SECOND);
     }
-    assert_int_equal(the_cluster()->ejected, 0);
+    assert_int_equal(the_cluster()->share->ejected, 0);
     many(10);
-    assert_int_equal(the_cluster()->ejected, 1);
+    assert_int_equal(the_cluster()->share->ejected, 1);
     model.outlier.is_on = false;
     set_cluster("c", &model);
-    assert_int_equal(the_cluster()->ejected, 0);
+    assert_int_equal(the_cluster()->share->ejected, 0);
     rig_close();
 }
 
@@ -107,10 +107,10 @@ static void test_cancel_harms_nobody(void **state)
         assert_true(t.is_over);
         forget(&t);
     }
-    assert_int_equal(host_at(0)->consecutive_5xx, 0);
+    assert_int_equal(host_failures(0), 0);
     rig.origins[0].mode = ORIGIN_RESETS;
     many(2);
-    assert_int_equal(host_at(0)->consecutive_5xx, 2);
+    assert_int_equal(host_failures(0), 2);
     rig_close();
 }
 

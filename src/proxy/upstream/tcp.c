@@ -143,7 +143,7 @@ struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_clus
     timer_init(&t->timer, on_timeout);
     turn_task_init(&t->task, tell_failure);
     c->held++;
-    if (!breaker_has_connection(c)) {
+    if (!breaker_take_connection(c)) {
         struct outcome why = {
             .err = -ERR_LIMIT,
             .fault = FAULT_LOCAL,
@@ -155,7 +155,6 @@ struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_clus
         fail_later(t, &why);
         return t;
     }
-    c->connections++;
     t->is_counted = true;
     try_host(t);
     return t;
@@ -169,11 +168,8 @@ void upstream_tcp_finish(struct upstream_tcp *t)
     t->is_finished = true;
     turn_cancel(&t->task);
     timer_stop(&t->timer);
-    if (t->is_counted) {
-        c->connections--;
-        if (!list_is_empty(&c->waiting))
-            turn_soon(t->u->env.turn, &c->waiting_task);
-    }
+    if (t->is_counted)
+        breaker_give_connection(c);
     if (t->host != NULL) {
         t->host->active--;
         upstream_host_drop(t->host);

@@ -53,7 +53,7 @@ static void test_tcp_tries_three_hosts(void **state)
     rig_run(SECOND);
     assert_true(t.is_ready);
     assert_ptr_equal(t.host, host_at(2));
-    assert_int_equal(the_cluster()->connections, 1);
+    assert_int_equal(the_cluster()->share->connections, 1);
     sim_world_refuse(rig.sim, &rig.origins[2].addr, false);
     none.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &none);
     rig_run(SECOND);
@@ -63,7 +63,7 @@ static void test_tcp_tries_three_hosts(void **state)
     conn_abort(t.conn, 0);
     rig_run(SECOND);
     upstream_tcp_finish(t.tcp);
-    assert_int_equal(the_cluster()->connections, 0);
+    assert_int_equal(the_cluster()->share->connections, 0);
     rig_close();
 }
 
@@ -83,7 +83,7 @@ static void test_tcp_limits_and_cancel(void **state)
     upstream_tcp_finish(t.tcp); /* still connecting */
     rig_run(SECOND);
     assert_false(t.is_ready || t.is_failed);
-    assert_int_equal(the_cluster()->connections, 0);
+    assert_int_equal(the_cluster()->share->connections, 0);
     /* And with the whole of upstream gone. */
     t.tcp = upstream_tcp_start(rig.upstream, the_cluster(), NULL, STR_NULL, &tcp_ops, &t);
     upstream_free(rig.upstream);

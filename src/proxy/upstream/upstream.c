@@ -4,6 +4,13 @@ struct upstream *upstream_new(const struct upstream_env *env)
 {
     struct upstream *u = NEW(struct upstream);
     u->env = *env;
+    u->share = env->share;
+    if (u->share == NULL) {
+        u->share = u->own_share = NEW(struct upstream_share);
+        upstream_share_init(u->share, 1);
+    }
+    u->share->workers[env->index].upstream = u;
+    u->share->workers[env->index].turn = env->turn;
     map_init(&u->clusters);
     map_init(&u->endpoints);
     list_init(&u->zombies);
@@ -24,10 +31,21 @@ static void remove_all_clusters(struct upstream *u)
     }
 }
 
+void upstream_free_if_unused(struct upstream *u)
+{
+    if (!u->is_ending || !list_is_empty(&u->zombies))
+        return;
+    if (u->own_share != NULL)
+        upstream_share_deinit(u->own_share);
+    free(u->own_share);
+    free(u);
+}
+
 struct upstream *upstream_free(struct upstream *u)
 {
     if (u == NULL)
         return NULL;
+    u->share->workers[u->env.index].upstream = NULL;
     remove_all_clusters(u);
     size_t iter = 0;
     struct str name;
@@ -38,8 +56,7 @@ struct upstream *upstream_free(struct upstream *u)
     map_deinit(&u->clusters);
     /* Not before: a cluster that goes in the meantime must not take u along. */
     u->is_ending = true;
-    if (list_is_empty(&u->zombies))
-        free(u);
+    upstream_free_if_unused(u);
     /* else: the last host that is let go frees it (cluster_free_if_unused). */
     return NULL;
 }

@@ -14,6 +14,7 @@
 #include "mesh/model/resource.h"
 #include "proxy/telemetry/metrics.h"
 #include "proxy/tls/store.h"
+#include "proxy/upstream/share.h"
 
 struct upstream;
 struct upstream_cluster;
@@ -27,6 +28,8 @@ typedef struct conn *upstream_connect_fn(void *ctx, const struct addr *to,
 
 struct upstream_env {
     struct turn *turn;
+    unsigned index;               /* of the worker */
+    struct upstream_share *share; /* NULL: of this one alone */
     const struct limits *limits;
     struct tls_store *tls;
     struct metrics *metrics;

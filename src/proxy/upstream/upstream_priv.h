@@ -8,6 +8,7 @@
 
 #include "base/map.h"
 #include "base/vec.h"
+#include "proxy/upstream/share.h"
 #include "proxy/upstream/upstream.h"
 
 struct upstream {
@@ -15,7 +16,8 @@ struct upstream {
     struct map clusters;  /* name -> struct upstream_cluster, configured */
     struct map endpoints; /* name -> struct resource (referenced) */
     struct list zombies;  /* clusters without configuration that are still held */
-    uint64_t active;      /* attempts, for nothing but dumps */
+    struct upstream_share *share, *own_share; /* env's, or the own one */
+    uint64_t active;                          /* attempts, for nothing but dumps */
     bool is_ending;
 };
 
@@ -37,14 +39,14 @@ struct upstream_cluster {
     uint64_t eligible_weight;
     bool is_eligible_stale, is_weighted;
     uint32_t next; /* round robin */
-    /* Breaker. */
-    uint32_t connections, pending, requests, retries;
+    /* Breaker, outlier detection. */
+    struct cluster_share *share;
     struct list waiting; /* attempts for which no connection slot is free */
+    uint32_t granted;    /* slots that other workers gave to those who wait */
     struct turn_task waiting_task;
     struct list failed; /* attempts whose failure is to be told */
     struct turn_task failed_task;
-    /* Outlier detection. */
-    uint32_t ejected;
+    unsigned seen_generation; /* of share */
     struct timer outlier_timer;
     struct timer cleanup_timer; /* ORIGINAL_DST: hosts that nobody used */
     uint32_t held;              /* hosts alive, configured or not */
@@ -69,9 +71,9 @@ struct upstream_host {
     struct turn_task pump_task;
     uint64_t transport; /* how it is reached now */
     /* Outlier detection. */
-    bool is_ejected;
-    uint32_t consecutive_5xx, consecutive_gateway, ejections;
-    uint64_t ejected_until_us, used_us;
+    struct host_share *share; /* NULL: it has not failed yet */
+    bool is_ejected;          /* as of the cluster's seen_generation */
+    uint64_t used_us;
 };
 
 /* One connection to a host. */
@@ -90,11 +92,16 @@ struct upstream_link {
     int timeout_err;
 };
 
+/* upstream.c */
+void upstream_free_if_unused(struct upstream *u);
+
 /* cluster.c */
 struct upstream_cluster *cluster_new(struct upstream *u, struct str name);
 void cluster_set_config(struct upstream_cluster *c, struct resource *r);
 void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r);
 void cluster_remove(struct upstream_cluster *c);
+/* A connection slot that another worker gave back, for whoever waits here. */
+void cluster_grant_connection(struct upstream_cluster *c);
 struct str cluster_endpoints_name(const struct upstream_cluster *c);
 void cluster_free_if_unused(struct upstream_cluster *c);
 /* The host of an address for ORIGINAL_DST, made on demand. */
@@ -148,13 +155,19 @@ void attempt_fail_later(struct upstream_attempt *a, const struct outcome *why);
 enum breaker_result { BREAKER_OK, BREAKER_WAIT, BREAKER_OVERFLOW };
 enum breaker_result breaker_begin(struct upstream_cluster *c, struct upstream_attempt *a);
 void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a);
-bool breaker_has_connection(const struct upstream_cluster *c);
+/* True: a slot was taken. */
+bool breaker_take_connection(struct upstream_cluster *c);
+void breaker_give_connection(struct upstream_cluster *c);
+/* An attempt was put among the waiting. */
+void breaker_wait(struct upstream_cluster *c);
 
 /* outlier.c */
 /* The cluster's settings were replaced. */
 void outlier_config_changed(struct upstream_cluster *c);
 void outlier_init(struct upstream_cluster *c);
 void outlier_deinit(struct upstream_cluster *c);
+/* Takes over what other workers found out. */
+void outlier_look(struct upstream_cluster *c);
 void outlier_result(struct upstream_host *h, unsigned status);
 void outlier_forget(struct upstream_host *h);
 /* Hosts went: who is out beyond the share that may be comes back. */

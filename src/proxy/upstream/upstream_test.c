@@ -57,7 +57,7 @@ static void test_least_request_avoids_the_busy(void **state)
     rig_run(SECOND);
     for (unsigned i = 0; i < 20; i++)
         forget(&stuck[i]);
-    assert_int_equal(the_cluster()->requests, 0);
+    assert_int_equal(the_cluster()->share->requests, 0);
     rig_close();
 }
 
@@ -97,7 +97,7 @@ static void test_connections_pending_overflow(void **state)
         rig_run(10 * MS);
     }
     assert_int_equal(rig.origins[0].requests, 2);
-    assert_int_equal(the_cluster()->pending, 1);
+    assert_int_equal(the_cluster()->share->pending, 1);
     assert_true(t[3].is_failed);
     assert_true((t[3].why.flags & FLAG_BIT(UPSTREAM_OVERFLOW)) != 0);
     assert_int_equal(metrics_get(rig.metrics, COUNTER_OVERFLOWS), 1);
@@ -107,11 +107,11 @@ static void test_connections_pending_overflow(void **state)
     rig_run(SECOND);
     assert_true(t[2].is_over);
     assert_int_equal(t[2].status, 200);
-    assert_int_equal(the_cluster()->pending, 0);
+    assert_int_equal(the_cluster()->share->pending, 0);
     call_cancel(t[1].call);
     rig_run(SECOND);
-    assert_int_equal(the_cluster()->connections, 0);
-    assert_int_equal(the_cluster()->requests, 0);
+    assert_int_equal(the_cluster()->share->connections, 0);
+    assert_int_equal(the_cluster()->share->requests, 0);
     for (unsigned i = 0; i < 4; i++)
         forget(&t[i]);
     rig_close();
@@ -156,14 +156,14 @@ static void test_retry_limits(void **state)
         model.breaker = cases[i].breaker;
         rig_open(1);
         set_simple(&model, 1);
-        the_cluster()->requests = cases[i].requests;
+        the_cluster()->share->requests = cases[i].requests;
         unsigned taken = 0;
         while (taken < 100 && upstream_retry_begin(rig.upstream, the_cluster()))
             taken++;
         assert_int_equal(taken, cases[i].allowed);
         while (taken-- > 0)
             upstream_retry_end(rig.upstream, the_cluster());
-        the_cluster()->requests = 0;
+        the_cluster()->share->requests = 0;
         rig_close();
     }
 }
@@ -220,8 +220,8 @@ static void test_unrelated_changes_lose_nothing(void **state)
         else
             set_cluster(name, &model);
     }
-    assert_int_equal(the_cluster()->requests, 1);
-    assert_int_equal(the_cluster()->ejected, 1);
+    assert_int_equal(the_cluster()->share->requests, 1);
+    assert_int_equal(the_cluster()->share->ejected, 1);
     assert_int_equal(rig.origins[0].conns, conns);
     assert_int_equal(rig.origins[0].open, 1);
     assert_false(stuck.is_over);
@@ -311,7 +311,7 @@ static void test_refused_and_silent(void **state)
     sim_world_refuse(rig.sim, &rig.origins[0].addr, false);
     one(&t);
     assert_true((t.why.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0 && t.why.is_retryable);
-    assert_int_equal(the_cluster()->connections, 0);
+    assert_int_equal(the_cluster()->share->connections, 0);
     forget(&t);
     struct endpoint other = endpoint_of(1);
     set_endpoints("c", &other, 1);
@@ -376,9 +376,9 @@ static void test_cancel_in_every_state(void **state)
                 call_cancel(t[i].call);
         }
         rig_run(SECOND);
-        assert_int_equal(the_cluster()->connections, 0);
-        assert_int_equal(the_cluster()->requests, 0);
-        assert_int_equal(the_cluster()->pending, 0);
+        assert_int_equal(the_cluster()->share->connections, 0);
+        assert_int_equal(the_cluster()->share->requests, 0);
+        assert_int_equal(the_cluster()->share->pending, 0);
         for (unsigned i = 0; i < 3; i++) {
             assert_true(t[i].is_over);
             forget(&t[i]);

@@ -279,6 +279,15 @@ static struct upstream_cluster *the_cluster(void)
     return upstream_find(rig.upstream, STR("c"));
 }
 
+static inline struct upstream_host *host_at(unsigned origin);
+
+/* Failures in a row, as all workers see them. */
+static inline unsigned host_failures(unsigned origin)
+{
+    const struct host_share *share = host_at(origin)->share;
+    return share != NULL ? share->consecutive_5xx : 0;
+}
+
 static inline struct upstream_host *host_at(unsigned origin)
 {
     struct upstream_cluster *c = the_cluster();

@@ -41,8 +41,10 @@ struct change_set *change_set_free(struct change_set *s)
 {
     if (s == NULL)
         return NULL;
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
         resource_unref(s->changes[i].resource);
+        resource_unref(s->changes[i].running);
+    }
     free(s->changes);
     arena_deinit(&s->arena);
     free(s);
@@ -53,15 +55,27 @@ struct change_set *change_set_free(struct change_set *s)
 
 static void note_error(struct change_set *s, const struct change *c, struct str why)
 {
-    metrics_add(s->worker->metrics, COUNTER_CONFIG_REJECTED, 1);
+    /* All workers refuse the same, but for ports, which are worker 0's: it counts. */
+    if (s->worker->args.index == 0)
+        metrics_add(s->worker->metrics, COUNTER_CONFIG_REJECTED, 1);
     s->error = arena_printf(&s->arena, "%.*s%s%s %.*s: %.*s", STR_FMT(s->error),
                             s->error.len > 0 ? "; " : "", resource_type_name(c->type),
                             STR_FMT(c->name), STR_FMT(why));
 }
 
-static void apply_one(struct worker *w, struct change_set *s, const struct change *c)
+static void apply_listener(struct worker *w, struct change_set *s, struct change *c)
 {
     struct str_buf why = STR_BUF_INIT(1024);
+    if (flow_set_listener(w->flow, c->name, c->resource, &why) != 0) {
+        note_error(s, c, str_buf_str(&why));
+        c->is_refused = true;
+        c->running = flow_listener_resource(w->flow, c->name);
+    }
+    str_buf_deinit(&why);
+}
+
+static void apply_one(struct worker *w, struct change_set *s, struct change *c)
+{
     switch (c->type) {
     case RESOURCE_SECRET:
         tls_store_set_secret(w->tls, c->name, c->resource);
@@ -79,13 +93,11 @@ static void apply_one(struct worker *w, struct change_set *s, const struct chang
         flow_set_directory(w->flow, c->name, c->resource);
         break;
     case RESOURCE_LISTENER:
-        if (flow_set_listener(w->flow, c->name, c->resource, &why) != 0)
-            note_error(s, c, str_buf_str(&why));
+        apply_listener(w, s, c);
         break;
     case RESOURCE_TYPE_COUNT:
         break;
     }
-    str_buf_deinit(&why);
 }
 
 static void apply_type(struct worker *w, struct change_set *s, enum resource_type type,
@@ -124,7 +136,8 @@ void apply_mail(struct turn *turn, struct mail *mail)
         apply_type(w, s, removals[i], true);
     if (has_secrets(s))
         upstream_identity_changed(w->upstream);
-    metrics_add(w->metrics, COUNTER_CONFIG_UPDATES, 1);
+    if (w->args.index == 0)
+        metrics_add(w->metrics, COUNTER_CONFIG_UPDATES, 1);
     s->mail.handle = applied_mail;
     mailbox_post(w->args.main, &s->mail);
 }

@@ -97,6 +97,58 @@ void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg),
     mailbox_post(w->turn, &m->mail);
 }
 
+/* --- between workers --- */
+
+struct hand_over_mail {
+    struct mail mail;
+    struct worker *worker;
+    struct conn_transport transport;
+    char *listener;
+};
+
+static void on_hand_over_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct hand_over_mail *m = CONTAINER_OF(mail, struct hand_over_mail, mail);
+    flow_take(m->worker->flow, str_from_c(m->listener), &m->transport);
+    free(m->listener);
+    free(m);
+}
+
+static void hand_over(void *ctx, unsigned worker, struct str listener,
+                      const struct conn_transport *transport)
+{
+    const struct worker *w = ctx;
+    struct hand_over_mail *m = NEW(struct hand_over_mail);
+    m->mail.handle = on_hand_over_mail;
+    m->worker = w->args.group->workers[worker];
+    m->transport = *transport;
+    m->listener = str_dup_c(listener);
+    mailbox_post(m->worker->turn, &m->mail);
+}
+
+struct room_mail {
+    struct mail mail;
+    struct worker *worker;
+};
+
+static void on_room_mail(struct turn *turn, struct mail *mail)
+{
+    (void)turn;
+    struct room_mail *m = CONTAINER_OF(mail, struct room_mail, mail);
+    flow_has_room(m->worker->flow);
+    free(m);
+}
+
+static void on_room(void *ctx)
+{
+    const struct worker *w = ctx;
+    struct room_mail *m = NEW(struct room_mail);
+    m->mail.handle = on_room_mail;
+    m->worker = w->args.group->workers[0];
+    mailbox_post(m->worker->turn, &m->mail);
+}
+
 /* --- drain ---
  *
  *   ANNOUNCED --time--> ENDING --nobody comes--> STOPPED --idle, or time is up--> told */
@@ -230,6 +282,8 @@ static void make_parts(struct worker *w)
         w->egress = egress_client_new(a->egress_socket);
     w->upstream = upstream_new(&(struct upstream_env){
         .turn = w->turn,
+        .index = a->index,
+        .share = &a->group->upstream,
         .limits = a->limits,
         .tls = w->tls,
         .metrics = w->metrics,
@@ -240,6 +294,11 @@ static void make_parts(struct worker *w)
     });
     w->flow = flow_new(&(struct flow_env){
         .turn = w->turn,
+        .index = a->index,
+        .share = &a->group->connections,
+        .logs = a->group->logs,
+        .hand_over = hand_over,
+        .on_room = on_room,
         .limits = a->limits,
         .tls = w->tls,
         .upstream = w->upstream,
@@ -258,11 +317,6 @@ static void make_parts(struct worker *w)
 
 static void free_parts(struct worker *w)
 {
-    /* Connections tell of their end from the run list: give them the turns to do so. */
-    flow_abort(w->flow);
-    w->upstream = upstream_free(w->upstream);
-    for (int i = 0; i < END_TURNS_MAX; i++)
-        turn_once(w->turn, 0);
     w->flow = flow_free(w->flow);
     turn_once(w->turn, 0);
     if (w->drain != NULL) {
@@ -282,7 +336,6 @@ static void *run_thread(void *arg)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     turn_run(w->turn);
-    free_parts(w);
     return NULL;
 }
 
@@ -292,12 +345,17 @@ struct worker *worker_new(const struct worker_args *args)
     w->args = *args;
     w->turn = turn_new_linux();
     make_parts(w);
+    args->group->workers[args->index] = w;
+    return w;
+}
+
+void worker_start(struct worker *w)
+{
     int error = pthread_create(&w->thread, NULL, run_thread, w);
     ASSERT(error == 0);
     char name[16];
-    snprintf(name, sizeof name, "worker-%u", args->index % 1000);
+    snprintf(name, sizeof name, "worker-%u", w->args.index % 1000);
     pthread_setname_np(w->thread, name);
-    return w;
 }
 
 void worker_stop(struct worker *w)
@@ -305,12 +363,34 @@ void worker_stop(struct worker *w)
     turn_stop(w->turn);
 }
 
-struct worker *worker_join(struct worker *w)
+void worker_join(struct worker *w)
 {
     pthread_join(w->thread, NULL);
+}
+
+void worker_end(struct worker *w)
+{
+    /* Mail of the others comes first: a connection that was handed over ends with the rest. */
+    turn_once(w->turn, 0);
+    flow_abort(w->flow);
+    w->upstream = upstream_free(w->upstream);
+    /* Connections tell of their end from the run list: give them the turns to do so. */
+    for (int i = 0; i < END_TURNS_MAX; i++)
+        turn_once(w->turn, 0);
+}
+
+struct worker *worker_free(struct worker *w)
+{
+    turn_once(w->turn, 0); /* what the ends of the others posted */
+    free_parts(w);
     turn_free(w->turn);
     free(w);
     return NULL;
+}
+
+unsigned worker_index(const struct worker *w)
+{
+    return w->args.index;
 }
 
 struct metrics *worker_metrics(struct worker *w)

@@ -4,18 +4,21 @@
  * dependencies; the worker applies it within one turn and posts it back: when all workers have, the
  * control plane gets its ACK. Streams count on their worker, without atomics.
  *
- * Lifetime: worker_new starts the thread, worker_stop + worker_join end it. Thread: the functions
- * here are the main thread's; everything inside is the worker's. */
+ * Worker 0 accepts for all and hands connections to the least loaded (proxy/flow/share.h).
+ *
+ * Lifetime: worker_new, worker_start, worker_stop, worker_join, worker_free: each for all workers
+ * of a group before the next, since they post to each other. Thread: the functions here are the
+ * main thread's; everything inside is the worker's. */
 #pragma once
 
 #include "base/limits.h"
 #include "io/turn.h"
 #include "mesh/model/resource.h"
-
-struct worker;
+#include "proxy/worker/group.h"
 
 struct worker_args {
-    uint32_t index;
+    uint32_t index; /* in the group */
+    struct worker_group *group;
     const struct limits *limits;
     struct turn *main; /* answers are posted here */
     uint32_t mark_outbound, mark_inbound;
@@ -30,13 +33,19 @@ struct worker_args {
 };
 
 struct worker *worker_new(const struct worker_args *args);
+void worker_start(struct worker *w);
 void worker_stop(struct worker *w);           /* abrupt */
-struct worker *worker_join(struct worker *w); /* returns NULL */
+void worker_join(struct worker *w);           /* its thread has ended */
+void worker_end(struct worker *w);            /* its connections too; what it posted is posted */
+struct worker *worker_free(struct worker *w); /* returns NULL */
 
 struct change {
     enum resource_type type;
     struct str name;           /* in the set's arena */
     struct resource *resource; /* referenced; NULL: removed */
+    /* Set by the worker: it was not taken, and what runs on (referenced; NULL: nothing). */
+    bool is_refused;
+    struct resource *running;
 };
 
 /* Applied in the order secrets, endpoints, clusters, routes, directory, listeners; removals after
@@ -73,6 +82,7 @@ void worker_post_call(struct worker *w, void (*fn)(struct worker *w, void *arg),
                       void (*done)(void *arg));
 
 /* For use inside worker_post_call. */
+unsigned worker_index(const struct worker *w);
 struct metrics *worker_metrics(struct worker *w);
 struct upstream *worker_upstream(struct worker *w);
 void worker_render_listeners(struct worker *w, struct str_buf *to);

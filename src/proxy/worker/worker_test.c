@@ -23,7 +23,8 @@ enum { SECOND = 1000 * 1000 };
 static struct {
     struct limits limits;
     struct turn *turn;
-    struct worker *worker;
+    struct worker_group *group;
+    struct worker *worker, *workers[4];
     unsigned applied, calls, drained;
     char error[256];
     uint16_t port;
@@ -41,19 +42,44 @@ static void on_detail_wanted(void *ctx, struct str name)
 {
 }
 
-static void open_worker(void)
+static void open_workers(unsigned count)
 {
     memset(&t, 0, sizeof t);
     limits_init(&t.limits);
     t.turn = turn_new_linux();
-    t.worker = worker_new(&(struct worker_args){
-        .limits = &t.limits, .main = t.turn, .on_detail_wanted = on_detail_wanted});
+    t.group = worker_group_new(count);
+    for (unsigned i = 0; i < count; i++)
+        t.workers[i] = worker_new(&(struct worker_args){.index = i,
+                                                        .group = t.group,
+                                                        .limits = &t.limits,
+                                                        .main = t.turn,
+                                                        .on_detail_wanted = on_detail_wanted});
+    t.worker = t.workers[0];
+    for (unsigned i = 0; i < count; i++)
+        worker_start(t.workers[i]);
+}
+
+static void open_worker(void)
+{
+    open_workers(1);
+}
+
+static void end_workers(void)
+{
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_stop(t.workers[i]);
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_join(t.workers[i]);
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_end(t.workers[i]);
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_free(t.workers[i]);
+    t.group = worker_group_free(t.group);
 }
 
 static void close_worker(void)
 {
-    worker_stop(t.worker);
-    t.worker = worker_join(t.worker);
+    end_workers();
     for (unsigned i = 0; i < 3; i++)
         turn_once(t.turn, 0);
     turn_free(t.turn);
@@ -94,7 +120,6 @@ static struct resource *listener_new(unsigned status, uint16_t port)
 
 static void on_applied(struct change_set *set, struct worker *w)
 {
-    assert_ptr_equal(w, t.worker);
     t.applied++;
     snprintf(t.error, sizeof t.error, "%.*s", STR_FMT(set->error));
     change_set_free(set);
@@ -246,6 +271,157 @@ static void test_an_error_is_told(void **state)
     close_worker();
 }
 
+/* --- several workers --- */
+
+static void post_to_all(unsigned status, uint16_t port)
+{
+    t.applied = 0;
+    for (unsigned i = t.group->count; i-- > 0;) {
+        t.worker = t.workers[i];
+        post_listener(status, port);
+    }
+}
+
+static bool all_have_applied(void)
+{
+    return t.applied == t.group->count;
+}
+
+static struct {
+    int64_t accepted[4], active;
+    unsigned calls;
+} counted;
+
+static void count_connections(struct worker *w, void *arg)
+{
+    counted.accepted[worker_index(w)] =
+        metrics_get(worker_metrics(w), COUNTER_CONNECTIONS_ACCEPTED);
+}
+
+static void counted_one(void *arg)
+{
+    counted.calls++;
+}
+
+static bool has_counted(void)
+{
+    return counted.calls == t.group->count;
+}
+
+static void count_all(void)
+{
+    memset(&counted, 0, sizeof counted);
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_post_call(t.workers[i], count_connections, NULL, counted_one);
+    wait_until(has_counted);
+}
+
+static bool is_nobody_there(void)
+{
+    return atomic_load(&t.group->connections.connections) == 0;
+}
+
+static void open_all(uint64_t connections_max)
+{
+    open_workers(4);
+    t.limits.connections_max = connections_max; /* read when the first connection comes */
+    post_to_all(200, 0);
+    wait_until(all_have_applied);
+    t.worker = t.workers[0];
+    look();
+}
+
+/* Long connections, each held: the next goes to whoever has the fewest. */
+static void test_the_least_loaded_gets_it(void **state)
+{
+    struct conn *c[12];
+    open_all(100);
+    for (unsigned i = 0; i < 12; i++) {
+        c[i] = client_open();
+        ask(c[i]);
+        str_buf_deinit(&got);
+    }
+    count_all();
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(counted.accepted[i], 3);
+    /* Whoever lost its connections gets the next ones. */
+    conn_abort(c[1], 0);
+    conn_abort(c[5], 0);
+    for (unsigned i = 0; i < 300 && atomic_load(&t.group->connections.connections) != 10; i++)
+        turn_once(t.turn, 10);
+    assert_int_equal(atomic_load(&t.group->connections.connections), 10);
+    for (unsigned i = 0; i < 2; i++) {
+        c[i == 0 ? 1 : 5] = client_open();
+        ask(c[i == 0 ? 1 : 5]);
+        str_buf_deinit(&got);
+    }
+    count_all();
+    assert_int_equal(counted.accepted[1], 5);
+    for (unsigned i = 0; i < 12; i++)
+        conn_abort(c[i], 0);
+    wait_until(is_nobody_there);
+    close_worker();
+}
+
+/* connections_max is the process's: the next one waits in the backlog until any worker's ends. */
+static void test_the_limit_is_the_process_s(void **state)
+{
+    struct conn *c[4];
+    open_all(3);
+    for (unsigned i = 0; i < 3; i++) {
+        c[i] = client_open();
+        ask(c[i]);
+        str_buf_deinit(&got);
+    }
+    c[3] = client_open();
+    chain_add(&c[3]->out, STR("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    conn_mark_dirty(c[3]);
+    for (unsigned i = 0; i < 20; i++)
+        turn_once(t.turn, 10);
+    assert_int_equal(got.len, 0);
+    assert_int_equal(atomic_load(&t.group->connections.connections), 3);
+    conn_abort(c[2], 0); /* of worker 2: it tells worker 0 */
+    wait_until(has_answer);
+    str_buf_deinit(&got);
+    count_all();
+    assert_int_equal(counted.accepted[2], 2);
+    close_worker();
+}
+
+/* Connections arrive, and are handed over, while listeners change and go. */
+static void test_changes_under_connections(void **state)
+{
+    open_all(100);
+    uint16_t port = t.port;
+    for (unsigned i = 0; i < 40; i++) {
+        post_to_all(i % 2 == 0 ? 404 : 200, port);
+        struct conn *c = client_open();
+        ask(c);
+        str_buf_deinit(&got);
+        conn_abort(c, 0);
+        wait_until(all_have_applied);
+    }
+    close_worker();
+}
+
+/* The port is taken: worker 0 says so, and what runs is known. */
+static void test_a_refused_port(void **state)
+{
+    open_all(100);
+    struct change_set *set = change_set_new();
+    struct resource *r = listener_new(200, 1);
+    struct listener *l = (struct listener *)(uintptr_t)r->listener;
+    l->address.ip = ip_from_bytes((const uint8_t[]){192, 0, 2, 1}, 4);
+    change_set_add(set, RESOURCE_LISTENER, STR("in"), r);
+    resource_unref(r);
+    set->on_applied = on_applied;
+    t.applied = 0;
+    worker_post_changes(t.worker, set);
+    wait_until(is_applied);
+    assert_non_null(strstr(t.error, "cannot listen at"));
+    close_worker();
+}
+
 static void on_drained(void *ctx)
 {
     t.drained++;
@@ -325,8 +501,7 @@ static void test_ends_with_connections_open(void **state)
     struct conn *c = client_open();
     ask(c);
     worker_post_detail_failed(t.worker, STR("nobody:1"), STR("why"));
-    worker_stop(t.worker);
-    t.worker = worker_join(t.worker);
+    end_workers();
     wait_until(has_closed);
     str_buf_deinit(&got);
     turn_free(t.turn);
@@ -339,6 +514,10 @@ int main(void)
         cmocka_unit_test(test_an_error_is_told),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_announced_drain_loses_nothing),
+        cmocka_unit_test(test_the_least_loaded_gets_it),
+        cmocka_unit_test(test_the_limit_is_the_process_s),
+        cmocka_unit_test(test_changes_under_connections),
+        cmocka_unit_test(test_a_refused_port),
         cmocka_unit_test(test_ends_with_connections_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

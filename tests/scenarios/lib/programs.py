@@ -9,6 +9,8 @@ TOP = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("TULLE_BUILD", TOP / "build"))
 TOOLS = TOP / "tests/scenarios/tools"
 PYTHON = "/usr/bin/python3"
+# Workers of each tulle-proxy -c.
+CONCURRENCY = os.environ.get("TULLE_CONCURRENCY", "1")
 # Another data plane in place of tulle-proxy, by name (script/test --peer); it takes the same bootstrap.
 PEER = os.environ.get("TULLE_PEER", "")
 # --use-dynamic-base-id: several at a time on one machine.

@@ -6,7 +6,7 @@ import json
 import urllib.request
 
 from lib.ports import free_port
-from lib.programs import Process, data_plane, wait_until
+from lib.programs import CONCURRENCY, Process, data_plane, wait_until
 
 TYPE = "type.googleapis.com/envoy."
 HCM = TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -150,7 +150,7 @@ def bootstrap(listeners, clusters, **more):
 
 
 class Proxy(Process):
-    def __init__(self, config, path, log, concurrency=1, env=None):
+    def __init__(self, config, path, log, concurrency=CONCURRENCY, env=None):
         self.config = config
         self.admin_port = config["admin"]["address"]["socket_address"]["port_value"]
         path.write_text(json.dumps(config, indent=1))
