@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 bool str_eq_nocase(struct str a, struct str b)
 {
@@ -167,29 +170,41 @@ static uint64_t load(const char *p, size_t len)
     return v;
 }
 
-/* Eight digits at once: each half byte in a byte of its own, the highest in the lowest byte. */
-static uint64_t hex_of_u32(uint32_t value)
+/* All sixteen digits at once. */
+#ifdef __SSE2__
+static inline void put_hex16(char *to, uint64_t value)
 {
-    const uint64_t ones = 0x0101010101010101;
-    uint64_t x = __builtin_bswap32(value);
+    const __m128i low_half = _mm_set1_epi8(15);
+    __m128i bytes = _mm_cvtsi64_si128((long long)__builtin_bswap64(value));
+    __m128i high = _mm_and_si128(_mm_srli_epi64(bytes, 4), low_half);
+    __m128i halves = _mm_unpacklo_epi8(high, _mm_and_si128(bytes, low_half));
+    __m128i is_letter = _mm_cmpgt_epi8(halves, _mm_set1_epi8(9));
+    __m128i letters = _mm_and_si128(is_letter, _mm_set1_epi8('a' - '0' - 10));
 
-    x = (x | x << 16) & 0x0000ffff0000ffff;
-    x = (x | x << 8) & 0x00ff00ff00ff00ff;
-    x = (x >> 4 & 0x000f000f000f000f) | (x & 0x000f000f000f000f) << 8;
-    uint64_t is_letter = (x + ones * 6) >> 4 & ones;
-    return x + ones * '0' + is_letter * ('a' - '0' - 10);
+    _mm_storeu_si128((__m128i *)(void *)to,
+                     _mm_add_epi8(_mm_add_epi8(halves, _mm_set1_epi8('0')), letters));
 }
+#else
+static inline void put_hex16(char *to, uint64_t value)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    for (unsigned i = 16; i-- > 0;)
+        *to++ = hex[value >> (4 * i) & 15];
+}
+#endif
 
 char *str_put_hex(char *to, uint64_t value, unsigned digits)
 {
     char text[16];
-    uint64_t words[2] = {hex_of_u32((uint32_t)(value >> 32)), hex_of_u32((uint32_t)value)};
 
-    memcpy(text, words, sizeof text);
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "hex_of_u32 puts the first digit in the lowest byte"
-#endif
-    memcpy(to, text + sizeof text - digits, digits);
+    ASSERT(digits <= sizeof text);
+    if (digits == sizeof text) {
+        put_hex16(to, value);
+    } else {
+        put_hex16(text, value);
+        memcpy(to, text + sizeof text - digits, digits);
+    }
     return to + digits;
 }
 

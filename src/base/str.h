@@ -86,6 +86,32 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *ret_value);
  * where to go on. */
 char *str_put_hex(char *to, uint64_t value, unsigned digits);
 
+/* Copies s to where there is room for it; behind it, where to go on. Most texts of a message's head
+ * are short: those are copied by words that may overlap. */
+static inline char *str_put(char *to, struct str s)
+{
+    uint64_t a, b;
+    uint32_t c, d;
+
+    if (s.len > 16) {
+        memcpy(to, s.ptr, s.len);
+    } else if (s.len >= 8) {
+        memcpy(&a, s.ptr, 8);
+        memcpy(&b, s.ptr + s.len - 8, 8);
+        memcpy(to, &a, 8);
+        memcpy(to + s.len - 8, &b, 8);
+    } else if (s.len >= 4) {
+        memcpy(&c, s.ptr, 4);
+        memcpy(&d, s.ptr + s.len - 4, 4);
+        memcpy(to, &c, 4);
+        memcpy(to + s.len - 4, &d, 4);
+    } else {
+        for (size_t i = 0; i < s.len; i++)
+            to[i] = s.ptr[i];
+    }
+    return to + s.len;
+}
+
 /* Decimal text of a number in `text`, without printf: for the path of requests. */
 #define STR_U64_LEN 20
 struct str str_of_u64(uint64_t value, char text[STR_U64_LEN]);

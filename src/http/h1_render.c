@@ -12,13 +12,6 @@ enum h1_body_kind h1_render_body_kind(const struct http_head *h, bool can_chunk)
     return can_chunk ? H1_BODY_CHUNKED : H1_BODY_UNTIL_CLOSE;
 }
 
-static char *put(char *at, struct str s)
-{
-    if (s.len > 0)
-        memcpy(at, s.ptr, s.len);
-    return at + s.len;
-}
-
 static char *put_number(char *at, uint64_t value)
 {
     char digits[LENGTH_DIGITS_MAX], *p = digits + sizeof digits;
@@ -27,7 +20,7 @@ static char *put_number(char *at, uint64_t value)
         *--p = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    return put(at, str_from(p, (size_t)(digits + sizeof digits - p)));
+    return str_put(at, str_from(p, (size_t)(digits + sizeof digits - p)));
 }
 
 /* Fields that this file writes itself, as a set of bits. */
@@ -53,10 +46,10 @@ static char *put_fields(char *at, const struct http_head *h)
 
         if ((1ull << f->id & own_names) != 0)
             continue;
-        at = put(at, f->name);
+        at = str_put(at, f->name);
         *at++ = ':';
         *at++ = ' ';
-        at = put(at, f->value);
+        at = str_put(at, f->value);
         *at++ = '\r';
         *at++ = '\n';
     }
@@ -66,15 +59,15 @@ static char *put_fields(char *at, const struct http_head *h)
 static char *put_connection(char *at, const struct h1_render *r)
 {
     if (r->is_close)
-        return put(at, STR("connection: close\r\n"));
-    return r->is_keep_alive ? put(at, STR("connection: keep-alive\r\n")) : at;
+        return str_put(at, STR("connection: close\r\n"));
+    return r->is_keep_alive ? str_put(at, STR("connection: keep-alive\r\n")) : at;
 }
 
 static char *put_length(char *at, uint64_t length)
 {
-    at = put(at, STR("content-length: "));
+    at = str_put(at, STR("content-length: "));
     at = put_number(at, length);
-    return put(at, STR("\r\n"));
+    return str_put(at, STR("\r\n"));
 }
 
 /* RFC 9110 8.6: a method that usually has a body says so when there is none. */
@@ -92,7 +85,7 @@ static char *put_request_framing(char *at, const struct http_head *h, const stru
     case H1_BODY_LENGTH:
         return put_length(at, h->length);
     case H1_BODY_CHUNKED:
-        return put(at, STR("transfer-encoding: chunked\r\n"));
+        return str_put(at, STR("transfer-encoding: chunked\r\n"));
     case H1_BODY_UNTIL_CLOSE: /* no request ends so */
         break;
     }
@@ -106,16 +99,16 @@ void h1_render_request(struct chain *out, const struct http_head *h, const struc
         max = FIXED_BYTES_MAX + h->method.len + h->path.len + h->authority.len + fields_len(h);
     char *text = chain_reserve(out, max, &room), *at = text;
 
-    at = put(at, h->method);
+    at = str_put(at, h->method);
     *at++ = ' ';
-    at = put(at, h->path);
-    at = put(at, STR(" HTTP/1.1\r\nhost: "));
-    at = put(at, h->authority);
-    at = put(at, STR("\r\n"));
+    at = str_put(at, h->path);
+    at = str_put(at, STR(" HTTP/1.1\r\nhost: "));
+    at = str_put(at, h->authority);
+    at = str_put(at, STR("\r\n"));
     at = put_fields(at, h);
     at = put_request_framing(at, h, r);
     at = put_connection(at, r);
-    at = put(at, STR("\r\n"));
+    at = str_put(at, STR("\r\n"));
     ASSERT((size_t)(at - text) <= max);
     chain_commit(out, (size_t)(at - text));
 }
@@ -133,7 +126,7 @@ static char *put_response_framing(char *at, const struct http_head *h, const str
     case H1_BODY_LENGTH:
         return put_length(at, h->length);
     case H1_BODY_CHUNKED:
-        return put(at, STR("transfer-encoding: chunked\r\n"));
+        return str_put(at, STR("transfer-encoding: chunked\r\n"));
     case H1_BODY_UNTIL_CLOSE:
         return at;
     }
@@ -146,11 +139,11 @@ static char *put_status_line(char *at, unsigned status)
     const char *text = http_status_text(status);
 
     ASSERT(status >= 100 && status <= 999);
-    at = put(at, STR("HTTP/1.1 "));
+    at = str_put(at, STR("HTTP/1.1 "));
     at = put_number(at, status);
     *at++ = ' ';
-    at = put(at, str_from_c(text));
-    return put(at, STR("\r\n"));
+    at = str_put(at, str_from_c(text));
+    return str_put(at, STR("\r\n"));
 }
 
 void h1_render_response(struct chain *out, const struct http_head *h, const struct h1_render *r)
@@ -162,7 +155,7 @@ void h1_render_response(struct chain *out, const struct http_head *h, const stru
     at = put_fields(at, h);
     at = put_response_framing(at, h, r);
     at = put_connection(at, r);
-    at = put(at, STR("\r\n"));
+    at = str_put(at, STR("\r\n"));
     ASSERT((size_t)(at - text) <= max);
     chain_commit(out, (size_t)(at - text));
 }

@@ -1,5 +1,9 @@
 #include "http/h1_parse.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* Of a start line apart from the request target: method, version, spaces, reason phrase. */
 enum { START_LINE_REST_BYTES_MAX = 512 };
 
@@ -42,6 +46,40 @@ static enum h1_scan_result check_limits(const struct h1_scan *s, const struct li
     return H1_SCAN_MORE;
 }
 
+/* The first line feed in [at, end), or NULL; begin, at or before at, is where bytes begin that may
+ * be read. The lines of a head are short: a call for each costs more than the look itself. */
+#ifdef __SSE2__
+static inline unsigned line_feeds(const char *p)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
+}
+
+static inline const char *find_lf(const char *begin, const char *at, const char *end)
+{
+    for (; end - at >= 16; at += 16) {
+        unsigned found = line_feeds(at);
+
+        if (found != 0)
+            return at + __builtin_ctz(found);
+    }
+    if (at == end)
+        return NULL;
+    if (end - begin < 16)
+        return memchr(at, '\n', (size_t)(end - at));
+    /* The last sixteen bytes, those before at shifted out. */
+    unsigned found = line_feeds(end - 16) >> (16 - (end - at));
+    return found == 0 ? NULL : at + __builtin_ctz(found);
+}
+#else
+static inline const char *find_lf(const char *begin, const char *at, const char *end)
+{
+    (void)begin;
+    return at == end ? NULL : memchr(at, '\n', (size_t)(end - at));
+}
+#endif
+
 /* Looks at one slice; *ret_len when it holds the end. */
 static enum h1_scan_result scan_slice(struct h1_scan *s, struct str bytes,
                                       const struct limits *limits, size_t *ret_len,
@@ -50,7 +88,7 @@ static enum h1_scan_result scan_slice(struct h1_scan *s, struct str bytes,
     const char *at = bytes.ptr, *end = bytes.ptr + bytes.len;
     const char *lf;
 
-    while ((lf = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+    while ((lf = find_lf(bytes.ptr, at, end)) != NULL) {
         bool is_crlf = lf == bytes.ptr ? s->is_after_cr : lf[-1] == '\r';
 
         s->done += (size_t)(lf - at) + 1;

@@ -107,11 +107,12 @@ static struct str lowered(struct arena *a, struct str s)
  * look at each byte. */
 static bool is_canonical_authority(struct str s)
 {
+    static const bool is_common[256] = {
+        ['a' ... 'z'] = true, ['0' ... '9'] = true, ['-'] = true, ['.'] = true};
     size_t i = 0;
     unsigned port = 0;
 
-    while (i < s.len && ((s.ptr[i] >= 'a' && s.ptr[i] <= 'z') ||
-                         (s.ptr[i] >= '-' && s.ptr[i] <= '9' && s.ptr[i] != '/')))
+    while (i < s.len && is_common[(unsigned char)s.ptr[i]])
         i++;
     if (i == s.len || i == 0)
         return i > 0;
