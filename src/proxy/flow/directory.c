@@ -105,6 +105,7 @@ void directory_rebuild(struct flows *f)
     }
     directory_index_free(f->index);
     f->index = index;
+    memset(f->hosts_known, 0, sizeof f->hosts_known);
 }
 
 struct directory_hit directory_find(const struct flows *f, const struct ip_addr *ip)

@@ -16,13 +16,22 @@
 
 struct directory_index;
 
+/* A host that was asked for lately, as metrics label its service. */
+enum { FLOW_HOSTS_KNOWN = 16, FLOW_HOST_KNOWN_LEN = 59 };
+struct flow_host_known {
+    uint8_t len; /* 0: none */
+    char host[FLOW_HOST_KNOWN_LEN];
+    metrics_id id;
+};
+
 struct flows {
     struct flow_env env;
     struct map listeners;   /* name -> struct flow_listener */
     struct map routes;      /* name -> struct resource */
     struct map directories; /* name -> struct resource */
     struct directory_index *index;
-    struct list conns; /* flow_conn.link */
+    struct flow_host_known hosts_known[FLOW_HOSTS_KNOWN]; /* by index */
+    struct list conns;                                    /* flow_conn.link */
     unsigned conn_count;
     struct flow_share *share, *own_share; /* env's, or the own one */
     struct list parked;                   /* flow_conn.parked_link */
@@ -186,8 +195,8 @@ void record_request(struct exchange *x);
 struct record_tcp {
     uint64_t flags, bytes_received, bytes_sent;
     struct str details, upstream_failure, upstream_cluster, origin;
-    const struct upstream_host *host;
-    const struct cluster *cluster;
+    struct upstream_host *host;
+    struct upstream_cluster *cluster;
     const struct addr *upstream_local;
 };
 struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp *t);

@@ -86,6 +86,58 @@ static void test_http_with_log_and_ids(void **state)
     unlink(path);
 }
 
+/* Requests whose destination_service and destination_service_name are such. */
+static unsigned counted_for(const char *service, const char *name)
+{
+    struct str_buf text = STR_BUF_INIT(1024 * 1024);
+    char want[128], *at;
+    unsigned count = 0;
+    metrics_render(rig.metrics, &text);
+    snprintf(want, sizeof want, "destination_service=\"%s\",destination_service_name=\"%s\",",
+             service, name);
+    for (char *line = strtok(text.ptr, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        if (strncmp(line, "istio_requests_total{", 21) == 0 && strstr(line, want) != NULL &&
+            (at = strrchr(line, ' ')) != NULL)
+            count += (unsigned)atoi(at);
+    }
+    str_buf_deinit(&text);
+    return count;
+}
+
+/* Which service a host is, is remembered; the directory's word holds from the next request on. */
+static void test_service_labels_follow_the_directory(void **state)
+{
+    static const char get[] = "GET /x HTTP/1.1\r\nHost: %s:8080\r\n\r\n";
+    static const char *const hosts[] = {"catalog.shop.svc", "catalog.shop.cvs"};
+    char text[128];
+    struct client k;
+    open_world();
+    set_listener(&in_http);
+    client_open(&k, "10.1.0.1", 8080);
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(text, sizeof text, get, hosts[i / 3]);
+        client_say(&k, text);
+        rig_run(SECOND);
+    }
+    assert_int_equal(counted_for(hosts[0], hosts[0]), 3);
+    assert_int_equal(counted_for(hosts[1], hosts[1]), 1);
+    struct resource *r = resource_new(RESOURCE_DIRECTORY, STR("shop"));
+    struct directory *d = ARENA_NEW(&r->arena, struct directory);
+    struct directory_service *service = ARENA_NEW(&r->arena, struct directory_service);
+    service->host = str_from_c(hosts[0]);
+    *d = (struct directory){.namespace_ = STR("shop"), .services = service, .service_count = 1};
+    r->directory = d;
+    flow_set_directory(flow, r->name, r);
+    resource_unref(r);
+    snprintf(text, sizeof text, get, hosts[0]);
+    client_say(&k, text);
+    rig_run(SECOND);
+    assert_int_equal(counted_for(hosts[0], hosts[0]), 3);
+    assert_int_equal(counted_for(hosts[0], "catalog"), 1);
+    client_forget(&k);
+    close_world();
+}
+
 /* What holds now judges: also on connections that were there before. */
 static void test_policy_change_on_live_connections(void **state)
 {
@@ -718,6 +770,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http_with_log_and_ids),
+        cmocka_unit_test(test_service_labels_follow_the_directory),
         cmocka_unit_test(test_policy_change_on_live_connections),
         cmocka_unit_test(test_listener_replaced_and_removed),
         cmocka_unit_test(test_bad_listener_changes_nothing),

@@ -26,22 +26,6 @@ static metrics_id caller_of(struct flow_conn *fc)
     return fc->peer;
 }
 
-static metrics_id endpoint_peer(struct metrics *m, const struct upstream_host *host)
-{
-    const struct endpoint *e = host != NULL ? upstream_host_info(host)->endpoint : NULL;
-    if (e == NULL)
-        return 0;
-    const struct workload_info *w = &e->workload;
-    return metrics_intern_peer(m, &(struct metrics_peer){
-                                      .workload = w->name,
-                                      .namespace_ = w->namespace_,
-                                      .principal = e->identity,
-                                      .app = w->app,
-                                      .version = w->version,
-                                      .cluster = w->cluster_id,
-                                  });
-}
-
 /* "outbound_.8080_.v1_.catalog.shop.svc.cluster.local" names the service; else the authority. */
 static struct str service_host(const struct flow_conn *fc, struct str authority)
 {
@@ -58,9 +42,9 @@ static struct str service_host(const struct flow_conn *fc, struct str authority)
     return colon > 0 ? str_sub(authority, 0, (size_t)colon) : authority;
 }
 
-static metrics_id service_by_host(struct flow_conn *fc, struct str host)
+static metrics_id intern_service(struct flows *f, struct str host)
 {
-    const struct directory_service *s = directory_find_host(fc->flow, host);
+    const struct directory_service *s = directory_find_host(f, host);
     struct str rest = host;
     struct metrics_destination d = {.service = host, .service_name = host};
     if (s != NULL) {
@@ -68,28 +52,34 @@ static metrics_id service_by_host(struct flow_conn *fc, struct str host)
         d.service_name = str_split(&rest, '.');
         d.service_namespace = str_split(&rest, '.');
     }
-    return metrics_intern_destination(fc->flow->env.metrics, &d);
+    return metrics_intern_destination(f->env.metrics, &d);
 }
 
-static metrics_id service_of(struct metrics *m, const struct cluster *c)
+/* A sidecar is asked for few hosts: those that were asked for last are remembered. */
+static metrics_id service_by_host(struct flow_conn *fc, struct str host)
 {
-    struct metrics_destination d = {.service_name = c != NULL ? c->name : STR_NULL};
-    if (c != NULL && c->service.host.len > 0) {
-        d.service = c->service.host;
-        d.service_name = c->service.name;
-        d.service_namespace = c->service.namespace_;
+    struct flows *f = fc->flow;
+    if (host.len == 0 || host.len > FLOW_HOST_KNOWN_LEN)
+        return intern_service(f, host);
+    unsigned char last = (unsigned char)host.ptr[host.len - 1];
+    struct flow_host_known *known =
+        &f->hosts_known[((unsigned char)host.ptr[0] + last + host.len) % FLOW_HOSTS_KNOWN];
+    if (known->len != host.len || memcmp(known->host, host.ptr, host.len) != 0) {
+        known->id = intern_service(f, host);
+        known->len = (uint8_t)host.len;
+        memcpy(known->host, host.ptr, host.len);
     }
-    return metrics_intern_destination(m, &d);
+    return known->id;
 }
 
-static struct metrics_hop hop_of(struct flow_conn *fc, const struct upstream_host *host,
-                                 const struct cluster *cluster, struct str authority)
+static struct metrics_hop hop_of(struct flow_conn *fc, struct upstream_host *host,
+                                 struct upstream_cluster *cluster, struct str authority)
 {
     struct flows *f = fc->flow;
     struct metrics_hop hop = {.reporter = REPORTER_SOURCE, .source = f->own_peer};
     if (fc->is_outbound) {
-        hop.destination = endpoint_peer(f->env.metrics, host);
-        hop.service = service_of(f->env.metrics, cluster);
+        hop.destination = host != NULL ? upstream_host_peer(host) : 0;
+        hop.service = cluster != NULL ? upstream_cluster_service(cluster) : 0;
         hop.security = SECURITY_UNKNOWN;
         return hop;
     }
@@ -112,21 +102,23 @@ static void write_logs(struct flows *f, const struct flow_chain *chain, const st
 
 /* --- HTTP --- */
 
-static void count_request(struct flow_conn *fc, const struct request *r, const struct record *rec)
+static void count_request(struct flow_conn *fc, const struct request *r)
 {
     const struct exchange *x = r->x;
     const struct http_head *head = x->flows[SIDE_REQUEST].head;
-    const struct cluster *cluster =
-        r->cluster != NULL && r->last_host != NULL ? upstream_cluster_config(r->cluster) : NULL;
+    const struct flow *response = &x->flows[SIDE_RESPONSE];
+    /* Whoever holds a host holds its cluster. */
+    struct upstream_cluster *cluster = r->last_host != NULL ? r->cluster : NULL;
     struct metrics_hop hop = hop_of(fc, r->last_host, cluster, head->authority);
     hop.protocol = head->is_grpc ? METRICS_GRPC : METRICS_HTTP;
+    int grpc_status = head->is_grpc ? grpc_status_of(response->head, response->trailers) : -1;
     struct metrics_request m = {
-        .response_code = rec->status,
-        .grpc_status = head->is_grpc ? MAX(rec->grpc_status, 0) : -1,
-        .flags = rec->flags,
-        .duration_us = rec->duration_us,
-        .request_bytes = rec->bytes_received,
-        .response_bytes = rec->bytes_sent,
+        .response_code = response->head != NULL ? response->head->status : 0,
+        .grpc_status = head->is_grpc ? MAX(grpc_status, 0) : -1,
+        .flags = x->outcome.flags | r->flags,
+        .duration_us = x->ended_us - x->started_us,
+        .request_bytes = x->flows[SIDE_REQUEST].bytes,
+        .response_bytes = response->bytes,
     };
     metrics_count_request(fc->flow->env.metrics, &hop, &m);
 }
@@ -170,8 +162,10 @@ void record_request(struct exchange *x)
     struct request *r = request_of(x);
     struct flow_conn *fc = r->owner;
     const struct flow_chain *chain = x->filters[0].config;
+    count_request(fc, r);
+    if (chain->log_count == 0)
+        return;
     struct record rec = record_of(fc, r);
-    count_request(fc, r, &rec);
     write_logs(fc->flow, chain, &rec);
 }
 

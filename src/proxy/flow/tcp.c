@@ -193,7 +193,7 @@ static void on_ready(void *ctx, struct conn *c, struct upstream_host *host)
     c->low_water = OUT_LOW_BYTES;
     c->read_max = READ_MAX_BYTES;
     conn_set_handler(c, &up_handler, t);
-    struct record_tcp rec = {.host = host, .cluster = upstream_cluster_config(t->cluster)};
+    struct record_tcp rec = {.host = host, .cluster = t->cluster};
     t->hop = record_tcp_hop(t->fc, &rec);
     t->is_counted = true;
     metrics_count_tcp_open(t->fc->flow->env.metrics, &t->hop, 0);

@@ -94,6 +94,21 @@ void cluster_remove(struct upstream_cluster *c)
     cluster_free_if_unused(c);
 }
 
+metrics_id upstream_cluster_service(struct upstream_cluster *c)
+{
+    if (c->is_service_known)
+        return c->service;
+    struct metrics_destination d = {.service_name = c->config->name};
+    if (c->config->service.host.len > 0) {
+        d.service = c->config->service.host;
+        d.service_name = c->config->service.name;
+        d.service_namespace = c->config->service.namespace_;
+    }
+    c->is_service_known = true;
+    c->service = metrics_intern_destination(c->u->env.metrics, &d);
+    return c->service;
+}
+
 /* --- configuration --- */
 
 static void set_limits(struct upstream_cluster *c)
@@ -128,6 +143,7 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
     c->config = r->cluster;
     set_limits(c);
     atomic_store(&c->share->connections_max, c->config->breaker.connections_max);
+    c->is_service_known = false;
     lb_invalidate(c);
     outlier_config_changed(c);
     if (r->cluster->kind == CLUSTER_STATIC)

@@ -42,6 +42,7 @@ void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct
     struct resource *old = h->pin;
     h->pin = resource_hold(pin);
     h->info.endpoint = e;
+    h->is_peer_known = false;
     h->weight = e->weight > 0 ? e->weight : 1;
     pool_transport_changed(h);
     resource_unref(old);
@@ -64,6 +65,24 @@ bool host_is_usable(const struct upstream_host *h)
 const struct upstream_host_info *upstream_host_info(const struct upstream_host *h)
 {
     return &h->info;
+}
+
+metrics_id upstream_host_peer(struct upstream_host *h)
+{
+    const struct endpoint *e = h->info.endpoint;
+    if (h->is_peer_known || e == NULL)
+        return h->peer;
+    const struct workload_info *w = &e->workload;
+    h->is_peer_known = true;
+    h->peer = metrics_intern_peer(h->cluster->u->env.metrics, &(struct metrics_peer){
+                                                                  .workload = w->name,
+                                                                  .namespace_ = w->namespace_,
+                                                                  .principal = e->identity,
+                                                                  .app = w->app,
+                                                                  .version = w->version,
+                                                                  .cluster = w->cluster_id,
+                                                              });
+    return h->peer;
 }
 
 struct upstream_host *upstream_host_hold(struct upstream_host *h)

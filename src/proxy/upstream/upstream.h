@@ -56,6 +56,8 @@ void upstream_identity_changed(struct upstream *u);
 
 struct upstream_cluster *upstream_find(struct upstream *u, struct str name); /* NULL: none */
 const struct cluster *upstream_cluster_config(const struct upstream_cluster *c);
+/* The service as metrics label it; interned once a configuration. */
+metrics_id upstream_cluster_service(struct upstream_cluster *c);
 
 /* --- one attempt of a request --- */
 
@@ -64,6 +66,8 @@ struct upstream_host_info {
     const struct endpoint *endpoint; /* NULL for ORIGINAL_DST */
 };
 const struct upstream_host_info *upstream_host_info(const struct upstream_host *h);
+/* The replica as metrics label it; interned once an endpoint. */
+metrics_id upstream_host_peer(struct upstream_host *h);
 /* Keeps a host (and its endpoint's strings) beyond the attempt, for logs. */
 struct upstream_host *upstream_host_hold(struct upstream_host *h);
 struct upstream_host *upstream_host_drop(struct upstream_host *h); /* accepts NULL, returns NULL */

@@ -51,6 +51,8 @@ struct upstream_cluster {
     struct timer cleanup_timer; /* ORIGINAL_DST: hosts that nobody used */
     uint32_t held;              /* hosts alive, configured or not */
     bool is_removed;
+    bool is_service_known;
+    metrics_id service;
 };
 
 struct upstream_host {
@@ -63,6 +65,8 @@ struct upstream_host {
     uint32_t ref_count; /* membership, links, attempts, logs */
     uint32_t active;    /* attempts that count for least-request */
     bool is_member;     /* in cluster->hosts */
+    bool is_peer_known;
+    metrics_id peer;
     /* Connections. */
     struct list links;
     uint32_t links_connecting;
