@@ -52,8 +52,9 @@ enum url_result url_split_authority(struct str authority, struct url_authority *
             return URL_BAD_AUTHORITY;
     }
     if (authority.len > 0) {
-        if (authority.ptr[0] != ':' || authority.len > 6 ||
-            !str_to_u64(str_skip(authority, 1), 65535, &port) || port == 0)
+        /* RFC 3986 6.2.3: one spelling of a port; a zero in front is somebody's trick. */
+        if (authority.ptr[0] != ':' || authority.len > 6 || str_starts_with(authority, STR(":0")) ||
+            !str_to_u64(str_skip(authority, 1), 65535, &port))
             return URL_BAD_AUTHORITY;
         parts.port = (uint16_t)port;
     }

@@ -172,9 +172,10 @@ static void test_authorities(void **state)
         {"a_b.", "a_b.", 0, false},
     };
     static const char *const bad[] = {
-        "",       ":80",    "web:",      "web:0",  "web:65536", "web:080808", "web:8a",    "u@web",
-        "we b",   "web/",   "web:80:80", "[::1",   "::1",       "[::1]80",    "[1.2.3.4]", "[]",
-        "[v1.a]", "web%2e", "we\tb",     "web\\x", "\xc3\xa4",  "[::1%eth0]", "web:+80",
+        "",        ":80",    "web:",    "web:0",     "web:65536",  "web:080808",
+        "web:080", "web:8a", "u@web",   "we b",      "web/",       "web:80:80",
+        "[::1",    "::1",    "[::1]80", "[1.2.3.4]", "[]",         "[v1.a]",
+        "web%2e",  "we\tb",  "web\\x",  "\xc3\xa4",  "[::1%eth0]", "web:+80",
     };
     struct url_authority parts;
 

@@ -38,6 +38,43 @@ void h1_body_taken(struct h1_body *b, size_t n)
         b->state = b->kind == H1_BODY_CHUNKED ? H1_BODY_AT_DATA_CR : H1_BODY_AT_END;
 }
 
+/* RFC 9112 7.1.1: chunk-ext, behind its first ';'. Blanks (BWS) may stand around '=' and ';'. */
+enum ext_state {
+    EXT_BAD,
+    EXT_NAME_AT,
+    EXT_NAME,
+    EXT_NAME_END,
+    EXT_VALUE_AT,
+    EXT_TOKEN,
+    EXT_QUOTED,
+    EXT_ESCAPED,
+    EXT_VALUE_END,
+    EXT_STATE_COUNT,
+};
+enum ext_byte {
+    EXT_BLANK,
+    EXT_TCHAR,
+    EXT_EQUALS,
+    EXT_SEMICOLON,
+    EXT_QUOTE,
+    EXT_BACKSLASH,
+    EXT_REST
+};
+
+static const uint8_t ext_steps[EXT_STATE_COUNT][EXT_REST + 1] = {
+    [EXT_NAME_AT] = {[EXT_BLANK] = EXT_NAME_AT, [EXT_TCHAR] = EXT_NAME},
+    [EXT_NAME] = {EXT_NAME_END, EXT_NAME, EXT_VALUE_AT, EXT_NAME_AT},
+    [EXT_NAME_END] = {EXT_NAME_END, EXT_BAD, EXT_VALUE_AT, EXT_NAME_AT},
+    [EXT_VALUE_AT] = {EXT_VALUE_AT, EXT_TOKEN, EXT_BAD, EXT_BAD, EXT_QUOTED},
+    [EXT_TOKEN] = {EXT_VALUE_END, EXT_TOKEN, EXT_BAD, EXT_NAME_AT},
+    [EXT_QUOTED] = {[EXT_BLANK... EXT_SEMICOLON] = EXT_QUOTED,
+                    [EXT_QUOTE] = EXT_VALUE_END,
+                    [EXT_BACKSLASH] = EXT_ESCAPED,
+                    [EXT_REST] = EXT_QUOTED},
+    [EXT_ESCAPED] = {[EXT_BLANK... EXT_REST] = EXT_QUOTED},
+    [EXT_VALUE_END] = {[EXT_BLANK] = EXT_VALUE_END, [EXT_SEMICOLON] = EXT_NAME_AT},
+};
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -64,20 +101,47 @@ static struct str on_size_byte(struct h1_body *b, char c)
         b->state = H1_BODY_AT_SIZE_LF;
     else if (c == ';')
         b->state = H1_BODY_IN_EXT;
-    else
+    else /* blanks as well: some readers end the size there, some the line */
         return STR("chunk_size_invalid");
+    b->ext_state = EXT_NAME_AT;
     return STR_NULL;
 }
 
-/* RFC 9112 7.1.1: an extension that is not understood is ignored. Its text is not looked into, so
- * it may hold visible ASCII and blanks only: nothing that another reader takes for a line's end. */
+static enum ext_byte ext_byte_of(char c)
+{
+    switch (c) {
+    case ' ':
+    case '\t':
+        return EXT_BLANK;
+    case '=':
+        return EXT_EQUALS;
+    case ';':
+        return EXT_SEMICOLON;
+    case '"':
+        return EXT_QUOTE;
+    case '\\':
+        return EXT_BACKSLASH;
+    }
+    return h1_is_token_char(c) ? EXT_TCHAR : EXT_REST;
+}
+
+static bool is_ext_complete(const struct h1_body *b)
+{
+    return b->ext_state == EXT_NAME || b->ext_state == EXT_TOKEN || b->ext_state == EXT_VALUE_END;
+}
+
+/* An extension that is not understood is ignored; its bytes are visible ASCII and blanks only:
+ * nothing that another reader takes for a line's end. */
 static struct str on_ext_byte(struct h1_body *b, char c)
 {
-    if (c == '\r') {
+    if (c == '\r' && is_ext_complete(b)) {
         b->state = H1_BODY_AT_SIZE_LF;
         return STR_NULL;
     }
     if (c != '\t' && (c < ' ' || c == 0x7f))
+        return STR("chunk_extension_invalid");
+    b->ext_state = ext_steps[b->ext_state][ext_byte_of(c)];
+    if (b->ext_state == EXT_BAD)
         return STR("chunk_extension_invalid");
     if (++b->ext_bytes > H1_CHUNK_EXT_BYTES_MAX ||
         ++b->ext_bytes_total > H1_CHUNK_EXT_BYTES_TOTAL_MAX)

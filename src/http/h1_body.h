@@ -38,6 +38,7 @@ struct h1_body {
     uint64_t left;   /* of the body, or of the chunk */
     uint32_t digits; /* of the size */
     uint32_t ext_bytes, ext_bytes_total;
+    uint8_t ext_state;   /* where in an extension's grammar */
     struct h1_scan scan; /* trailers */
 };
 

@@ -122,6 +122,17 @@ static void test_pipelining(void **state)
     assert_true(conn_is_in_ended(w.client.conn));
 }
 
+/* RFC 9112 3.3: without a Host the address that was connected to stands for it. */
+static void test_http_10_without_host(void **state)
+{
+    char want[128], addr[ADDR_TEXT_LEN];
+
+    say(C, "GET / HTTP/1.0\r\n\r\n");
+    snprintf(want, sizeof want, "GET / HTTP/1.1\r\nhost: %.*s\r\n\r\n",
+             STR_FMT(addr_format(&w.proxy_addr, addr)));
+    expect(O, want);
+}
+
 static void test_http_10(void **state)
 {
     say(C, "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
@@ -532,6 +543,7 @@ int main(void)
         T(test_head_method),
         T(test_pipelining),
         T(test_http_10),
+        T(test_http_10_without_host),
         T(test_close_delimited),
         T(test_large_bodies),
         T(test_continue),

@@ -76,6 +76,11 @@ static int set_path(struct request *r, struct str target)
     return 0;
 }
 
+static bool is_whole(struct str target, struct str authority)
+{
+    return authority.ptr + authority.len == target.ptr + target.len;
+}
+
 /* RFC 9112 3.2.2. */
 static int parse_absolute(struct request *r)
 {
@@ -85,7 +90,14 @@ static int parse_absolute(struct request *r)
         return refuse(400, STR("request_target_invalid"), r->error);
     if (!str_eq(scheme, STR("http")) && !str_eq(scheme, STR("https")))
         return refuse(400, STR("scheme_unsupported"), r->error);
+    /* RFC 9110 7.4: what asks for encryption is not served in the clear. The other way round is a
+     * proxy's who ended TLS itself. */
+    if (str_eq(scheme, STR("https")) && str_eq(r->head->scheme, STR("http")))
+        return refuse(421, STR("scheme_misdirected"), r->error);
     r->is_absolute = true;
+    /* RFC 9112 3.2.4: no path at all is the server itself. */
+    if (is_whole(r->target, r->authority) && str_eq(r->head->method, STR("OPTIONS")))
+        rest = STR("*");
     return set_path(r, rest);
 }
 

@@ -120,7 +120,8 @@ enum h1_scan_result h1_scan_chain(struct h1_scan *s, const struct chain *in,
 
     if (s->done == 0 && has_start_line(s) && in->len > 0) {
         char first = chain_first(in).ptr[0];
-        if (!h1_is_token_char(first) && first != '\r' && first != '\n')
+        bool is_start = s->section == H1_SECTION_RESPONSE ? first == 'H' : h1_is_token_char(first);
+        if (!is_start && first != '\r' && first != '\n')
             return refuse(400, STR("start_line_invalid"), ret_error);
     }
     for (uint32_t i = 0; i < in->count; i++) {

@@ -156,6 +156,16 @@ static void begin_exchange(struct h1_server *s, struct exchange *x, struct http_
     http_server_exchange_start(s->server, x, head);
 }
 
+/* RFC 9112 3.3: where HTTP/1.0 names no host, the address that the client connected to. */
+static struct str own_authority(const struct h1_server *s, struct arena *a)
+{
+    const struct downstream_info *info = &s->server->info;
+    char text[ADDR_TEXT_LEN];
+
+    return arena_str(
+        a, addr_format(info->original_dst.port != 0 ? &info->original_dst : &info->local, text));
+}
+
 static void parse_head(struct h1_server *s, size_t len)
 {
     const struct http_server_config *config = s->server->config;
@@ -171,10 +181,13 @@ static void parse_head(struct h1_server *s, size_t len)
     struct h1_error error;
 
     chain_skip(&conn_of(s)->in, len);
-    if (h1_parse_request(text, len, &options, &x->arena, head, &s->framing, &error) < 0)
+    if (h1_parse_request(text, len, &options, &x->arena, head, &s->framing, &error) < 0) {
         refuse_head(s, x, &error);
-    else
-        begin_exchange(s, x, head);
+        return;
+    }
+    if (head->authority.len == 0)
+        head->authority = own_authority(s, &x->arena);
+    begin_exchange(s, x, head);
 }
 
 /* True: a head was taken, one way or the other, so there may be more to do. */

@@ -116,7 +116,7 @@ static bool is_canonical_authority(struct str s)
         i++;
     if (i == s.len || i == 0)
         return i > 0;
-    if (s.ptr[i] != ':' || s.len - i > 6)
+    if (s.ptr[i] != ':' || s.len - i > 6 || (s.len - i > 1 && s.ptr[i + 1] == '0'))
         return false;
     for (i++; i < s.len; i++) {
         if (s.ptr[i] < '0' || s.ptr[i] > '9')
