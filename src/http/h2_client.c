@@ -11,13 +11,7 @@ enum {
 struct h2_client {
     struct h2_session session;
     struct http_client *client;
-    bool is_settings_in;
 };
-
-static struct h2_client *of_session(struct h2_session *h)
-{
-    return CONTAINER_OF(h, struct h2_client, session);
-}
 
 static struct h2_stream *of_end(struct http_end *e)
 {
@@ -52,24 +46,26 @@ static bool is_head_all(const struct flow *flow)
            (flow->is_ended && chain_is_empty(&flow->body) && flow->trailers == NULL);
 }
 
+/* False: no more requests on this connection. */
 static bool send_head(struct h2_stream *st, struct flow *flow)
 {
     struct h2_session *h = st->session;
-    nghttp2_data_provider provider = h2_stream_provider(st);
     bool is_all = is_head_all(flow);
 
-    h2_pairs_request(&h->pairs, flow->head, &st->x->arena);
-    int32_t id = nghttp2_submit_request(h->ng, NULL, h->pairs.ptr, h->pairs.len,
-                                        is_all ? NULL : &provider, st);
-    if (id < 0) {
+    if (h->is_goaway_in || h->next_id > INT32_MAX) {
         fail_unsent(st);
         return false;
     }
-    st->id = id;
+    h2_stream_open(st, h->next_id);
+    h->next_id += 2;
+    h2_output_head(st, H2_HEAD_REQUEST, flow->head, is_all);
+    st->is_head_request = str_eq(flow->head->method, STR("HEAD"));
     st->is_head_submitted = flow->is_head_sent = true;
-    st->is_source_ended = st->is_out_ended = is_all;
     st->flow = flow;
-    h2_session_mark(h);
+    if (is_all) {
+        flow->is_end_sent = true;
+        h2_stream_sent_end(st);
+    }
     return true;
 }
 
@@ -79,15 +75,18 @@ static void on_send(struct http_end *e, struct flow *flow)
 
     if (!st->session->may_send || st->is_gone)
         return;
-    if (!flow->is_head_sent && !send_head(st, flow))
-        return;
-    h2_stream_send_body(st, flow);
+    if (!flow->is_head_sent) {
+        if (!h2_output_has_room(st->session) || !send_head(st, flow))
+            return; /* on_drain wakes all */
+    }
+    if (!flow->is_end_sent)
+        h2_output_body(st, flow);
 }
 
 static void on_reset(struct http_end *e, const struct outcome *why)
 {
     (void)why; /* to the upstream every reset means that nobody wants the answer any more */
-    h2_stream_reset(of_end(e), NGHTTP2_CANCEL);
+    h2_stream_reset(of_end(e), H2_CANCEL);
 }
 
 static void on_detach(struct http_end *e)
@@ -104,32 +103,26 @@ static const struct http_end_ops end_ops = {
 
 /* --- the session ---------------------------------------------------------------------------- */
 
-/* Pushes are not allowed; nghttp2 refuses them before. */
-static struct h2_stream *on_new_stream(struct h2_session *h, int32_t id)
-{
-    (void)h;
-    (void)id;
-    return NULL;
-}
-
 static void fail_response(struct h2_stream *st, int err)
 {
-    struct outcome why = {.err = err, .fault = FAULT_UPSTREAM, .details = st->reader.details};
+    struct outcome why = {
+        .err = err, .fault = FAULT_UPSTREAM, .details = st->session->reader.details};
 
     outcome_describe(&why);
-    h2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR);
+    h2_stream_reset(st, H2_PROTOCOL_ERROR);
     h2_stream_fail(st, &why);
 }
 
 static void on_head(struct h2_stream *st, bool is_ended)
 {
-    struct http_head *head = st->reader.head;
+    struct h2_session *h = st->session;
+    struct http_head *head = h->reader.head;
 
     if (st->is_head_in) {
         h2_stream_recv_trailers(st);
         return;
     }
-    int err = h2_head_reader_finish(&st->reader, NULL);
+    int err = h2_head_reader_finish(&h->reader, NULL);
     if (err == 0 && head->status < 200) {
         if (++st->informational_count > INFORMATIONAL_MAX)
             fail_response(st, -ERR_PROTOCOL);
@@ -142,6 +135,7 @@ static void on_head(struct h2_stream *st, bool is_ended)
     }
     head->has_body = !is_ended;
     exchange_recv_head(st->x, SIDE_RESPONSE, head);
+    h2_stream_settle(st);
 }
 
 static struct outcome why_gone(const struct h2_stream *st, uint32_t error_code)
@@ -154,7 +148,7 @@ static struct outcome why_gone(const struct h2_stream *st, uint32_t error_code)
     if (error_code == H2_LOST)
         return http_client_lost(st->session->owner, st->session->lost_err, st->was_reused,
                                 !st->has_input);
-    if (error_code == NGHTTP2_REFUSED_STREAM) {
+    if (error_code == H2_REFUSED_STREAM) {
         /* RFC 9113 8.7: not processed, safe to send again; so are streams above a GOAWAY's. */
         why.is_retryable = true;
         why.details = STR("upstream_refused_stream");
@@ -168,14 +162,12 @@ static void on_stream_free(struct h2_session *h)
     http_client_stream_done(h->owner);
 }
 
-static void on_control(struct h2_session *h, const nghttp2_frame *frame)
+static void on_control(struct h2_session *h, const struct h2_frame *frame)
 {
-    if (frame->hd.type == NGHTTP2_GOAWAY) {
+    if (frame->type == H2_GOAWAY)
         http_client_set_draining(h->owner);
-    } else if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
-        of_session(h)->is_settings_in = true;
+    else if (frame->type == H2_SETTINGS)
         http_client_room_grew(h->owner);
-    }
 }
 
 static void on_over(struct h2_session *h)
@@ -185,7 +177,6 @@ static void on_over(struct h2_session *h)
 }
 
 static const struct h2_session_ops session_ops = {
-    .on_new_stream = on_new_stream,
     .on_head = on_head,
     .why_gone = why_gone,
     .on_stream_free = on_stream_free,
@@ -209,8 +200,7 @@ static void on_open(struct http_client *client)
 {
     struct h2_client *c = client->codec_state;
 
-    c->session.may_send = true;
-    h2_session_mark(&c->session);
+    h2_session_begin(&c->session);
     h2_session_wake_all(&c->session);
 }
 
@@ -238,9 +228,8 @@ static unsigned room(const struct http_client *client)
     const struct h2_client *c = client->codec_state;
     uint32_t allowed = STREAMS_BEFORE_SETTINGS;
 
-    if (c->is_settings_in)
-        allowed = nghttp2_session_get_remote_settings(c->session.ng,
-                                                      NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (c->session.peer.is_known)
+        allowed = c->session.peer.streams_max;
     return allowed > client->active ? allowed - client->active : 0;
 }
 
@@ -259,10 +248,8 @@ static void on_farewell(struct http_client *client)
 {
     struct h2_client *c = client->codec_state;
 
-    if (c->session.may_send) {
-        nghttp2_session_terminate_session(c->session.ng, NGHTTP2_NO_ERROR);
-        h2_session_produce(&c->session);
-    }
+    if (c->session.may_send)
+        h2_session_goaway(&c->session, 0); /* no push of the server's was taken */
     http_client_close(client);
 }
 

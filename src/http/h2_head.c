@@ -1,12 +1,18 @@
 #include "http/h2_head.h"
 
-#include <stdlib.h>
-
 #include "base/err.h"
 #include "http/h1_field.h"
 #include "http/target.h"
 
-enum { METHOD_LEN_MAX = 32 };
+#define KIND_BIT(kind) (1u << (kind))
+
+/* RFC 9113 8.3: which pseudo fields a section may have. */
+static const uint32_t pseudo_allowed[] = {
+    [H2_HEAD_REQUEST] =
+        KIND_BIT(H2_METHOD) | KIND_BIT(H2_SCHEME) | KIND_BIT(H2_AUTHORITY) | KIND_BIT(H2_PATH),
+    [H2_HEAD_RESPONSE] = KIND_BIT(H2_STATUS),
+    [H2_HEAD_TRAILERS] = 0,
+};
 
 void h2_head_reader_init(struct h2_head_reader *r, enum h2_head_kind kind,
                          const struct limits *limits, struct arena *a)
@@ -25,23 +31,50 @@ static void refuse(struct h2_head_reader *r, uint16_t status, struct str details
     r->details = details;
 }
 
-static void add_pseudo(struct h2_head_reader *r, struct str name, struct str value)
+static uint16_t number_of(struct str status)
+{
+    return (uint16_t)((status.ptr[0] - '0') * 100 + (status.ptr[1] - '0') * 10 +
+                      (status.ptr[2] - '0'));
+}
+
+static void set_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str value)
 {
     struct http_head *h = r->head;
 
-    if (str_eq(name, STR(":method")))
+    switch (kind) {
+    case H2_METHOD:
         h->method = value;
-    else if (str_eq(name, STR(":scheme")))
+        break;
+    case H2_SCHEME:
         h->scheme = value;
-    else if (str_eq(name, STR(":authority")))
+        break;
+    case H2_AUTHORITY:
         h->authority = value;
-    else if (str_eq(name, STR(":path")))
+        break;
+    case H2_PATH:
         r->target = value;
-    else if (str_eq(name, STR(":status")))
-        h->status = (uint16_t)((value.ptr[0] - '0') * 100 + (value.ptr[1] - '0') * 10 +
-                               (value.ptr[2] - '0'));
-    else
-        r->is_malformed = true; /* :protocol was not offered */
+        break;
+    case H2_STATUS:
+        h->status = number_of(value);
+        break;
+    case H2_FIELD:
+    case H2_PROTOCOL:
+    case H2_PSEUDO_UNKNOWN:
+        break; /* not allowed */
+    }
+}
+
+/* RFC 9113 8.3: each at most once, in front of the fields. */
+static void add_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str value)
+{
+    uint32_t bit = KIND_BIT(kind);
+
+    if ((pseudo_allowed[r->kind] & bit) == 0 || (r->pseudo_seen & bit) != 0 || r->has_fields) {
+        r->is_malformed = true;
+        return;
+    }
+    r->pseudo_seen |= bit;
+    set_pseudo(r, kind, value);
 }
 
 static void add_length(struct h2_head_reader *r, struct str value)
@@ -76,13 +109,6 @@ static bool take_out(struct h2_head_reader *r, enum http_name id, struct str val
     case HTTP_NAME_EXPECT:
         if (r->kind == H2_HEAD_REQUEST)
             add_expect(r, value);
-        return true;
-    case HTTP_NAME_CONNECTION:
-    case HTTP_NAME_KEEP_ALIVE:
-    case HTTP_NAME_PROXY_CONNECTION:
-    case HTTP_NAME_TRANSFER_ENCODING:
-    case HTTP_NAME_UPGRADE:
-        r->is_malformed = true;
         return true;
     case HTTP_NAME_HTTP2_SETTINGS:
     case HTTP_NAME_TRAILER:
@@ -122,58 +148,68 @@ static bool is_within_limits(struct h2_head_reader *r, struct str name, struct s
     return false;
 }
 
-void h2_head_reader_add(struct h2_head_reader *r, struct str name, struct str value)
+static void keep(struct h2_head_reader *r, const struct hpack_field *f, struct str value)
 {
-    struct arena *a = r->head->arena;
+    struct http_head *h = r->head;
 
-    if (!is_within_limits(r, name, value) || r->refused != 0)
+    if (f->id == HTTP_NAME_CONTENT_TYPE)
+        h->is_grpc = http_is_grpc_type(value);
+    if (f->id != HTTP_NAME_OTHER) {
+        http_head_add(h, f->id, value);
+    } else {
+        r->cookies += str_eq(f->name, STR("cookie"));
+        http_head_add_named(h, f->is_name_static ? f->name : arena_str(h->arena, f->name), value);
+    }
+    h->fields[h->field_count - 1].is_never_indexed = f->is_never_indexed;
+}
+
+void h2_head_reader_add(struct h2_head_reader *r, const struct hpack_field *f)
+{
+    if (!is_within_limits(r, f->name, f->value) || r->refused != 0)
         return;
-    value = arena_str(a, str_trim(value));
-    if (name.len > 0 && name.ptr[0] == ':') {
-        add_pseudo(r, name, value);
+    if (!f->is_valid) {
+        r->is_malformed = true;
         return;
     }
-    enum http_name id = http_name_find(name);
+    struct str value = f->is_value_static ? f->value : arena_str(r->head->arena, f->value);
+    if (f->kind != H2_FIELD) {
+        add_pseudo(r, f->kind, value);
+        return;
+    }
+    r->has_fields = true;
     if (r->kind == H2_HEAD_TRAILERS) {
-        r->is_malformed |= is_forbidden_trailer(id);
-        if (h1_field_is_never_trailing(name))
-            return;
-    } else if (take_out(r, id, value)) {
-        return;
+        r->is_malformed |= is_forbidden_trailer(f->id);
+        if (!h1_field_is_never_trailing(f->name))
+            keep(r, f, value);
+    } else if (!take_out(r, f->id, value)) {
+        keep(r, f, value);
     }
-    if (id == HTTP_NAME_CONTENT_TYPE)
-        r->head->is_grpc = http_is_grpc_type(value);
-    if (str_eq(name, STR("cookie")))
-        r->cookies++;
-    if (id != HTTP_NAME_OTHER)
-        http_head_add(r->head, id, value);
-    else
-        http_head_add_named(r->head, arena_str(a, name), value);
+}
+
+static bool is_cookie(const struct http_field *f)
+{
+    return f->id == HTTP_NAME_OTHER && str_eq(f->name, STR("cookie"));
 }
 
 /* RFC 9113 8.2.3: crumbs become one field again before anybody sees them. */
 static void join_cookies(struct http_head *h)
 {
-    struct str all = STR_NULL;
+    size_t len = 0;
 
+    for (uint32_t i = 0; i < h->field_count; i++)
+        len += is_cookie(&h->fields[i]) ? h->fields[i].value.len + 2 : 0;
+    char *text = arena_bytes(h->arena, len), *at = text;
     for (uint32_t i = 0; i < h->field_count; i++) {
-        if (!str_eq(h->fields[i].name, STR("cookie")))
-            continue;
-        all = all.ptr == NULL
-                  ? h->fields[i].value
-                  : arena_printf(h->arena, "%.*s; %.*s", STR_FMT(all), STR_FMT(h->fields[i].value));
-    }
-    http_head_set_named(h, STR("cookie"), all);
-}
+        struct str crumb = h->fields[i].value;
 
-/* RFC 9110 9.1: a token. A space in it would make another request line of HTTP/1. */
-static bool is_method(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (!h1_is_token_char(s.ptr[i]))
-            return false;
+        if (!is_cookie(&h->fields[i]))
+            continue;
+        if (crumb.len > 0)
+            memcpy(at, crumb.ptr, crumb.len);
+        memcpy(at + crumb.len, "; ", 2);
+        at += crumb.len + 2;
     }
-    return s.len > 0 && s.len <= METHOD_LEN_MAX;
+    http_head_set_named(h, STR("cookie"), str_from(text, len - 2));
 }
 
 static int finish_request(struct h2_head_reader *r, const struct url_path_options *path)
@@ -185,8 +221,12 @@ static int finish_request(struct h2_head_reader *r, const struct url_path_option
         refuse(r, 501, STR("connect_unsupported"));
         return -ERR_INVALID;
     }
-    if (!is_method(h->method) ||
+    if (h->method.ptr == NULL || r->target.ptr == NULL || authority.ptr == NULL ||
         (!str_eq(h->scheme, STR("http")) && !str_eq(h->scheme, STR("https"))))
+        return -ERR_PROTOCOL;
+    /* RFC 9113 8.3.1: "*" is for OPTIONS; everything else begins with a slash. */
+    if (r->target.ptr[0] != '/' &&
+        !(str_eq(r->target, STR("*")) && str_eq(h->method, STR("OPTIONS"))))
         return -ERR_PROTOCOL;
     if (r->target.len > r->limits->url_bytes_max) {
         refuse(r, 414, STR("request_target_too_large"));
@@ -218,84 +258,73 @@ int h2_head_reader_finish(struct h2_head_reader *r, const struct url_path_option
         join_cookies(r->head);
     if (r->kind == H2_HEAD_REQUEST)
         return finish_request(r, path);
-    /* A status that HTTP/2 does not have (RFC 9113 8.6). */
-    return r->kind == H2_HEAD_RESPONSE && r->head->status == 101 ? -ERR_PROTOCOL : 0;
+    /* 101 is a status that HTTP/2 does not have (RFC 9113 8.6). */
+    return r->kind == H2_HEAD_RESPONSE && (r->head->status == 0 || r->head->status == 101)
+               ? -ERR_PROTOCOL
+               : 0;
 }
 
 /* --- out ------------------------------------------------------------------------------------ */
 
-void h2_pairs_deinit(struct h2_pairs *p)
+enum { LENGTH_FIELD_BYTES = 40, TE_FIELD_BYTES = 32 };
+
+size_t h2_head_room(const struct http_head *h)
 {
-    free(p->ptr);
-    *p = (struct h2_pairs){0};
+    size_t room = HPACK_BLOCK_BYTES + 4 * (HPACK_FIELD_BYTES + sizeof(":authority")) +
+                  LENGTH_FIELD_BYTES + TE_FIELD_BYTES + h->method.len + h->scheme.len +
+                  h->authority.len + h->path.len;
+
+    for (uint32_t i = 0; i < h->field_count; i++)
+        room += h->fields[i].name.len + h->fields[i].value.len + HPACK_FIELD_BYTES;
+    return room;
 }
 
-/* Secrets never enter the compression table (RFC 7541 7.1.3). */
-static uint8_t flags_of(struct str name)
+static char *put_fields(struct hpack_encoder *e, char *to, const struct http_head *h)
 {
-    static const struct str secrets[] = {
-        {"authorization", 13}, {"proxy-authorization", 19}, {"cookie", 6}, {"set-cookie", 10}};
-
-    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
-        if (str_eq(name, secrets[i]))
-            return NGHTTP2_NV_FLAG_NO_INDEX;
+    for (uint32_t i = 0; i < h->field_count; i++) {
+        if (h->fields[i].id != HTTP_NAME_CONTENT_LENGTH)
+            to = hpack_encode_field(e, to, &h->fields[i]);
     }
-    return NGHTTP2_NV_FLAG_NONE;
+    return to;
 }
 
-static uint8_t *bytes_of(struct str s)
+static char *put_length(struct hpack_encoder *e, char *to, const struct http_head *h)
 {
-    return (uint8_t *)(uintptr_t)(s.ptr == NULL ? "" : s.ptr);
+    char text[STR_U64_LEN];
+
+    if (!h->has_length)
+        return to;
+    struct http_field field = {.name = http_name_text(HTTP_NAME_CONTENT_LENGTH),
+                               .value = str_of_u64(h->length, text),
+                               .id = HTTP_NAME_CONTENT_LENGTH};
+    return hpack_encode_field(e, to, &field);
 }
 
-static void push(struct h2_pairs *p, struct str name, struct str value)
+static char *put_request(struct hpack_encoder *e, char *to, const struct http_head *h)
 {
-    if (p->len == p->cap) {
-        p->cap = p->cap == 0 ? 32 : p->cap * 2;
-        p->ptr = mem_realloc(p->ptr, p->cap * sizeof(*p->ptr));
+    static const struct http_field te = {{"te", 2}, {"trailers", 8}, HTTP_NAME_TE, false};
+
+    to = hpack_encode_pseudo(e, to, H2_METHOD, h->method);
+    to = hpack_encode_pseudo(e, to, H2_SCHEME, str_is_empty(h->scheme) ? STR("http") : h->scheme);
+    if (!str_is_empty(h->authority))
+        to = hpack_encode_pseudo(e, to, H2_AUTHORITY, h->authority);
+    to = hpack_encode_pseudo(e, to, H2_PATH, h->path);
+    to = put_length(e, put_fields(e, to, h), h);
+    return h->wants_trailers || h->is_grpc ? hpack_encode_field(e, to, &te) : to;
+}
+
+char *h2_head_put(struct hpack_encoder *e, char *to, enum h2_head_kind kind,
+                  const struct http_head *h)
+{
+    to = hpack_encode_begin(e, to);
+    switch (kind) {
+    case H2_HEAD_REQUEST:
+        return put_request(e, to, h);
+    case H2_HEAD_RESPONSE:
+        to = hpack_encode_status(e, to, h->status);
+        return put_length(e, put_fields(e, to, h), h);
+    case H2_HEAD_TRAILERS:
+        return put_fields(e, to, h);
     }
-    p->ptr[p->len++] =
-        (nghttp2_nv){bytes_of(name), bytes_of(value), name.len, value.len, flags_of(name)};
-}
-
-static void push_fields(struct h2_pairs *p, const struct http_head *head)
-{
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        if (head->fields[i].id != HTTP_NAME_CONTENT_LENGTH)
-            push(p, head->fields[i].name, head->fields[i].value);
-    }
-}
-
-static void push_length(struct h2_pairs *p, const struct http_head *head, struct arena *a)
-{
-    if (head->has_length)
-        push(p, STR("content-length"), arena_u64(a, head->length));
-}
-
-void h2_pairs_request(struct h2_pairs *p, const struct http_head *head, struct arena *a)
-{
-    p->len = 0;
-    push(p, STR(":method"), head->method);
-    push(p, STR(":scheme"), str_is_empty(head->scheme) ? STR("http") : head->scheme);
-    if (!str_is_empty(head->authority))
-        push(p, STR(":authority"), head->authority);
-    push(p, STR(":path"), head->path);
-    push_fields(p, head);
-    push_length(p, head, a);
-    if (head->wants_trailers || head->is_grpc)
-        push(p, STR("te"), STR("trailers"));
-}
-
-void h2_pairs_response(struct h2_pairs *p, const struct http_head *head, struct arena *a)
-{
-    p->len = 0;
-    push(p, STR(":status"), arena_u64(a, head->status));
-    push_fields(p, head);
-    push_length(p, head, a);
-}
-
-void h2_pairs_trailers(struct h2_pairs *p, const struct http_head *trailers)
-{
-    p->len = 0;
-    push_fields(p, trailers);
+    return to;
 }

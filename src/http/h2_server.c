@@ -33,14 +33,10 @@ static struct h2_stream *of_end(struct http_end *e)
 static void send_continue(struct h2_stream *st)
 {
     static const struct http_head head = {.status = 100};
-    struct h2_session *h = st->session;
 
-    if (!st->reader.head->expects_continue || st->is_head_submitted || st->is_gone)
-        return;
-    h2_pairs_response(&h->pairs, &head, &st->x->arena);
-    nghttp2_submit_headers(h->ng, NGHTTP2_FLAG_NONE, st->id, NULL, h->pairs.ptr, h->pairs.len,
-                           NULL);
-    h2_session_mark(h);
+    if (st->expects_continue && !st->is_head_submitted && !st->is_gone &&
+        h2_output_has_room(st->session))
+        h2_output_head(st, H2_HEAD_RESPONSE, &head, false);
 }
 
 static void on_grant(struct http_end *e, uint32_t bytes)
@@ -60,17 +56,16 @@ static bool is_head_all(const struct flow *flow)
 
 static void send_head(struct h2_stream *st, struct flow *flow)
 {
-    struct h2_session *h = st->session;
-    nghttp2_data_provider provider = h2_stream_provider(st);
     bool is_all = is_head_all(flow);
 
-    http_server_decorate(h->owner, st->x, flow->head);
-    h2_pairs_response(&h->pairs, flow->head, &st->x->arena);
-    nghttp2_submit_response(h->ng, st->id, h->pairs.ptr, h->pairs.len, is_all ? NULL : &provider);
+    http_server_decorate(st->session->owner, st->x, flow->head);
+    h2_output_head(st, H2_HEAD_RESPONSE, flow->head, is_all);
     st->is_head_submitted = flow->is_head_sent = true;
-    st->is_source_ended = st->is_out_ended = is_all;
     st->flow = flow;
-    h2_session_mark(h);
+    if (is_all) {
+        flow->is_end_sent = true;
+        h2_stream_sent_end(st);
+    }
 }
 
 static void on_send(struct http_end *e, struct flow *flow)
@@ -79,16 +74,20 @@ static void on_send(struct http_end *e, struct flow *flow)
 
     if (st->is_gone && !st->is_out_ended)
         return;
-    if (!flow->is_head_sent)
+    if (!flow->is_head_sent) {
+        if (!h2_output_has_room(st->session))
+            return; /* on_drain wakes all */
         send_head(st, flow);
-    h2_stream_send_body(st, flow);
+    }
+    if (!flow->is_end_sent)
+        h2_output_body(st, flow);
 }
 
-static uint32_t code_of(const struct outcome *why)
+static enum h2_error code_of(const struct outcome *why)
 {
     if (why->fault == FAULT_DOWNSTREAM && why->err == -ERR_PROTOCOL)
-        return NGHTTP2_PROTOCOL_ERROR;
-    return why->err == -ERR_CANCELED ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR;
+        return H2_PROTOCOL_ERROR;
+    return why->err == -ERR_CANCELED ? H2_CANCEL : H2_INTERNAL_ERROR;
 }
 
 static void on_reset(struct http_end *e, const struct outcome *why)
@@ -113,13 +112,12 @@ static const struct http_end_ops end_ops = {
 
 /* --- the session ---------------------------------------------------------------------------- */
 
-static struct h2_stream *on_new_stream(struct h2_session *h, int32_t id)
+static struct h2_stream *on_new_stream(struct h2_session *h, uint32_t id)
 {
     struct h2_stream *st = h2_stream_new(h, id);
 
     st->end.ops = &end_ops;
     h2_stream_attach(st, http_server_exchange_new(h->owner, &st->end));
-    http_server_headers_begin(h->owner);
     return st;
 }
 
@@ -130,22 +128,20 @@ static void refuse(struct h2_stream *st, int err, bool is_ended)
     struct h2_session *h = st->session;
     struct outcome why = {.err = err,
                           .fault = FAULT_DOWNSTREAM,
-                          .status = st->reader.refused,
-                          .details = st->reader.details};
-    struct http_head head = {.status = st->reader.refused};
+                          .status = h->reader.refused,
+                          .details = h->reader.details};
+    struct http_head head = {.status = h->reader.refused};
 
     outcome_describe(&why);
-    if (err == -ERR_PROTOCOL) {
-        h2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR);
-    } else {
-        h2_pairs_response(&h->pairs, &head, &st->x->arena);
-        nghttp2_submit_response(h->ng, st->id, h->pairs.ptr, h->pairs.len, NULL);
-        st->is_out_ended = true;
-        if (!is_ended)
-            h2_stream_reset(st, NGHTTP2_NO_ERROR);
-    }
-    h2_session_mark(h);
     http_server_bad_request(h->owner, &why);
+    if (err == -ERR_PROTOCOL) {
+        h2_session_annoy(h, H2_ANNOY_RESET);
+        h2_stream_reset(st, H2_PROTOCOL_ERROR);
+    } else {
+        h2_output_head(st, H2_HEAD_RESPONSE, &head, true);
+        st->is_reset_due = !is_ended;
+        h2_stream_sent_end(st);
+    }
     h2_stream_fail(st, &why);
 }
 
@@ -153,21 +149,30 @@ static void on_head(struct h2_stream *st, bool is_ended)
 {
     struct h2_session *h = st->session;
     struct http_server *server = h->owner;
+    struct http_head *head = h->reader.head;
 
     if (st->is_head_in) {
         h2_stream_recv_trailers(st);
         return;
     }
     st->is_head_in = true;
-    http_server_headers_end(server);
-    int err = h2_head_reader_finish(&st->reader, &server->config->path);
+    int err = h2_head_reader_finish(&h->reader, &server->config->path);
     if (err != 0) {
         refuse(st, err, is_ended);
         return;
     }
-    st->reader.head->has_body = !is_ended;
-    st->reader.head->expects_continue &= !is_ended;
-    http_server_exchange_start(server, st->x, st->reader.head);
+    head->has_body = !is_ended;
+    head->expects_continue &= !is_ended;
+    st->expects_continue = head->expects_continue;
+    http_server_exchange_start(server, st->x, head);
+}
+
+static void on_section(struct h2_session *h, bool is_complete)
+{
+    if (is_complete)
+        http_server_headers_end(h->owner);
+    else
+        http_server_headers_begin(h->owner);
 }
 
 static struct outcome why_gone(const struct h2_stream *st, uint32_t error_code)
@@ -176,7 +181,7 @@ static struct outcome why_gone(const struct h2_stream *st, uint32_t error_code)
 
     if (error_code == H2_LOST)
         return http_outcome_downstream(st->session->lost_err);
-    if (error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR)
+    if (error_code == H2_PROTOCOL_ERROR || error_code == H2_FLOW_CONTROL_ERROR)
         why.err = -ERR_PROTOCOL;
     outcome_describe(&why);
     return why;
@@ -189,15 +194,11 @@ static void on_stream_free(struct h2_session *h)
 
 static void send_final_goaway(struct h2_server *s)
 {
-    nghttp2_session *ng = s->session.ng;
-
     if (s->is_final)
         return;
     s->is_final = true;
     timer_stop(&s->goaway_timer);
-    nghttp2_submit_goaway(ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(ng),
-                          NGHTTP2_NO_ERROR, NULL, 0);
-    h2_session_mark(&s->session);
+    h2_session_goaway(&s->session, s->session.last_id);
     turn_soon(s->server->turn, &s->server->task); /* comes back as close when nothing is active */
 }
 
@@ -207,12 +208,11 @@ static void on_goaway_timer(struct timer *timer)
 }
 
 /* The answer to our PING: everything that the peer sent before it saw the first GOAWAY is here. */
-static void on_control(struct h2_session *h, const nghttp2_frame *frame)
+static void on_control(struct h2_session *h, const struct h2_frame *frame)
 {
     struct h2_server *s = of_session(h);
 
-    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
-        s->is_noticed)
+    if (frame->type == H2_PING && (frame->flags & H2_FLAG_ACK) != 0 && s->is_noticed)
         send_final_goaway(s);
 }
 
@@ -226,6 +226,7 @@ static const struct h2_session_ops session_ops = {
     .on_head = on_head,
     .why_gone = why_gone,
     .on_stream_free = on_stream_free,
+    .on_section = on_section,
     .on_control = on_control,
     .on_over = on_over,
     .in_side = SIDE_REQUEST,
@@ -240,9 +241,8 @@ static void on_open(struct http_server *server)
     s->server = server;
     timer_init(&s->goaway_timer, on_goaway_timer);
     h2_session_init(&s->session, &session_ops, server->conn, server->config->limits, true, server);
-    s->session.may_send = true;
     server->codec_state = s;
-    h2_session_mark(&s->session);
+    h2_session_begin(&s->session);
 }
 
 static void on_input(struct http_server *server)
@@ -267,17 +267,16 @@ static void drain(struct http_server *server)
     struct h2_server *s = server->codec_state;
 
     s->is_noticed = true;
-    nghttp2_submit_shutdown_notice(s->session.ng);
-    nghttp2_submit_ping(s->session.ng, NGHTTP2_FLAG_NONE, NULL);
+    h2_session_goaway(&s->session, INT32_MAX);
+    h2_session_ping(&s->session);
     timer_start(server->turn, &s->goaway_timer, GOAWAY_WAIT_US);
-    h2_session_mark(&s->session);
 }
 
 static void on_headers_timeout(struct http_server *server)
 {
     struct h2_server *s = server->codec_state;
 
-    h2_session_terminate(&s->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    h2_session_terminate(&s->session, H2_ENHANCE_YOUR_CALM);
 }
 
 static void on_farewell(struct http_server *server)
@@ -286,7 +285,6 @@ static void on_farewell(struct http_server *server)
 
     if (!s->is_final)
         return; /* send_final_goaway asks again */
-    h2_session_produce(&s->session);
     http_server_close(server);
 }
 

@@ -2,226 +2,22 @@
 
 #include <stdlib.h>
 
+#include "base/err.h"
+
 enum {
-    STREAM_OUT_BYTES = 64 * 1024, /* of a stream, taken from its exchange and not yet framed */
-    SPARE_COUNT_MAX = 8,
     FLOOD_PERIOD_US = 10 * 1000 * 1000,
-    WINDOW_BYTES_MIN = 65535, /* what a peer may send before it has seen our SETTINGS */
+    SETTINGS_WAIT_US = 30 * 1000 * 1000, /* for the peer to acknowledge ours: RFC 9113 6.5.3 */
+    NOWHERE_BYTES = 1024,
 };
 
-/* What costs us more than its sender, and how much of it in a period is no accident any more. A
- * client whose requests time out resets them all, so the first is generous: RFC 9113 10.5. */
-enum h2_annoyance { ANNOY_RESET, ANNOY_CONTROL, ANNOY_EMPTY, ANNOY_PRIORITY };
-static const uint32_t annoyances_max[] = {
-    [ANNOY_RESET] = 10000,
-    [ANNOY_CONTROL] = 1000,
-    [ANNOY_EMPTY] = 500,
-    [ANNOY_PRIORITY] = 5000,
+static const struct str preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
+
+/* How much in a period is no accident any more. A client whose requests time out resets them all,
+ * so the first is generous: RFC 9113 10.5. */
+static const uint32_t annoyances_max[H2_ANNOY_COUNT] = {
+    [H2_ANNOY_RESET] = 10000,  [H2_ANNOY_CONTROL] = 1000, [H2_ANNOY_EMPTY] = 500,
+    [H2_ANNOY_IGNORED] = 5000, [H2_ANNOY_WINDOW] = 5000,
 };
-_Static_assert(ARRAY_LEN(annoyances_max) == ARRAY_LEN(((struct h2_flood *)NULL)->counts),
-               "a count each");
-
-/* --- streams -------------------------------------------------------------------------------- */
-
-struct h2_stream *h2_stream_new(struct h2_session *h, int32_t id)
-{
-    struct h2_stream *st = LIST_FIRST(&h->spare, struct h2_stream, link);
-
-    if (st != NULL) {
-        list_remove(&st->link);
-        h->spare_count--;
-        *st = (struct h2_stream){.id = id};
-    } else {
-        st = NEW(struct h2_stream);
-        st->id = id;
-    }
-    st->session = h;
-    chain_init(&st->out, turn_chunks(h->conn->turn), &h->conn->account);
-    list_init(&st->link);
-    list_push_back(&h->streams, &st->link);
-    if (id != 0)
-        nghttp2_session_set_stream_user_data(h->ng, id, st);
-    return st;
-}
-
-/* When neither the exchange nor the wire needs it any more. */
-static void free_if_done(struct h2_stream *st)
-{
-    struct h2_session *h = st->session;
-
-    if (st->is_attached || (!st->is_gone && st->id != 0))
-        return;
-    list_remove(&st->link);
-    chain_deinit(&st->out);
-    if (h->spare_count < SPARE_COUNT_MAX) {
-        list_push_front(&h->spare, &st->link);
-        h->spare_count++;
-    } else {
-        free(st);
-    }
-    h->ops->on_stream_free(h);
-}
-
-void h2_stream_attach(struct h2_stream *st, struct exchange *x)
-{
-    struct flow *in = &x->flows[st->session->ops->in_side];
-
-    st->x = x;
-    st->is_attached = true;
-    if (x->window_bytes < st->session->window_bytes) {
-        in->credit_bytes += st->session->window_bytes - x->window_bytes;
-        x->window_bytes = st->session->window_bytes;
-    }
-}
-
-static void let_go(struct h2_stream *st)
-{
-    st->is_attached = false;
-    st->x = NULL;
-    st->flow = NULL;
-    free_if_done(st);
-}
-
-void h2_stream_fail(struct h2_stream *st, const struct outcome *why)
-{
-    exchange_recv_fail(st->x, st->session->ops->in_side, why);
-    let_go(st);
-}
-
-void h2_stream_detach(struct h2_stream *st)
-{
-    let_go(st);
-}
-
-void h2_stream_reset(struct h2_stream *st, uint32_t error_code)
-{
-    if (st->id == 0 || st->is_gone || st->is_reset_sent)
-        return;
-    st->is_reset_sent = true;
-    if (!st->is_out_ended)
-        chain_clear(&st->out); /* else its last frame is just being made */
-    nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, error_code);
-    h2_session_mark(st->session);
-}
-
-void h2_stream_stop_input(struct h2_stream *st)
-{
-    if (st->is_out_ended)
-        h2_stream_reset(st, NGHTTP2_NO_ERROR);
-    else
-        st->is_reset_due = true;
-}
-
-void h2_stream_recv_trailers(struct h2_stream *st)
-{
-    enum side side = st->session->ops->in_side;
-
-    if (h2_head_reader_finish(&st->reader, NULL) != 0) {
-        h2_stream_reset(st, NGHTTP2_PROTOCOL_ERROR); /* on_stream_close tells the exchange */
-        return;
-    }
-    if (st->reader.head->field_count > 0)
-        exchange_recv_trailers(st->x, side, st->reader.head);
-    exchange_recv_end(st->x, side);
-}
-
-void h2_stream_grant(struct h2_stream *st, uint32_t bytes)
-{
-    if (bytes == 0 || st->id == 0 || st->is_gone)
-        return;
-    nghttp2_session_consume_stream(st->session->ng, st->id, bytes);
-    h2_session_mark(st->session);
-}
-
-static void resume(struct h2_stream *st)
-{
-    if (!st->is_deferred)
-        return;
-    st->is_deferred = false;
-    nghttp2_session_resume_data(st->session->ng, st->id);
-    h2_session_mark(st->session);
-}
-
-void h2_stream_send_body(struct h2_stream *st, struct flow *flow)
-{
-    size_t room = st->out.len < STREAM_OUT_BYTES ? STREAM_OUT_BYTES - st->out.len : 0;
-
-    if (!st->is_source_ended) {
-        chain_move(&st->out, &flow->body, room);
-        st->is_source_ended = flow->is_ended && chain_is_empty(&flow->body);
-        resume(st);
-    }
-    flow->is_end_sent = st->is_source_ended && (flow->trailers == NULL || st->is_out_ended);
-}
-
-/* --- frames out ----------------------------------------------------------------------------- */
-
-static const struct http_head *trailers_of(const struct h2_stream *st)
-{
-    const struct http_head *trailers = st->flow == NULL ? NULL : st->flow->trailers;
-
-    return trailers == NULL || trailers->field_count == 0 ? NULL : trailers;
-}
-
-static void end_stream(struct h2_session *h, struct h2_stream *st, uint32_t *flags)
-{
-    const struct http_head *trailers = trailers_of(st);
-
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (trailers != NULL) {
-        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        h2_pairs_trailers(&h->pairs, trailers);
-        nghttp2_submit_trailer(h->ng, st->id, h->pairs.ptr, h->pairs.len);
-    }
-    st->is_out_ended = true;
-    if (st->is_reset_due)
-        h2_stream_reset(st, NGHTTP2_NO_ERROR);
-    if (st->is_attached)
-        exchange_wake(st->x);
-}
-
-static ssize_t on_read_data(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len,
-                            uint32_t *flags, nghttp2_data_source *source, void *user)
-{
-    struct h2_stream *st = source->ptr;
-    struct h2_session *h = user;
-    size_t n = MIN(len, st->out.len);
-
-    (void)ng;
-    (void)id;
-    (void)buf;
-    if (n == 0 && !st->is_source_ended) {
-        st->is_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n == st->out.len && st->is_source_ended)
-        end_stream(h, st, flags);
-    return (ssize_t)n;
-}
-
-nghttp2_data_provider h2_stream_provider(struct h2_stream *st)
-{
-    return (nghttp2_data_provider){.source.ptr = st, .read_callback = on_read_data};
-}
-
-/* The frame that on_read_data has just announced: its 9 bytes, then slices. No padding is used. */
-static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *frame_head,
-                        size_t len, nghttp2_data_source *source, void *user)
-{
-    struct h2_session *h = user;
-    struct h2_stream *st = source->ptr;
-
-    (void)ng;
-    (void)frame;
-    if (conn_out_len(h->conn) >= HTTP_OUT_HIGH_BYTES)
-        return NGHTTP2_ERR_WOULDBLOCK; /* asked again when the session goes on */
-    chain_add(&h->conn->out, str_from((const char *)frame_head, 9));
-    chain_move(&h->conn->out, &st->out, len);
-    if (st->is_attached && !st->is_source_ended && st->out.len < STREAM_OUT_BYTES / 2)
-        exchange_wake(st->x);
-    return 0;
-}
 
 static void over(struct h2_session *h)
 {
@@ -231,322 +27,287 @@ static void over(struct h2_session *h)
     h->ops->on_over(h);
 }
 
-void h2_session_produce(struct h2_session *h)
-{
-    const uint8_t *bytes;
-    ssize_t n = 0;
-
-    if (!h->may_send || h->is_over)
-        return;
-    while (conn_out_len(h->conn) < HTTP_OUT_HIGH_BYTES) {
-        n = nghttp2_session_mem_send(h->ng, &bytes);
-        if (n <= 0)
-            break;
-        chain_add(&h->conn->out, str_from((const char *)bytes, (size_t)n));
-    }
-    conn_mark_dirty(h->conn);
-    if (n < 0 || (!nghttp2_session_want_read(h->ng) && !nghttp2_session_want_write(h->ng)))
-        over(h);
-}
-
 static void run_task(struct turn_task *task)
 {
-    h2_session_produce(CONTAINER_OF(task, struct h2_session, task));
+    struct h2_session *h = CONTAINER_OF(task, struct h2_session, task);
+
+    if (h->is_over)
+        return;
+    h2_output_data(h);
+    if (h->is_terminated || (h->is_goaway_in && list_is_empty(&h->streams)))
+        over(h);
 }
 
 void h2_session_mark(struct h2_session *h)
 {
-    if (h->may_send && !h->is_over)
+    if (!h->is_over && (h->may_send || h->is_terminated))
         turn_soon(h->conn->turn, &h->task);
 }
 
-void h2_session_terminate(struct h2_session *h, uint32_t error_code)
+/* --- what ends it --------------------------------------------------------------------------- */
+
+static void put_goaway(struct h2_session *h, uint32_t last_id, enum h2_error code)
 {
-    nghttp2_session_terminate_session(h->ng, error_code);
+    struct h2_frame f = {.len = 8, .type = H2_GOAWAY};
+    char payload[8];
+
+    h2_put_u32(h2_put_u32(payload, last_id), code);
+    h2_output_frame(h, &f, str_from(payload, sizeof(payload)));
+}
+
+void h2_session_goaway(struct h2_session *h, uint32_t last_id)
+{
+    h->goaway_id = last_id;
+    put_goaway(h, last_id, H2_NO_ERROR);
+}
+
+void h2_session_terminate(struct h2_session *h, enum h2_error code)
+{
+    if (h->is_terminated)
+        return;
+    put_goaway(h, h->last_id, code);
+    h->is_terminated = true;
     h2_session_mark(h);
 }
 
-/* --- frames in ------------------------------------------------------------------------------ */
-
-static struct h2_stream *stream_of(struct h2_session *h, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(h->ng, id);
-}
-
-static void annoy(struct h2_session *h, enum h2_annoyance what)
+void h2_session_annoy(struct h2_session *h, enum h2_annoyance what)
 {
     uint64_t now_us = turn_now_us(h->conn->turn);
 
     if (now_us - h->flood.since_us > FLOOD_PERIOD_US)
         h->flood = (struct h2_flood){.since_us = now_us};
-    if (++h->flood.counts[what] == annoyances_max[what])
-        h2_session_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
+    if (++h->flood.counts[what] >= annoyances_max[what])
+        h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
 }
 
-static enum h2_head_kind kind_of(const struct h2_session *h, const struct h2_stream *st)
+/* --- SETTINGS, PING, GOAWAY ----------------------------------------------------------------- */
+
+static char *put_setting(char *to, enum h2_setting id, uint64_t value)
 {
-    if (st->is_head_in)
-        return H2_HEAD_TRAILERS;
-    return h->ops->in_side == SIDE_REQUEST ? H2_HEAD_REQUEST : H2_HEAD_RESPONSE;
+    *to++ = 0;
+    *to++ = (char)id;
+    return h2_put_u32(to, (uint32_t)value);
 }
 
-static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+static void put_settings(struct h2_session *h)
 {
-    struct h2_session *h = user;
-    struct h2_stream *st = stream_of(h, frame->hd.stream_id);
+    char payload[4 * H2_SETTING_LEN], *at = payload;
 
-    (void)ng;
-    if (frame->hd.type != NGHTTP2_HEADERS)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* a push, which was not allowed */
-    if (st == NULL)
-        st = h->ops->on_new_stream(h, frame->hd.stream_id);
-    if (st == NULL)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    st->has_input = true;
-    if (st->is_attached)
-        h2_head_reader_init(&st->reader, kind_of(h, st), h->limits, &st->x->arena);
-    return 0;
-}
-
-static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *user)
-{
-    struct h2_stream *st = stream_of(user, frame->hd.stream_id);
-
-    (void)ng;
-    (void)flags;
-    if (st != NULL && st->is_attached)
-        h2_head_reader_add(&st->reader, str_from((const char *)name, name_len),
-                           str_from((const char *)value, value_len));
-    return 0;
-}
-
-/* A field that nghttp2 would leave out silently; nobody may see less than was sent. */
-static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
-                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                             void *user)
-{
-    (void)ng;
-    (void)frame;
-    (void)name;
-    (void)name_len;
-    (void)value;
-    (void)value_len;
-    (void)flags;
-    (void)user;
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-}
-
-/* The bytes lie in conn->in, which nghttp2 reads slice by slice: they are shared out of it. */
-static void take_data(struct h2_session *h, const uint8_t *data, size_t len)
-{
-    ptrdiff_t offset = data - h->input;
-
-    if (data >= h->input && (size_t)offset + len <= h->input_len)
-        chain_share(&h->scratch, &h->conn->in, (size_t)offset, len);
+    at = put_setting(at, H2_SETTING_INITIAL_WINDOW_SIZE, h->stream_window);
+    at = put_setting(at, H2_SETTING_MAX_HEADER_LIST_SIZE, h->limits->header_bytes_max);
+    if (h->is_server)
+        at = put_setting(at, H2_SETTING_MAX_CONCURRENT_STREAMS,
+                         h->limits->streams_per_connection_max);
     else
-        chain_add(&h->scratch, str_from((const char *)data, len));
+        at = put_setting(at, H2_SETTING_ENABLE_PUSH, 0);
+    struct h2_frame f = {.len = (uint32_t)(at - payload), .type = H2_SETTINGS};
+    h2_output_frame(h, &f, str_from(payload, f.len));
 }
 
-static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
-                   void *user)
+static void on_settings_timer(struct timer *timer)
 {
-    struct h2_session *h = user;
-    struct h2_stream *st = stream_of(h, id);
-
-    (void)flags;
-    nghttp2_session_consume_connection(ng, len);
-    if (st == NULL || !st->is_attached || st->is_reset_sent)
-        return 0;
-    if (len > st->x->flows[h->ops->in_side].credit_bytes) {
-        h2_stream_reset(st, NGHTTP2_FLOW_CONTROL_ERROR);
-        return 0;
-    }
-    take_data(h, data, len);
-    exchange_recv_body(st->x, h->ops->in_side, &h->scratch, len);
-    return 0;
+    h2_session_terminate(CONTAINER_OF(timer, struct h2_session, settings_timer),
+                         H2_SETTINGS_TIMEOUT);
 }
 
-static void end_input(struct h2_session *h, struct h2_stream *st)
+void h2_session_begin(struct h2_session *h)
 {
-    st->is_in_ended = true;
-    if (st->is_attached)
-        exchange_recv_end(st->x, h->ops->in_side);
+    h->may_send = true;
+    if (!h->is_server)
+        chain_add(&h->conn->out, preface);
+    put_settings(h);
+    if (h->recv_window > H2_WINDOW_DEFAULT)
+        h2_output_u32(h, H2_WINDOW_UPDATE, 0, h->recv_window - H2_WINDOW_DEFAULT);
+    timer_start(h->conn->turn, &h->settings_timer, SETTINGS_WAIT_US);
 }
 
-static void on_data_frame(struct h2_session *h, const nghttp2_frame *frame)
+/* RFC 9113 6.5.2, RFC 8441 3. H2_NO_ERROR: taken over into peer. */
+static enum h2_error take_setting(struct h2_session *h, unsigned id, uint32_t value,
+                                  struct h2_peer *peer)
 {
-    struct h2_stream *st = stream_of(h, frame->hd.stream_id);
-    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-
-    if (frame->hd.length == 0 && !is_end)
-        annoy(h, ANNOY_EMPTY);
-    if (st != NULL && is_end)
-        end_input(h, st);
-}
-
-static void on_headers_frame(struct h2_session *h, const nghttp2_frame *frame)
-{
-    struct h2_stream *st = stream_of(h, frame->hd.stream_id);
-    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-
-    if (st == NULL)
-        return;
-    st->is_in_ended |= is_end;
-    if (st->is_attached && !st->is_reset_sent)
-        h->ops->on_head(st, is_end);
-}
-
-static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
-{
-    struct h2_session *h = user;
-
-    (void)ng;
-    switch (frame->hd.type) {
-    case NGHTTP2_DATA:
-        on_data_frame(h, frame);
+    switch (id) {
+    case H2_SETTING_HEADER_TABLE_SIZE:
+        hpack_encoder_set_size(&h->encoder, value);
         break;
-    case NGHTTP2_HEADERS:
-        on_headers_frame(h, frame);
+    case H2_SETTING_ENABLE_PUSH:
+        return value > (h->is_server ? 1u : 0u) ? H2_PROTOCOL_ERROR : H2_NO_ERROR;
+    case H2_SETTING_MAX_CONCURRENT_STREAMS:
+        peer->streams_max = value;
         break;
-    case NGHTTP2_RST_STREAM:
-        annoy(h, ANNOY_RESET);
-        break;
-    case NGHTTP2_PRIORITY:
-        annoy(h, ANNOY_PRIORITY);
-        break;
-    case NGHTTP2_PING:
-    case NGHTTP2_SETTINGS:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
-            annoy(h, ANNOY_CONTROL);
-        h->ops->on_control(h, frame);
-        break;
-    case NGHTTP2_GOAWAY:
-        h->ops->on_control(h, frame);
+    case H2_SETTING_INITIAL_WINDOW_SIZE:
+        peer->window = value;
+        return value > H2_WINDOW_MAX ? H2_FLOW_CONTROL_ERROR : H2_NO_ERROR;
+    case H2_SETTING_MAX_FRAME_SIZE:
+        peer->frame_max = value;
+        return value < H2_FRAME_LEN_MAX || value > H2_FRAME_LEN_TOP ? H2_PROTOCOL_ERROR
+                                                                    : H2_NO_ERROR;
+    case H2_SETTING_ENABLE_CONNECT_PROTOCOL:
+        if (value > 1 || (value == 0 && peer->allows_connect))
+            return H2_PROTOCOL_ERROR;
+        peer->allows_connect = value == 1;
         break;
     default:
         break;
     }
-    return 0;
+    return H2_NO_ERROR;
 }
 
-/* A stream is complete, or was reset by either side, or refused by a GOAWAY. */
-static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t error_code, void *user)
+/* RFC 9113 6.9.2: the windows of streams change by the difference, also below zero. */
+static enum h2_error move_windows(struct h2_session *h, int64_t by)
 {
-    struct h2_stream *st = stream_of(user, id);
-
-    (void)ng;
-    if (st == NULL)
-        return 0;
-    st->is_gone = true;
-    if (st->is_attached && !(st->is_in_ended && st->is_out_ended)) {
-        struct outcome why = st->session->ops->why_gone(st, error_code);
-        h2_stream_fail(st, &why);
-    } else {
-        free_if_done(st);
+    if (by == 0)
+        return H2_NO_ERROR;
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
+        if (st->id == 0 || st->is_gone)
+            continue;
+        st->send_window += by;
+        if (st->send_window > H2_WINDOW_MAX)
+            return H2_FLOW_CONTROL_ERROR;
+        h2_output_ready(st);
     }
-    return 0;
+    return H2_NO_ERROR;
 }
 
-void h2_session_input(struct h2_session *h)
+static enum h2_error take_settings(struct h2_session *h, const struct h2_frame *f,
+                                   const char *payload)
 {
-    struct chain *in = &h->conn->in;
+    struct h2_peer peer = h->peer;
 
-    while (!h->is_over && !chain_is_empty(in)) {
-        struct str first = chain_first(in);
+    for (uint32_t at = 0; at < f->len; at += H2_SETTING_LEN) {
+        unsigned id = (unsigned)(uint8_t)payload[at] << 8 | (uint8_t)payload[at + 1];
+        enum h2_error code = take_setting(h, id, h2_get_u32(payload + at + 2), &peer);
 
-        h->input = (const uint8_t *)first.ptr;
-        h->input_len = first.len;
-        ssize_t n = nghttp2_session_mem_recv(h->ng, h->input, first.len);
-        if (n < 0) {
-            h2_session_produce(h);
-            over(h);
-            return;
-        }
-        chain_skip(in, (size_t)n);
+        if (code != H2_NO_ERROR)
+            return code;
     }
+    int64_t by = (int64_t)peer.window - h->peer.window;
+    peer.is_known = true;
+    h->peer = peer;
+    return move_windows(h, by);
+}
+
+void h2_session_recv_settings(struct h2_session *h, const struct h2_frame *f, const char *payload)
+{
+    static const struct h2_frame ack = {.type = H2_SETTINGS, .flags = H2_FLAG_ACK};
+    bool is_ack = (f->flags & H2_FLAG_ACK) != 0;
+
+    if (f->id != 0) {
+        h2_session_terminate(h, H2_PROTOCOL_ERROR);
+        return;
+    }
+    if (f->len % H2_SETTING_LEN != 0 || (is_ack && f->len != 0)) {
+        h2_session_terminate(h, H2_FRAME_SIZE_ERROR);
+        return;
+    }
+    if (is_ack) {
+        timer_stop(&h->settings_timer);
+        return;
+    }
+    h2_session_annoy(h, H2_ANNOY_CONTROL);
+    enum h2_error code = take_settings(h, f, payload);
+    if (code != H2_NO_ERROR) {
+        h2_session_terminate(h, code);
+        return;
+    }
+    h2_output_frame(h, &ack, STR_NULL);
+    h->ops->on_control(h, f);
+}
+
+void h2_session_ping(struct h2_session *h)
+{
+    static const struct h2_frame f = {.len = H2_PING_LEN, .type = H2_PING};
+
+    h2_output_frame(h, &f, str_from("goaway\r\n", H2_PING_LEN));
+}
+
+void h2_session_recv_ping(struct h2_session *h, const struct h2_frame *f, const char *payload)
+{
+    struct h2_frame ack = {.len = H2_PING_LEN, .type = H2_PING, .flags = H2_FLAG_ACK};
+
+    if (f->id != 0 || f->len != H2_PING_LEN) {
+        h2_session_terminate(h, f->id != 0 ? H2_PROTOCOL_ERROR : H2_FRAME_SIZE_ERROR);
+        return;
+    }
+    if ((f->flags & H2_FLAG_ACK) == 0) {
+        h2_session_annoy(h, H2_ANNOY_CONTROL);
+        h2_output_frame(h, &ack, str_from(payload, H2_PING_LEN));
+    }
+    h->ops->on_control(h, f);
+}
+
+/* Streams that the peer has not looked at, and will not (RFC 9113 6.8). */
+static void lose_above(struct h2_session *h, uint32_t last_id)
+{
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
+        if (st->id > last_id && !st->is_gone)
+            h2_stream_lose(st, H2_REFUSED_STREAM);
+    }
+}
+
+void h2_session_recv_goaway(struct h2_session *h, const struct h2_frame *f, const char *payload)
+{
+    if (f->id != 0 || f->len < 8) {
+        h2_session_terminate(h, f->id != 0 ? H2_PROTOCOL_ERROR : H2_FRAME_SIZE_ERROR);
+        return;
+    }
+    h->is_goaway_in = true;
+    h->ops->on_control(h, f);
+    if (!h->is_server)
+        lose_above(h, h2_get_u32(payload) & 0x7fffffff);
     h2_session_mark(h);
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static nghttp2_session_callbacks *callbacks_new(void)
-{
-    nghttp2_session_callbacks *cb;
-
-    ASSERT(nghttp2_session_callbacks_new(&cb) == 0);
-    nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
-    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
-    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-    return cb;
-}
-
-static nghttp2_option *option_new(void)
-{
-    nghttp2_option *option;
-
-    ASSERT(nghttp2_option_new(&option) == 0);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_stream_reset_rate_limit(option, annoyances_max[ANNOY_RESET],
-                                               annoyances_max[ANNOY_RESET] / 10);
-    return option;
-}
-
-static void submit_settings(struct h2_session *h, bool is_server)
-{
-    const struct limits *l = h->limits;
-    h->window_bytes = (uint32_t)MAX(l->flow_window_bytes, (uint64_t)WINDOW_BYTES_MIN);
-    const nghttp2_settings_entry entries[] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h->window_bytes},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)l->header_bytes_max},
-        {is_server ? NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS : NGHTTP2_SETTINGS_ENABLE_PUSH,
-         is_server ? (uint32_t)l->streams_per_connection_max : 0},
-    };
-
-    nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries));
-    nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0,
-                                          (int32_t)l->conn_window_bytes);
-}
-
 void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, struct conn *conn,
                      const struct limits *limits, bool is_server, void *owner)
 {
-    nghttp2_session_callbacks *cb = callbacks_new();
-    nghttp2_option *option = option_new();
-    int err;
-
-    *h = (struct h2_session){.ops = ops, .conn = conn, .limits = limits, .owner = owner};
+    *h = (struct h2_session){
+        .ops = ops,
+        .conn = conn,
+        .limits = limits,
+        .owner = owner,
+        .peer = {.window = H2_WINDOW_DEFAULT,
+                 .frame_max = H2_FRAME_LEN_MAX,
+                 .streams_max = UINT32_MAX},
+        .flood = {.since_us = turn_now_us(conn->turn)},
+        .send_window = H2_WINDOW_DEFAULT,
+        .recv_window = (uint32_t)limits->conn_window_bytes,
+        .stream_window = (uint32_t)MAX(limits->flow_window_bytes, (uint64_t)H2_WINDOW_DEFAULT),
+        .next_id = 1,
+        .goaway_id = INT32_MAX,
+        .preface_left = is_server ? (unsigned)preface.len : 0,
+        .is_server = is_server,
+        .is_first_frame = true,
+    };
     list_init(&h->streams);
     list_init(&h->spare);
+    list_init(&h->ready);
+    list_init(&h->blocked);
     turn_task_init(&h->task, run_task);
-    chain_init(&h->scratch, turn_chunks(conn->turn), NULL);
-    h->flood.since_us = turn_now_us(conn->turn);
-    err = is_server ? nghttp2_session_server_new2(&h->ng, cb, h, option)
-                    : nghttp2_session_client_new2(&h->ng, cb, h, option);
-    ASSERT(err == 0); /* out of memory only */
-    nghttp2_session_callbacks_del(cb);
-    nghttp2_option_del(option);
-    submit_settings(h, is_server);
+    timer_init(&h->settings_timer, on_settings_timer);
+    hpack_decoder_init(&h->decoder);
+    hpack_encoder_init(&h->encoder);
+    arena_init(&h->nowhere, NOWHERE_BYTES);
+    /* What a block may have in all; its fields have a limit of their own. */
+    h->in.block = STR_BUF_INIT(2 * limits->header_bytes_max + H2_FRAME_LEN_MAX);
 }
 
 void h2_session_deinit(struct h2_session *h)
 {
     turn_cancel(&h->task);
-    nghttp2_session_del(h->ng);
+    timer_stop(&h->settings_timer);
     list_splice_back(&h->spare, &h->streams);
     LIST_FOREACH (&h->spare, st, struct h2_stream, link) {
         ASSERT(!st->is_attached);
-        if (st->session != NULL)
-            chain_deinit(&st->out);
+        chain_deinit(&st->out);
         free(st);
     }
-    h2_pairs_deinit(&h->pairs);
-    chain_deinit(&h->scratch);
+    free(h->buckets);
+    hpack_decoder_deinit(&h->decoder);
+    hpack_encoder_deinit(&h->encoder);
+    arena_deinit(&h->nowhere);
+    str_buf_deinit(&h->in.block);
 }
 
 void h2_session_wake_all(struct h2_session *h)

@@ -116,6 +116,7 @@ void http_head_copy(struct http_head *to, const struct http_head *from, struct a
         const struct http_field *f = &from->fields[i];
 
         fields[i].id = f->id;
+        fields[i].is_never_indexed = f->is_never_indexed;
         fields[i].name = f->id == HTTP_NAME_OTHER ? copy_str(&at, f->name) : name_texts[f->id];
         fields[i].value = copy_str(&at, f->value);
     }
@@ -215,7 +216,7 @@ static void add(struct http_head *h, enum http_name id, struct str name, struct 
         h->names |= 1ull << id;
         h->names_count++;
     }
-    h->fields[h->field_count++] = (struct http_field){name, value, id};
+    h->fields[h->field_count++] = (struct http_field){name, value, id, false};
 }
 
 static void set(struct http_head *h, enum http_name id, struct str name, struct str value)

@@ -31,6 +31,7 @@ enum http_name http_name_find(struct str lower_case_name); /* perfect-hash or sw
 struct http_field {
     struct str name, value;
     enum http_name id;
+    bool is_never_indexed; /* it came so by HTTP/2 and goes on so (RFC 7541 6.2.3) */
 };
 
 struct http_head {
