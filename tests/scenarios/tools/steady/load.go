@@ -108,8 +108,10 @@ func parseTarget(arg string) (*target, error) {
 		t.make = func() client { return &http1{url: u, isKept: true} }
 	case "new":
 		t.make = func() client { return &http1{url: u} }
-	case "put":
-		t.make = func() client { return &http1{url: u, isKept: true, body: pattern(256 << 10)} }
+	case "put": // small enough to be kept for another try
+		t.make = func() client { return &http1{url: u, isKept: true, body: pattern(32 << 10)} }
+	case "large":
+		t.make = func() client { return &http1{url: u, isKept: true, body: pattern(1 << 20)} }
 	case "h2":
 		t.make = func() client { return &http2{url: u} }
 	case "grpc":

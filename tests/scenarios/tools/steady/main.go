@@ -7,8 +7,8 @@
 // counts from that time. Nothing is sent twice: what fails has failed, apart from what HTTP/2 says
 // was never looked at. The summary is JSON; exit code 0 also with failures.
 //
-// Kinds: h1, h2 (GET, prior knowledge), new (HTTP/1, a connection for each call), put (HTTP/1, 256 KiB
-// there and back), grpc (the shop's inventory), redis (SET and GET on a kept connection).
+// Kinds: h1, h2 (GET, prior knowledge), new (HTTP/1, a connection for each call), put and large (HTTP/1,
+// 32 KiB and 1 MiB there and back), grpc (the shop's inventory), redis (SET and GET on a kept connection).
 package main
 
 import (
