@@ -32,6 +32,7 @@ func pattern(n int) []byte {
 
 // isStale: the peer has closed while nothing was asked of it; no client would use that connection.
 func isStale(c net.Conn) bool {
+	_ = c.SetDeadline(time.Time{}) // that of the last call would end the look before it begins
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return true
