@@ -34,6 +34,21 @@ void chunk_pool_deinit(struct chunk_pool *p)
     p->free_count = 0;
 }
 
+bool chunk_pool_trim(struct chunk_pool *p, uint32_t keep)
+{
+    uint32_t unused = p->free_count_low;
+
+    for (; unused > 0 && p->free_count > keep; unused--) {
+        struct chunk *chunk = p->free;
+
+        p->free = chunk->next_free;
+        p->free_count--;
+        free(chunk);
+    }
+    p->free_count_low = p->free_count;
+    return p->free_count > keep;
+}
+
 static struct chunk *chunk_acquire(struct chunk_pool *pool, size_t len_min)
 {
     struct chunk *chunk;
@@ -44,6 +59,7 @@ static struct chunk *chunk_acquire(struct chunk_pool *pool, size_t len_min)
         chunk = pool->free;
         pool->free = chunk->next_free;
         pool->free_count--;
+        pool->free_count_low = MIN(pool->free_count_low, pool->free_count);
         ASAN_UNPOISON_MEMORY_REGION(chunk->data, CHUNK_LEN);
     } else {
         chunk = mem_alloc(sizeof(*chunk) + cap);

@@ -31,11 +31,15 @@ enum { CHUNK_LEN = 16 * 1024 - 64 };
 struct chunk_pool {
     struct chunk *free;
     uint32_t free_count, free_count_max;
-    uint64_t live_count; /* chunks handed out and not yet returned */
+    uint32_t free_count_low; /* the fewest since the last trim */
+    uint64_t live_count;     /* chunks handed out and not yet returned */
 };
 
 void chunk_pool_init(struct chunk_pool *p, uint32_t free_count_max);
 void chunk_pool_deinit(struct chunk_pool *p); /* all chunks must have come back */
+/* Gives back to the heap what nobody needed since the last call, but for `keep` chunks; called from
+ * time to time. False: there is nothing left to give. */
+bool chunk_pool_trim(struct chunk_pool *p, uint32_t keep);
 
 struct chain_account {
     struct chain_account *parent; /* charged too; NULL at the top */

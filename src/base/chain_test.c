@@ -85,6 +85,32 @@ static void test_pool_is_lifo_and_bounded(void **state)
     chunk_pool_deinit(&pool);
 }
 
+/* What was needed at once stays for the next time, what was not goes. */
+static void test_pool_is_trimmed(void **state)
+{
+    struct chunk_pool pool;
+    struct chain c;
+
+    chunk_pool_init(&pool, 100);
+    chain_init(&c, &pool, NULL);
+    for (unsigned period = 0; period < 3; period++) {
+        for (unsigned i = 0; i < 20 * CHUNK_LEN; i += 1000)
+            chain_add(&c, str_from((char[1000]){0}, 1000));
+        chain_clear(&c);
+        assert_in_range(pool.free_count, 20, 22);
+        assert_true(chunk_pool_trim(&pool, 4));
+        assert_in_range(pool.free_count, 20, 22); /* all were in use */
+    }
+    uint64_t before = mem_alloc_count();
+    chain_add(&c, STR("x"));
+    chain_clear(&c);
+    assert_int_equal(mem_alloc_count(), before);
+    assert_true(chunk_pool_trim(&pool, 4) == false);
+    assert_int_equal(pool.free_count, 4);
+    chain_deinit(&c);
+    chunk_pool_deinit(&pool);
+}
+
 static void test_reserve(void **state)
 {
     struct chunk_pool pool;
@@ -313,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_add_and_skip),
         cmocka_unit_test(test_printf_longer_than_a_chunk),
         cmocka_unit_test(test_pool_is_lifo_and_bounded),
+        cmocka_unit_test(test_pool_is_trimmed),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_move_takes_large_and_copies_small),
         cmocka_unit_test(test_shared_chunk_has_one_writer),

@@ -24,8 +24,16 @@ void mem_free_auto(void *pointer_to_pointer)
     free(p);
 }
 
+static _Thread_local uint64_t alloc_count;
+
+uint64_t mem_alloc_count(void)
+{
+    return alloc_count;
+}
+
 void *mem_alloc(size_t len)
 {
+    alloc_count++;
     void *p = malloc(len > 0 ? len : 1);
 
     if (p == NULL)
@@ -35,6 +43,7 @@ void *mem_alloc(size_t len)
 
 void *mem_zalloc(size_t len)
 {
+    alloc_count++;
     void *p = calloc(1, len > 0 ? len : 1);
 
     if (p == NULL)
@@ -44,6 +53,7 @@ void *mem_zalloc(size_t len)
 
 void *mem_realloc(void *p, size_t len)
 {
+    alloc_count++;
     void *q = realloc(p, len > 0 ? len : 1);
 
     if (q == NULL)

@@ -56,5 +56,7 @@ void *mem_alloc(size_t len);  /* uninitialised */
 void *mem_zalloc(size_t len); /* zeroed */
 void *mem_realloc(void *p, size_t len);
 char *mem_strndup(const char *s, size_t len); /* NUL-terminated copy */
+/* How often the calling thread has asked the heap by the functions above, since it began. */
+uint64_t mem_alloc_count(void);
 
 #define NEW(type) ((type *)mem_zalloc(sizeof(type)))

@@ -17,14 +17,19 @@
 enum {
     ARENA_BLOCK_BYTES = 4096,
     ARENA_KEEP_BYTES_MAX = 16 * 1024, /* a recycled exchange holds no more */
-    FREE_COUNT_MAX = 32,
+    FREE_COUNT_MAX = 1024,
+    FREE_COUNT_KEEP = 8, /* when nobody needs them */
+    TRIM_US = 2 * 1000 * 1000,
 };
 
-/* The exchanges of one loop that wait for their next use. */
+/* The exchanges of one loop that wait for their next use: as many as were needed of late. */
 struct exchange_pool {
     struct turn_extra extra;
+    struct turn *turn;
     struct list free; /* exchange.link */
     unsigned free_count;
+    unsigned free_count_low; /* the fewest since the last trim */
+    struct timer trim;
     uint64_t ordinal;
 };
 
@@ -40,7 +45,27 @@ static void pool_free(struct turn_extra *extra)
 
     LIST_FOREACH (&pool->free, x, struct exchange, link)
         exchange_free(x);
+    timer_stop(&pool->trim);
     free(pool);
+}
+
+/* What nobody needed since the last time goes back to the heap. */
+static void on_trim(struct timer *timer)
+{
+    struct exchange_pool *pool = CONTAINER_OF(timer, struct exchange_pool, trim);
+
+    unsigned unused = pool->free_count_low;
+
+    LIST_FOREACH (&pool->free, x, struct exchange, link) {
+        if (unused-- == 0 || pool->free_count <= FREE_COUNT_KEEP)
+            break;
+        list_remove(&x->link);
+        pool->free_count--;
+        exchange_free(x);
+    }
+    pool->free_count_low = pool->free_count;
+    if (pool->free_count > FREE_COUNT_KEEP)
+        timer_start(pool->turn, timer, TRIM_US);
 }
 
 static struct exchange_pool *pool_of(struct turn *t)
@@ -50,6 +75,8 @@ static struct exchange_pool *pool_of(struct turn *t)
     if (*slot == NULL) {
         struct exchange_pool *pool = NEW(struct exchange_pool);
         pool->extra.free = pool_free;
+        pool->turn = t;
+        timer_init(&pool->trim, on_trim);
         list_init(&pool->free);
         pool->ordinal = random_u64(turn_random(t));
         *slot = &pool->extra;
@@ -69,6 +96,7 @@ static struct exchange *acquire(struct exchange_pool *pool)
     }
     list_remove(&x->link);
     pool->free_count--;
+    pool->free_count_low = MIN(pool->free_count_low, pool->free_count);
     struct arena arena = x->arena;
     *x = (struct exchange){.arena = arena};
     return x;
@@ -86,6 +114,8 @@ static void release(struct exchange *x)
     x->arena.block_len = ARENA_BLOCK_BYTES;
     list_push_front(&pool->free, &x->link);
     pool->free_count++;
+    if (pool->free_count > FREE_COUNT_KEEP && !timer_is_started(&pool->trim))
+        timer_start(pool->turn, &pool->trim, TRIM_US);
 }
 
 static void dig(struct grave *g)

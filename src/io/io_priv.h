@@ -9,8 +9,14 @@
 #include "io/conn.h"
 #include "io/timers.h"
 
-/* Conn objects kept for reuse, chunks kept for reuse. */
-enum { CONN_POOL_MAX = 64, CHUNK_POOL_MAX = 32 };
+/* Conn objects kept for reuse; chunks: as many as the busiest turn of late needed, a few when idle.
+ */
+enum {
+    CONN_POOL_MAX = 64,
+    CHUNK_POOL_MAX = 1024,
+    CHUNK_POOL_KEEP = 8,
+    CHUNK_TRIM_US = 2 * 1000 * 1000,
+};
 
 struct turn {
     const struct io_ops *ops;
@@ -31,6 +37,7 @@ struct turn {
     struct random random;
     struct turn_extra *extra;
     struct chunk_pool chunks;
+    struct timer trim; /* of chunks */
     struct chain_account account;
     struct list conn_pool; /* conn_io.link of unused objects */
     unsigned conn_pool_count;

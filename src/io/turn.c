@@ -6,6 +6,13 @@
  * that timers and other connections get their share. */
 enum { RUN_PASSES_MAX = 16 };
 
+static void on_trim(struct timer *timer)
+{
+    struct turn *t = CONTAINER_OF(timer, struct turn, trim);
+    if (chunk_pool_trim(&t->chunks, CHUNK_POOL_KEEP))
+        timer_start(t, timer, CHUNK_TRIM_US);
+}
+
 struct turn *turn_new(const struct io_ops *ops, void *backend)
 {
     struct turn *t = NEW(struct turn);
@@ -20,6 +27,7 @@ struct turn *turn_new(const struct io_ops *ops, void *backend)
     ops->clock(t, &t->now_us, &t->wall_us);
     timers_init(&t->timers, t->now_us);
     chunk_pool_init(&t->chunks, CHUNK_POOL_MAX);
+    timer_init(&t->trim, on_trim);
     return t;
 }
 
@@ -137,6 +145,8 @@ void turn_once(struct turn *t, int timeout_ms)
     run_tasks(t);
     conn_io_check_full(t);
     flush_dirty(t);
+    if (t->chunks.free_count > CHUNK_POOL_KEEP && !timer_is_started(&t->trim))
+        timer_start(t, &t->trim, CHUNK_TRIM_US);
     timers_advance(&t->timers, t->now_us);
     run_mailbox(t);
     dig_graves(t);

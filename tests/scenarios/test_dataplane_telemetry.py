@@ -1,5 +1,6 @@
 """What a proxy tells: access logs in text and JSON, and the pages of its admin port."""
 import json
+import re
 import urllib.error
 
 import pytest
@@ -135,3 +136,38 @@ def test_what_changes_needs_a_post(proxy, origin, path):
         p.admin(path)
     assert e.value.code == 405
     assert get(port).status == 200
+
+
+def ask_many(port, connections, each):
+    """`each` requests on each of so many connections, all connections at a time."""
+    opened = [Connection(port) for _ in range(connections)]
+    for _ in range(each):
+        for c in opened:
+            c.send("GET /products/1 HTTP/1.1\r\nHost: test\r\nUser-Agent: many\r\n\r\n")
+        for c in opened:
+            assert c.answer().status == 200
+    for c in opened:
+        c.close()
+
+
+@pytest.mark.differs("a counter of Tulle's own")
+@pytest.mark.parametrize("is_http2", [False, True], ids=["http1", "http2"])
+def test_a_request_allocates_nothing(proxy, tmp_path, is_http2):
+    """Twice as many requests ask the heap no oftener: what a scrape and the connections need is the
+    same both times."""
+    app, port = free_port(), free_port()
+    answer = {"match": {"prefix": "/"},
+              "direct_response": {"status": 200, "body": {"inline_string": "x" * 100}}}
+    manager = hcm([route("/", "app")], access_log=tmp_path / "log")
+    p = proxy(bootstrap([listener("app", app, [hcm([answer])]), listener("in", port, [manager])],
+                        [cluster("app", app, is_http2=is_http2)]))
+
+    def allocations():
+        return int(re.search(r"^tulle_allocations_total (\d+)$", p.admin("/stats/prometheus"), re.M)[1])
+
+    ask_many(port, 6, 100)
+    before = allocations()
+    ask_many(port, 6, 100)
+    between = allocations()
+    ask_many(port, 6, 200)
+    assert (allocations() - between) - (between - before) < 6 * 100 * 0.02

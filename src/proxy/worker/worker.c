@@ -396,6 +396,7 @@ unsigned worker_index(const struct worker *w)
 struct metrics *worker_metrics(struct worker *w)
 {
     metrics_set(w->metrics, COUNTER_BYTES_HELD, turn_account(w->turn)->bytes);
+    metrics_set(w->metrics, COUNTER_ALLOCATIONS, (int64_t)mem_alloc_count());
     metrics_set(w->metrics, COUNTER_LOG_DROPPED, (int64_t)flow_logs_dropped(w->flow));
     return w->metrics;
 }
