@@ -10,7 +10,7 @@ import pytest
 
 from lib.http1 import Connection, get
 from lib.origin import HttpServer, describe, response
-from lib.programs import run, wait_until
+from lib.programs import CONCURRENCY, run, wait_until
 from lib.proxy import serve
 
 MIB = 1 << 20
@@ -42,6 +42,7 @@ def test_a_request_and_its_answer_pass_unchanged(port):
     assert got["headers"]["host"] == "test"
 
 
+@pytest.mark.skipif(CONCURRENCY != "1", reason="each worker keeps connections of its own")
 def test_connections_are_kept_on_both_sides(port):
     with Connection(port) as c:
         connections = {seen(c.get(f"/{n}"))["connection"] for n in range(20)}

@@ -7,7 +7,7 @@ import pytest
 from lib.http1 import get
 from lib.origin import HttpServer, TcpServer, echo, response
 from lib.ports import free_port
-from lib.programs import run
+from lib.programs import CONCURRENCY, run
 from lib.proxy import (bootstrap, cluster, downstream_tls, hcm, listener, route, tcp, upstream_tls,
                        uri_san)
 
@@ -116,6 +116,7 @@ def test_mutual_tls_towards_the_origin(proxy, certs):
         assert get(port).status == 200
 
 
+@pytest.mark.skipif(CONCURRENCY != "1", reason="each worker keeps sessions of its own")
 def test_a_second_connection_resumes_the_first_s_session(proxy, certs):
     def answer(_request, s):
         return response(200, str(s.session_reused).encode(), [("connection", "close")])
