@@ -68,6 +68,13 @@ enum url_result url_split_target(struct str target, struct str *ret_path, struct
     return URL_OK;
 }
 
+/* What a path may not hold as it is (RFC 3986 3.3), and Envoy escapes too. '[' and ']' may not
+ * either, but are in use. */
+static bool is_escaped_in_paths(char c)
+{
+    return c == '"' || c == '<' || c == '>' || c == '^' || c == '`' || (c >= '{' && c <= '}');
+}
+
 static bool is_slash_or_backslash(int byte)
 {
     return byte == '/' || byte == '\\';
@@ -96,7 +103,7 @@ static enum url_result inspect(struct str path, const struct url_path_options *o
             return URL_BAD_FRAGMENT;
         if (!is_visible(c) || c == '?')
             return URL_BAD_BYTE;
-        if (c == '\\' && backslash_of(o) == URL_BACKSLASH_REJECT)
+        if (c == '\\' && o->is_normalized && backslash_of(o) == URL_BACKSLASH_REJECT)
             return URL_BAD_BACKSLASH;
         if (c == '%') {
             int byte = escape_value(path, i);
@@ -109,8 +116,8 @@ static enum url_result inspect(struct str path, const struct url_path_options *o
                 return URL_BAD_ESCAPED_SLASH;
         }
         /* "/." covers dot segments, "//" merging; both rare enough to be looked at again below. */
-        is_work |=
-            c == '%' || c == '\\' || (i > 0 && path.ptr[i - 1] == '/' && (c == '.' || c == '/'));
+        is_work |= c == '%' || c == '\\' || is_escaped_in_paths(c) ||
+                   (i > 0 && path.ptr[i - 1] == '/' && (c == '.' || c == '/'));
     }
     *ret_is_work = is_work;
     return URL_OK;
@@ -135,17 +142,32 @@ static char *put_backslash(char *out, enum url_backslash how)
     return put_escape(out, '\\');
 }
 
-static char *put_escaped(char *out, int byte, const struct url_path_options *o)
+/* The escape at `from`. */
+static char *put_escaped(char *out, const char *from, int byte, const struct url_path_options *o)
 {
-    if (is_unreserved((char)byte)) {
-        *out++ = (char)byte;
-        return out;
-    }
     if (is_slash_or_backslash(byte) && o->escaped_slashes == URL_SLASHES_UNESCAPE) {
         *out++ = '/';
         return out;
     }
+    if (!o->is_normalized) {
+        memcpy(out, from, 3);
+        return out + 3;
+    }
+    if (is_unreserved((char)byte)) {
+        *out++ = (char)byte;
+        return out;
+    }
     return put_escape(out, (unsigned char)byte);
+}
+
+static char *put_byte(char *out, char c, const struct url_path_options *o)
+{
+    if (o->is_normalized && c == '\\')
+        return put_backslash(out, backslash_of(o));
+    if (o->is_normalized && is_escaped_in_paths(c))
+        return put_escape(out, (unsigned char)c);
+    *out++ = c;
+    return out;
 }
 
 /* Byte by byte: escapes, backslashes. At most three bytes for one. */
@@ -157,12 +179,10 @@ static size_t translate(struct str path, const struct url_path_options *o, char 
         char c = path.ptr[i];
 
         if (c == '%') {
-            out = put_escaped(out, escape_value(path, i), o);
+            out = put_escaped(out, path.ptr + i, escape_value(path, i), o);
             i += 2;
-        } else if (c == '\\') {
-            out = put_backslash(out, backslash_of(o));
         } else {
-            *out++ = c;
+            out = put_byte(out, c, o);
         }
     }
     return (size_t)(out - buf);
@@ -226,16 +246,16 @@ enum url_result url_path_canonical(struct arena *a, struct str path,
 
     if (result != URL_OK)
         return result;
-    if (!is_work || !options->is_normalized) {
+    if (!is_work) {
         *ret_path = path;
         return URL_OK;
     }
     char *buf = arena_bytes(a, path.len * 3);
     size_t len = translate(path, options, buf);
+    if (options->is_normalized && !remove_dot_segments(buf, &len))
+        return URL_BAD_ABOVE_ROOT;
     if (options->is_slash_merged)
         len = merge_slashes(buf, len);
-    if (!remove_dot_segments(buf, &len))
-        return URL_BAD_ABOVE_ROOT;
     *ret_path = str_from(buf, len);
     return URL_OK;
 }

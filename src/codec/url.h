@@ -15,11 +15,13 @@ enum url_backslash {
     URL_BACKSLASH_KEEP, /* escaped as %5C, to which then applies what escaped_slashes says */
 };
 
+/* Each by itself; what they ask for is done in Envoy's order: escaped slashes, the form of RFC 3986,
+ * merging. */
 struct url_path_options {
-    bool is_normalized; /* false: only checked for forbidden bytes */
+    bool is_normalized; /* escapes, dot segments, bytes that no path may hold */
     bool is_slash_merged;
     enum url_escaped_slashes escaped_slashes; /* %2F and %5C */
-    enum url_backslash backslash;
+    enum url_backslash backslash;             /* where it is normalized */
 };
 
 /* Istio's default (pathNormalization BASE). */
@@ -46,7 +48,8 @@ enum url_result url_split_target(struct str target, struct str *ret_path, struct
                                  bool *ret_has_query);
 
 /* The canonical form of a path (without query): unreserved escapes decoded, the other escapes in
- * upper case, backslashes and slashes as the options say, dot segments removed (encoded ones too).
+ * upper case, visible bytes that RFC 3986 keeps out of paths (but for '[' and ']') escaped,
+ * backslashes and slashes as the options say, dot segments removed (encoded ones too).
  * Canonical input is returned as it is, without a copy; else the result is in the arena. Doing it
  * twice changes nothing. */
 enum url_result url_path_canonical(struct arena *a, struct str path,

@@ -13,6 +13,12 @@ static const struct url_path_options merging = {true, true, URL_SLASHES_UNESCAPE
 static const struct url_path_options strict = {true, false, URL_SLASHES_REJECT,
                                                URL_BACKSLASH_REJECT};
 static const struct url_path_options keeping = {true, false, URL_SLASHES_KEEP, URL_BACKSLASH_KEEP};
+static const struct url_path_options merging_only = {false, true, URL_SLASHES_KEEP,
+                                                     URL_BACKSLASH_TO_SLASH};
+static const struct url_path_options unescaping_only = {false, false, URL_SLASHES_UNESCAPE,
+                                                        URL_BACKSLASH_TO_SLASH};
+static const struct url_path_options rejecting_only = {false, false, URL_SLASHES_REJECT,
+                                                       URL_BACKSLASH_TO_SLASH};
 static const struct url_path_options none = {false, false, URL_SLASHES_KEEP, URL_BACKSLASH_KEEP};
 
 struct path_row {
@@ -44,6 +50,13 @@ static const struct path_row path_rows[] = {
     {&url_path_options_base, "/%3fa%3Db", "/%3Fa%3Db", 0},
     {&url_path_options_base, "/a%20b;c=d", "/a%20b;c=d", 0},
     {&url_path_options_base, "/%e2%82%ac", "/%E2%82%AC", 0},
+    {&url_path_options_base, "/a|b\"c<d>^`{}[]", "/a%7Cb%22c%3Cd%3E%5E%60%7B%7D[]", 0},
+    {&merging, "/a//../b", "/a/b", 0},
+    {&merging_only, "/a//../%2e//b\\c|", "/a/../%2e/b\\c|", 0},
+    {&merging_only, "//", "/", 0},
+    {&unescaping_only, "/a%2f%2F..%5c%2e//b", "/a//../%2e//b", 0},
+    {&rejecting_only, "/a%2fb", NULL, URL_BAD_ESCAPED_SLASH},
+    {&rejecting_only, "/a/../b\\", "/a/../b\\", 0},
     {&merging, "//a///b//", "/a/b/", 0},
     {&merging, "/a%2F..%2fb", "/b", 0},
     {&merging, "/a%5Cb", "/a/b", 0},

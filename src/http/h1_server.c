@@ -163,7 +163,8 @@ static struct str own_authority(const struct h1_server *s, struct arena *a)
     char text[ADDR_TEXT_LEN];
 
     return arena_str(
-        a, addr_format(info->original_dst.port != 0 ? &info->original_dst : &info->local, text));
+        a, addr_format(info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local,
+                       text));
 }
 
 static void parse_head(struct h1_server *s, size_t len)

@@ -25,6 +25,11 @@ enum hcm_escaped_slashes {
     SLASHES_UNESCAPE_FORWARD
 };
 
+/* strip_matching_host_port, strip_any_host_port */
+enum hcm_strip_port { STRIP_PORT_NONE, STRIP_PORT_MATCHING, STRIP_PORT_ANY };
+/* common_http_protocol_options.headers_with_underscores_action */
+enum hcm_underscores { UNDERSCORES_ALLOW, UNDERSCORES_REJECT, UNDERSCORES_DROP };
+
 enum http_filter_kind { HTTP_FILTER_RBAC, HTTP_FILTER_ROUTER };
 
 struct http_filter {
@@ -55,6 +60,9 @@ struct hcm {
     struct str server_name; /* empty: "tulle" is not added either */
     bool use_remote_address, normalize_path, merge_slashes;
     enum hcm_escaped_slashes escaped_slashes;
+    enum hcm_strip_port strip_port; /* of Host: the listener's own, or whichever */
+    bool strip_trailing_host_dot;
+    enum hcm_underscores underscores; /* in names of fields */
     enum hcm_xfcc xfcc;
     bool xfcc_subject, xfcc_cert, xfcc_dns, xfcc_uri; /* set_current_client_cert_details */
     bool generate_request_id;                         /* default true */

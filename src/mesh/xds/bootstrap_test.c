@@ -157,8 +157,6 @@ static const struct {
      HPATH ".http2_protocol_options.initial_stream_window_size: must lie between 65535 and"},
     {HTTP("'route_config':{},'set_current_client_cert_details':{'cert':true}"),
      HPATH ".set_current_client_cert_details.cert: this value"},
-    {HTTP("'route_config':{},'path_with_escaped_slashes_action':'UNESCAPE_AND_REDIRECT'"),
-     HPATH ".path_with_escaped_slashes_action: this value"},
     {HTTP("'route_config':{},'tracing':{}"), HPATH ".tracing: a field of HttpConnectionManager"},
     {HTTP("'codec_type':'HTTP3','route_config':{}"), HPATH ".codec_type: AUTO, HTTP1 and HTTP2"},
     {HTTP("'stream_idle_timeout':'x','route_config':{}"), HPATH ".stream_idle_timeout: a duration"},

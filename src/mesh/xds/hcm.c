@@ -148,6 +148,38 @@ static void decode_path_options(const Pb__Hcm__HttpConnectionManager *m, struct 
     }
 }
 
+static void decode_host_options(const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    bool is_any = m->strip_port_mode_case ==
+                      PB__HCM__HTTP_CONNECTION_MANAGER__STRIP_PORT_MODE_STRIP_ANY_HOST_PORT &&
+                  m->strip_any_host_port;
+    hcm->strip_port = is_any                             ? STRIP_PORT_ANY
+                      : m->strip_matching_host_port != 0 ? STRIP_PORT_MATCHING
+                                                         : STRIP_PORT_NONE;
+    hcm->strip_trailing_host_dot = m->strip_trailing_host_dot != 0;
+}
+
+static int decode_underscores(struct decode *d, const struct pb_path *at,
+                              const Pb__Core__HttpProtocolOptions *m, struct hcm *hcm)
+{
+    if (m == NULL)
+        return 0;
+    switch ((int)m->headers_with_underscores_action) {
+    case PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__ALLOW:
+        return 0;
+    case PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__REJECT_REQUEST:
+        hcm->underscores = UNDERSCORES_REJECT;
+        return 0;
+    case PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__DROP_HEADER:
+        hcm->underscores = UNDERSCORES_DROP;
+        return 0;
+    default:
+        return decode_fail(
+            d, PB_AT(at, "common_http_protocol_options.headers_with_underscores_action"),
+            "ALLOW, REJECT_REQUEST and DROP_HEADER are supported");
+    }
+}
+
 static int decode_codec(struct decode *d, const struct pb_path *at,
                         const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
 {
@@ -174,7 +206,6 @@ static int refuse_unbuilt(struct decode *d, const struct pb_path *at, const stru
         bool is_set;
     } rows[] = {
         {"set_current_client_cert_details.cert", hcm->xfcc_cert},
-        {"path_with_escaped_slashes_action", hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (rows[i].is_set)
@@ -200,10 +231,12 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
                            HEADERS_KB_MAX);
     decode_client_cert(m, hcm);
     decode_path_options(m, hcm);
+    decode_host_options(m, hcm);
     hcm->access_log_count = m->n_access_log;
     if (decode_codec(d, at, m, hcm) != 0 || decode_timeouts(d, at, m, hcm) != 0 ||
         decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
                              &hcm->http2) != 0 ||
+        decode_underscores(d, at, m->common_http_protocol_options, hcm) != 0 ||
         refuse_unbuilt(d, at, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
         decode_http_filters(d, at, m, hcm) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
@@ -313,6 +346,34 @@ static void encode_path_options(struct encode *e, const struct hcm *in,
     m->path_with_escaped_slashes_action = actions[in->escaped_slashes];
 }
 
+static void encode_host_options(struct encode *e, const struct hcm *in,
+                                Pb__Hcm__HttpConnectionManager *m)
+{
+    static const Pb__Core__HttpProtocolOptions__HeadersWithUnderscoresAction actions[] = {
+        [UNDERSCORES_ALLOW] =
+            PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__ALLOW,
+        [UNDERSCORES_REJECT] =
+            PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__REJECT_REQUEST,
+        [UNDERSCORES_DROP] =
+            PB__CORE__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__DROP_HEADER,
+    };
+    m->has_strip_matching_host_port = m->strip_matching_host_port =
+        in->strip_port == STRIP_PORT_MATCHING;
+    if (in->strip_port == STRIP_PORT_ANY) {
+        m->strip_port_mode_case =
+            PB__HCM__HTTP_CONNECTION_MANAGER__STRIP_PORT_MODE_STRIP_ANY_HOST_PORT;
+        m->strip_any_host_port = true;
+    }
+    m->has_strip_trailing_host_dot = m->strip_trailing_host_dot = in->strip_trailing_host_dot;
+    if (in->underscores == UNDERSCORES_ALLOW)
+        return;
+    if (m->common_http_protocol_options == NULL)
+        m->common_http_protocol_options =
+            PB_NEW(e, Pb__Core__HttpProtocolOptions, pb__core__http_protocol_options);
+    m->common_http_protocol_options->has_headers_with_underscores_action = true;
+    m->common_http_protocol_options->headers_with_underscores_action = actions[in->underscores];
+}
+
 ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
 {
     static const Pb__Hcm__HttpConnectionManager__CodecType codecs[] = {
@@ -340,6 +401,7 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     encode_timeouts(e, in, m);
     encode_client_cert(e, in, m);
     encode_path_options(e, in, m);
+    encode_host_options(e, in, m);
     m->n_access_log = in->access_log_count;
     m->access_log = encode_access_logs(e, in->access_logs, in->access_log_count);
     return &m->base;

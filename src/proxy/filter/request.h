@@ -10,6 +10,12 @@
 #include "proxy/telemetry/metrics.h"
 #include "proxy/upstream/upstream.h"
 
+/* An answer that is given before any filter is asked; status 0: none. */
+struct early_reply {
+    uint16_t status;
+    struct str details, location;
+};
+
 struct request {
     struct exchange *x;
     struct upstream *upstream;
@@ -24,6 +30,7 @@ struct request {
     enum http_version version;        /* what the caller spoke, restored from the peer's note */
     struct upstream_cluster *cluster; /* found by the router; NULL: 503 NC */
     struct str direct_identity;       /* call to a replica's own address; else empty */
+    struct early_reply early;
     bool is_inbound;
     /* Written by filters for logs and metrics. */
     struct str origin;           /* policy or rule that decided */

@@ -187,6 +187,9 @@ extern const struct filter_ops record_filter_ops;  /* config: flow_chain */
 
 /* --- headers.c --- */
 
+/* Applies what the connection manager says of hosts and names of fields; r->early when it answers
+ * itself. Before headers_request. */
+void canonical_request(const struct flow_conn *fc, struct request *r, struct http_head *head);
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head);
 
 /* --- record.c --- */

@@ -139,6 +139,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     r->is_inbound = !fc->is_outbound;
     r->direct_identity = fc->direct_identity;
     r->owner = fc;
+    canonical_request(fc, r, x->flows[SIDE_REQUEST].head);
     headers_request(fc, r, x->flows[SIDE_REQUEST].head);
     choose_route(fc, r, &p->routes);
     start_timers(p, chain->hcm);
@@ -180,12 +181,24 @@ static bool is_lost_harmlessly(const struct exchange *x)
            request_is_idempotent(x->flows[SIDE_REQUEST].head->method);
 }
 
+static enum verdict reply_early(struct exchange *x)
+{
+    const struct early_reply *early = &request_of(x)->early;
+    struct http_head *head = exchange_reply(x, early->status, early->details, STR_NULL);
+
+    if (!str_is_empty(early->location))
+        http_head_add(head, HTTP_NAME_LOCATION, early->location);
+    return VERDICT_REPLY;
+}
+
 /* A mesh peer is told that the request never reached the app, so that it may ask another replica
  * as after a failed connect of its own. Nobody but this proxy may say so. */
 static enum verdict record_on_head(struct exchange *x, void *state, enum side side)
 {
     (void)state;
-    if (side == SIDE_REQUEST || !request_of(x)->is_inbound)
+    if (side == SIDE_REQUEST)
+        return request_of(x)->early.status == 0 ? VERDICT_NEXT : reply_early(x);
+    if (!request_of(x)->is_inbound)
         return VERDICT_NEXT;
     struct http_head *head = x->flows[SIDE_RESPONSE].head;
     http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);

@@ -55,10 +55,7 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
 /* What the codec reads and the proxy does not do is refused, never ignored. */
 static int check_supported(const struct hcm *hcm, struct str_buf *why)
 {
-    const char *what = hcm->xfcc_cert ? "set_current_client_cert_details.cert"
-                       : hcm->escaped_slashes == SLASHES_UNESCAPE_REDIRECT
-                           ? "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
-                           : NULL;
+    const char *what = hcm->xfcc_cert ? "set_current_client_cert_details.cert" : NULL;
     if (what == NULL)
         return 0;
     str_buf_printf(why, "http_connection_manager: %s is not supported", what);
