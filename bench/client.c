@@ -10,12 +10,12 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,6 +85,9 @@ static struct link link_open(int port, SSL_CTX *context, SSL_SESSION *session)
     struct link l = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (l.fd < 0 || connect(l.fd, (struct sockaddr *)&to, sizeof to) != 0)
         fail("connect");
+    /* Else the request waits for the acknowledgement of the handshake's last record. */
+    int on = 1;
+    setsockopt(l.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (context == NULL)
         return l;
     l.ssl = SSL_new(context);
@@ -161,9 +164,6 @@ static int hold(int port, const char *kind, int count)
     int is_h2 = strcmp(kind, "h2") == 0;
     SSL_CTX *context =
         strcmp(kind, "plain") == 0 ? NULL : context_new(is_h2 ? "\x02h2" : "\x08http/1.1");
-    struct rlimit files = {.rlim_cur = (rlim_t)count + 100, .rlim_max = (rlim_t)count + 100};
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-        fail("RLIMIT_NOFILE");
     for (int i = 0; i < count; i++) {
         struct link l = link_open(port, context, NULL);
         if (is_h2)

@@ -4,6 +4,7 @@ tulle-proxy and Envoy read the very same bootstrap. HAProxy and nginx are set up
 advise for speed: one thread, connections to the upstream kept and shared, no access log."""
 import json
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ CALLER = "spiffe://mesh.local/ns/shop/sa/web-sa"
 SERVER = "spiffe://mesh.local/ns/shop/sa/catalog-sa"
 # nginx and HAProxy end a connection or refuse one at limits that no measurement here should meet.
 ENDLESS = 1_000_000_000
+
+
+def file_limit():
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def nginx_frame(folder, http, connections_max=4000):
                           for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     path.write_text(f"""{"user root;" if os.getuid() == 0 else ""}
 worker_processes 1;
-worker_rlimit_nofile {connections_max * 2 + 100};
+worker_rlimit_nofile {file_limit()};
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log warn;

@@ -51,13 +51,14 @@ def arguments():
 
 
 def raise_file_limit():
-    """A connection through a proxy takes two of each proxy and one of each end."""
-    wanted = 60_000
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-    except (ValueError, PermissionError):
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """A connection through a proxy takes two of the proxy's; where the hard limit stays, so do the counts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (60_000, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
+        except (ValueError, PermissionError):
+            continue
 
 
 def run(args, results):

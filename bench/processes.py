@@ -15,6 +15,7 @@ class Measured(Process):
 
     def __init__(self, command, folder, cpus=()):
         pin = ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
+        self.started_s, self.ready_ms = time.monotonic(), None
         super().__init__(*pin, *command, log=Path(folder) / "log")
         _started.append(self)
 
@@ -56,27 +57,32 @@ class Measured(Process):
                 raise RuntimeError(f"{self.args[0]} ended:\n{self.log()[-3000:]}")
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                self.ready_ms = (time.monotonic() - self.started_s) * 1000
                 return self
             except OSError:
                 if time.monotonic() > end:
                     raise RuntimeError(f"{self.args[0]} does not listen on {port}:\n{self.log()[-3000:]}") from None
-                time.sleep(0.005)
+                time.sleep(0.001)
 
     def stop(self, timeout_s=5):
         """A drain is not waited for: what is not gone after timeout_s is killed, with its children."""
         pids = self.pids() if self.is_running() else []
+        # strace hands no signal on; nginx's master and worker each take theirs.
+        _signal(pids, signal.SIGTERM)
         super().stop(timeout_s)
-        for pid in pids[1:]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
+        _signal(pids[1:], signal.SIGKILL)
         if self in _started:
             _started.remove(self)
 
 
+def _signal(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
 def stop_all():
-    for process in list(_started):
-        process.signal(signal.SIGTERM)
     for process in list(_started):
         process.stop()

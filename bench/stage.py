@@ -61,13 +61,19 @@ class Stage:
             command = hops.app(folder, port) if kind == "http" else \
                 [FORTIO, "server", "-http-port", "disabled", "-tcp-port", "disabled", "-udp-port", "disabled",
                  "-redirect-port", "disabled", "-grpc-port", f"127.0.0.1:{port}", "-quiet"]
-            Measured(command, folder, self.load_cpus).wait_listening(port)
-            self.apps[kind] = port
-        return self.apps[kind]
+            self.apps[kind] = port, Measured(command, folder, self.load_cpus).wait_listening(port)
+        return self.apps[kind][0]
+
+    def stop_apps(self):
+        """So that memory which an app shares with a subject of its kind counts in full for the subject."""
+        for _, process in self.apps.values():
+            process.stop()
+        self.apps.clear()
 
     def chain(self, subject, options_of_hops, app="http", tools=(), **more):
-        """Starts the proxies, the last first. tools[i], if any, is a command that runs the i-th."""
-        kind, to, processes = subject.partition("/")[0], self.app(app), []
+        """Starts the proxies, the last first. tools[i], if any, is a command that runs the i-th. Without an app
+        nobody listens behind them."""
+        kind, to, processes = subject.partition("/")[0], self.app(app) if app else free_port(), []
         if kind == "direct":
             return Chain(to, [])
         for i, options in reversed(list(enumerate(options_of_hops))):
