@@ -138,6 +138,7 @@ struct filter {
  */
 struct downstream_info {
     struct addr local, remote, original_dst;
+    struct addr direct_remote; /* who connected; remote may be whom it speaks for (PROXY) */
     struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
     struct str peer_subject, peer_cert_sha256, peer_dns_san;
     struct str own_principal; /* URI SAN of the certificate that we showed, or empty */

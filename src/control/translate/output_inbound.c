@@ -275,7 +275,8 @@ const struct listener *output_inbound(struct job *j)
     l->address = (struct model_addr){.ip = ip_v4(0, 0, 0, 0), .port = 15006};
     l->bind_to_port = true;
     l->direction = LISTENER_INBOUND;
-    l->inspectors = (struct listener_filters){true, true, true};
+    l->inspectors = (struct listener_filters){
+        .original_dst = true, .tls_inspector = true, .http_inspector = true};
     l->listener_filters_timeout_us = b.has_plain ? PEEK_TIMEOUT_US : PEEK_TIMEOUT_STRICT_US;
     l->continue_on_listener_filters_timeout = b.has_plain;
     l->chains = b.chains;

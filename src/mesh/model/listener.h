@@ -129,7 +129,9 @@ struct filter_chain {
 };
 
 struct listener_filters {
-    bool original_dst, tls_inspector, http_inspector;
+    bool original_dst, proxy_protocol, tls_inspector, http_inspector;
+    /* Of proxy_protocol: who comes without a header is let in; which versions are none of ours. */
+    bool is_proxy_protocol_optional, is_proxy_v1_refused, is_proxy_v2_refused;
 };
 
 /* tulle.mesh.v1.ListenerInfo in metadata.filter_metadata["tulle"]: what capture and telemetry of a

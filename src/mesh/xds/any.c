@@ -16,6 +16,7 @@ static const ProtobufCMessageDescriptor *const known[] = {
     &pb__network_rbac__rbac__descriptor,
     &pb__original_dst__original_dst__descriptor,
     &pb__previous_hosts__previous_hosts_predicate__descriptor,
+    &pb__proxy_protocol__proxy_protocol__descriptor,
     &pb__raw_buffer__raw_buffer__descriptor,
     &pb__route__route_configuration__descriptor,
     &pb__router__router__descriptor,

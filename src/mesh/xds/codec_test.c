@@ -260,13 +260,23 @@ static const struct listener listener = {
     .bind_to_port = false,
     .use_original_dst = true,
     .direction = LISTENER_INBOUND,
-    .inspectors = {true, true, true},
+    .inspectors = {.original_dst = true, .tls_inspector = true, .http_inspector = true},
     .listener_filters_timeout_us = 100000,
     .continue_on_listener_filters_timeout = true,
     .chains = chains,
     .chain_count = 3,
     .default_chain = &default_chain,
     .origin = {S("Workload/shop/catalog")},
+};
+
+static const struct listener proxied_listener = {
+    .address = {.ip = {IP_V4, {127, 0, 0, 1}}, .port = 8000},
+    .bind_to_port = true,
+    .inspectors = {.proxy_protocol = true,
+                   .tls_inspector = true,
+                   .is_proxy_protocol_optional = true,
+                   .is_proxy_v1_refused = true},
+    .default_chain = &default_chain,
 };
 
 /* --- clusters, endpoints, secrets, the directory --- */
@@ -378,6 +388,8 @@ static const struct {
      "endpoints catalog,secret default,secret ROOTCA,"},
     {"static", RESOURCE_CLUSTER, S("static"), &static_cluster, ""},
     {"original_dst", RESOURCE_CLUSTER, S("passthrough"), &dst_cluster, ""},
+    {"proxied listener", RESOURCE_LISTENER, S("proxied"), &proxied_listener,
+     "cluster catalog:8080,"},
     {"strict_dns", RESOURCE_CLUSTER, S("dns"), &dns_cluster, ""},
     {"endpoints", RESOURCE_ENDPOINTS, S("catalog:8080"), &endpoints, ""},
     {"no endpoints", RESOURCE_ENDPOINTS, S("catalog:8080"), &no_endpoints, ""},

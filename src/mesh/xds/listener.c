@@ -117,22 +117,42 @@ static int decode_chains(struct decode *d, const struct pb_path *at,
 
 /* --- decoding: the listener itself --- */
 
+static void decode_proxy_protocol(const Pb__ProxyProtocol__ProxyProtocol *m,
+                                  struct listener_filters *filters)
+{
+    filters->proxy_protocol = true;
+    filters->is_proxy_protocol_optional = m->allow_requests_without_proxy_protocol != 0;
+    for (size_t i = 0; i < m->n_disallowed_versions; i++) {
+        bool is_v1 = m->disallowed_versions[i] == PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V1;
+        filters->is_proxy_v1_refused |= is_v1;
+        filters->is_proxy_v2_refused |= !is_v1;
+    }
+}
+
 static int decode_listener_filters(struct decode *d, const struct pb_path *at,
                                    const Pb__Listener__Listener *m, struct listener *l)
 {
     for (size_t i = 0; i < m->n_listener_filters; i++) {
         const struct pb_path *here = PB_AT(PB_AT_I(at, "listener_filters", i), "typed_config");
         const ProtobufCMessageDescriptor *desc;
-        if (decode_any(d, here, m->listener_filters[i]->typed_config, &desc) == NULL)
+        const void *config = decode_any(d, here, m->listener_filters[i]->typed_config, &desc);
+        if (config == NULL)
             return -ERR_INVALID;
-        if (desc == &pb__original_dst__original_dst__descriptor)
+        if (desc == &pb__proxy_protocol__proxy_protocol__descriptor) {
+            if (l->inspectors.tls_inspector || l->inspectors.http_inspector)
+                return decode_fail(d, here, "must stand before those that look at the bytes");
+            if (l->use_original_dst)
+                return decode_fail(d, here, "use_original_dst does not go together with it");
+            decode_proxy_protocol(config, &l->inspectors);
+        } else if (desc == &pb__original_dst__original_dst__descriptor) {
             l->inspectors.original_dst = true;
-        else if (desc == &pb__tls_inspector__tls_inspector__descriptor)
+        } else if (desc == &pb__tls_inspector__tls_inspector__descriptor) {
             l->inspectors.tls_inspector = true;
-        else if (desc == &pb__http_inspector__http_inspector__descriptor)
+        } else if (desc == &pb__http_inspector__http_inspector__descriptor) {
             l->inspectors.http_inspector = true;
-        else
+        } else {
             return decode_fail(d, here, "%s is not a listener filter", desc->name);
+        }
     }
     return 0;
 }
@@ -272,14 +292,33 @@ static void add_listener_filter(struct encode *e, Pb__Listener__Listener *m, con
     m->listener_filters[m->n_listener_filters++] = filter;
 }
 
+static ProtobufCMessage *encode_proxy_protocol(struct encode *e, const struct listener_filters *in)
+{
+    Pb__ProxyProtocol__ProxyProtocol *m =
+        PB_NEW(e, Pb__ProxyProtocol__ProxyProtocol, pb__proxy_protocol__proxy_protocol);
+    m->has_allow_requests_without_proxy_protocol = m->allow_requests_without_proxy_protocol =
+        in->is_proxy_protocol_optional;
+    m->disallowed_versions = arena_alloc(e->arena, 2 * sizeof *m->disallowed_versions);
+    if (in->is_proxy_v1_refused)
+        m->disallowed_versions[m->n_disallowed_versions++] =
+            PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V1;
+    if (in->is_proxy_v2_refused)
+        m->disallowed_versions[m->n_disallowed_versions++] =
+            PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V2;
+    return &m->base;
+}
+
 static void encode_listener_filters(struct encode *e, const struct listener_filters *in,
                                     Pb__Listener__Listener *m)
 {
-    m->listener_filters = PB_PTRS(e, Pb__Listener__ListenerFilter, 3);
+    m->listener_filters = PB_PTRS(e, Pb__Listener__ListenerFilter, 4);
     if (in->original_dst)
         add_listener_filter(
             e, m, "envoy.filters.listener.original_dst",
             &PB_NEW(e, Pb__OriginalDst__OriginalDst, pb__original_dst__original_dst)->base);
+    if (in->proxy_protocol)
+        add_listener_filter(e, m, "envoy.filters.listener.proxy_protocol",
+                            encode_proxy_protocol(e, in));
     if (in->tls_inspector)
         add_listener_filter(
             e, m, "envoy.filters.listener.tls_inspector",

@@ -20,6 +20,7 @@
 #include "proto/original_dst.pb-c.h"
 #include "proto/previous_hosts.pb-c.h"
 #include "proto/protobuf.pb-c.h"
+#include "proto/proxy_protocol.pb-c.h"
 #include "proto/raw_buffer.pb-c.h"
 #include "proto/rbac.pb-c.h"
 #include "proto/route.pb-c.h"

@@ -18,7 +18,7 @@ bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *re
     struct rbac_input in = {
         .head = x->flows[SIDE_REQUEST].head,
         .principal = info->peer_principal,
-        .source = to_ip(&info->remote),
+        .source = to_ip(&info->direct_remote),
         .remote = to_ip(&info->remote),
         .destination = to_ip(to),
         .destination_port = to->port,

@@ -80,7 +80,7 @@ static void fill_info(struct flow_conn *fc)
 {
     struct conn *c = fc->conn;
     fc->info.local = c->local;
-    fc->info.remote = c->remote;
+    fc->info.remote = fc->info.direct_remote = c->remote;
     fc->info.original_dst = c->original_dst;
     /* Unique among the workers: each counts in steps of their number. */
     fc->flow->connection_ids += fc->flow->share->count;
@@ -172,6 +172,11 @@ static bool must_inspect(const struct listener *model)
     return model->inspectors.tls_inspector || model->inspectors.http_inspector;
 }
 
+static bool must_read(const struct listener *model)
+{
+    return must_inspect(model) || model->inspectors.proxy_protocol;
+}
+
 static void choose_chain(struct flow_conn *fc)
 {
     timer_stop(&fc->timer);
@@ -188,6 +193,13 @@ static void choose_chain(struct flow_conn *fc)
         conn_serve(fc);
 }
 
+/* Without inspectors the first chain tells: TLS is on all connections of the listener, or on none.
+ */
+static void assume_tls(struct flow_conn *fc, const struct listener *model)
+{
+    fc->input.is_tls = model->chain_count > 0 && model->chains[0].tls != NULL;
+}
+
 static void inspect(struct flow_conn *fc, bool is_final)
 {
     const struct flow_config *config = fc->listener->config;
@@ -196,6 +208,21 @@ static void inspect(struct flow_conn *fc, bool is_final)
         return;
     }
     is_final |= conn_is_in_ended(fc->conn);
+    switch (proxy_header_take(fc, config->model, is_final)) {
+    case PROXY_HEADER_MORE:
+        return;
+    case PROXY_HEADER_REFUSED:
+        timer_stop(&fc->timer);
+        conn_refuse(fc, FLAG_BIT(DOWNSTREAM_PROTOCOL), STR("proxy_protocol_error"), STR_NULL);
+        return;
+    case PROXY_HEADER_TAKEN:
+        break;
+    }
+    if (!must_inspect(config->model)) {
+        assume_tls(fc, config->model);
+        choose_chain(fc);
+        return;
+    }
     if (detect_peek(fc, config->model, is_final) == DETECT_DONE)
         choose_chain(fc);
 }
@@ -234,10 +261,8 @@ void conn_dispatch(struct flow_conn *fc, struct flow_listener *l)
 {
     fc->listener = l;
     conn_set_handler(fc->conn, &inspect_handler, fc);
-    if (!must_inspect(l->config->model)) {
-        const struct filter_chain *first =
-            l->config->model->chain_count > 0 ? &l->config->model->chains[0] : NULL;
-        fc->input.is_tls = first != NULL && first->tls != NULL;
+    if (!must_read(l->config->model)) {
+        assume_tls(fc, l->config->model);
         choose_chain(fc);
         return;
     }
@@ -310,7 +335,7 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
 {
     struct rbac_input in = {
         .principal = fc->info.peer_principal,
-        .source = fc->input.source,
+        .source = flow_ip(&fc->info.direct_remote),
         .remote = fc->input.source,
         .destination = fc->input.destination,
         .destination_port = fc->input.destination_port,

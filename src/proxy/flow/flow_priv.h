@@ -128,6 +128,7 @@ struct flow_conn {
     uint8_t xfcc_parts;
     metrics_id peer; /* inbound: the caller */
     bool is_peer_known;
+    bool is_proxy_header_taken;
     bool is_detect_extended; /* something came, but not enough to tell: the second wait */
     bool is_outbound;
     uint64_t opened_wall_us;
@@ -161,6 +162,13 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
 enum detect_result { DETECT_MORE, DETECT_DONE };
 /* Fills fc->input from the first bytes. */
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final);
+
+/* --- proxy_header.c: the PROXY protocol in front of a connection --- */
+
+enum proxy_header { PROXY_HEADER_MORE, PROXY_HEADER_TAKEN, PROXY_HEADER_REFUSED };
+/* Takes the header, once, where the listener asks for one, and believes what it says. */
+enum proxy_header proxy_header_take(struct flow_conn *fc, const struct listener *model,
+                                    bool is_final);
 
 /* --- outbound.c --- */
 
