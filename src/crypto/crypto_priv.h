@@ -43,6 +43,7 @@ bool pkey_is_accepted(const EVP_PKEY *pkey);
 /* RFC 2253 text; hex of a digest; both in the arena. */
 struct str x509_name_text(const X509_NAME *name, struct arena *a);
 struct str hex_text(const uint8_t *bytes, size_t len, struct arena *a);
+void x509_to_pem(X509 *x509, struct str_buf *to);
 void x509_sha256(const X509 *x509, uint8_t ret_digest[32]);
 
 /* Calls see() for each SAN that has a text (URI, DNS, IP); false from it stops the walk.

@@ -88,6 +88,12 @@ struct tls_peer {
     uint64_t not_after_s;
 };
 const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e);
+/* Every URI and DNS name of the peer's certificate, in its order; false ends the walk. */
+typedef bool tls_name_fn(void *ctx, enum tls_san_kind kind, struct str name);
+void tls_endpoint_walk_names(const struct tls_endpoint *e, tls_name_fn *see, void *ctx);
+/* Appends the peer's certificate in PEM, or all that it sent, the leaf first (a resumed session
+ * has the leaf alone); nothing when there is none. */
+void tls_endpoint_peer_pem(const struct tls_endpoint *e, bool has_chain, struct str_buf *to);
 /* The endpoint of a connection that has tls_layer_ops, else NULL. */
 const struct tls_endpoint *tls_endpoint_of(const struct conn *c);
 

@@ -417,6 +417,40 @@ const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e)
     return &e->peer;
 }
 
+struct name_walk {
+    tls_name_fn *see;
+    void *ctx;
+};
+
+static bool see_name(void *ctx, int gen_type, struct str value)
+{
+    const struct name_walk *w = ctx;
+    if (gen_type != GEN_URI && gen_type != GEN_DNS)
+        return true;
+    return w->see(w->ctx, gen_type == GEN_URI ? TLS_SAN_URI : TLS_SAN_DNS, value);
+}
+
+void tls_endpoint_walk_names(const struct tls_endpoint *e, tls_name_fn *see, void *ctx)
+{
+    const X509 *x509 = SSL_get0_peer_certificate(e->ssl);
+    if (x509 != NULL)
+        (void)x509_walk_sans(x509, see_name, &(struct name_walk){see, ctx});
+}
+
+void tls_endpoint_peer_pem(const struct tls_endpoint *e, bool has_chain, struct str_buf *to)
+{
+    X509 *leaf = SSL_get0_peer_certificate(e->ssl);
+    STACK_OF(X509) *rest = has_chain ? SSL_get_peer_cert_chain(e->ssl) : NULL;
+    if (leaf == NULL)
+        return;
+    x509_to_pem(leaf, to);
+    /* A client's view of the chain begins with the leaf, a server's behind it. */
+    for (int i = 0; i < sk_X509_num(rest); i++) {
+        if (X509_cmp(sk_X509_value(rest, i), leaf) != 0)
+            x509_to_pem(sk_X509_value(rest, i), to);
+    }
+}
+
 const struct tls_endpoint *tls_endpoint_of(const struct conn *c)
 {
     return c->layer_ops == &tls_layer_ops ? c->layer : NULL;

@@ -111,10 +111,15 @@ struct cert *cert_unref(struct cert *c)
 
 void cert_to_pem(const struct cert *c, struct str_buf *to)
 {
+    x509_to_pem(c->x509, to);
+}
+
+void x509_to_pem(X509 *x509, struct str_buf *to)
+{
     BIO *bio = BIO_new(BIO_s_mem());
     char *data;
     ASSERT(bio != NULL);
-    ASSERT(PEM_write_bio_X509(bio, c->x509) == 1);
+    ASSERT(PEM_write_bio_X509(bio, x509) == 1);
     long len = BIO_get_mem_data(bio, &data);
     str_buf_add(to, str_from(data, (size_t)len));
     BIO_free(bio);

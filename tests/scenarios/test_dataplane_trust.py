@@ -2,6 +2,7 @@
 filter chains by what a connection says of itself, forwarded addresses."""
 import json
 import ssl
+import urllib.parse
 
 import pytest
 
@@ -122,6 +123,40 @@ def test_what_is_told_of_a_client_certificate(proxy, origin, certs):
     assert parts["Hash"] == der.split("=")[1].strip().replace(":", "").lower()
     assert (parts["By"], parts["URI"], parts["DNS"]) == (ORDERS, WEB, "web.example")
     assert parts["Subject"] == '""'
+
+
+def test_the_certificate_itself(proxy, origin, certs):
+    manager = {"forward_client_cert_details": "SANITIZE_SET",
+               "set_current_client_cert_details": {"cert": True, "chain": True, "dns": True}}
+    port = start(proxy, origin, manager, downstream_tls(*certs["server"], root=certs["root"]))
+    with Connection(port, tls=client(certs, "web")) as c:
+        text = json.loads(c.get().body)["headers"]["x-forwarded-client-cert"]
+    assert [p.split("=")[0] for p in text.split(";")] == ["By", "Hash", "Cert", "Chain", "DNS"]
+    parts = dict(p.split("=", 1) for p in text.split(";"))
+    want = run("openssl", "x509", "-in", certs["web"][0]).ok().out
+    assert urllib.parse.unquote(parts["Cert"].strip('"')) == want
+    assert parts["Chain"].startswith(parts["Cert"].rstrip('"'))
+    assert not set(parts["Cert"].strip('"')) & set(" +/=\n")
+
+
+def test_every_name_is_told(proxy, origin, certs, authority):
+    manager = {"forward_client_cert_details": "SANITIZE_SET",
+               "set_current_client_cert_details": {"uri": True, "dns": True}}
+    port = start(proxy, origin, manager, downstream_tls(*certs["server"], root=certs["root"]))
+    names = {"web": authority.leaf("trust-many", f"URI:{WEB},DNS:a.example,DNS:b.example"), "root": certs["root"]}
+    with Connection(port, tls=client(names, "web")) as c:
+        text = json.loads(c.get().body)["headers"]["x-forwarded-client-cert"]
+    assert text.endswith(f";URI={WEB};DNS=a.example;DNS=b.example")
+
+
+@pytest.mark.differs("Envoy writes the name as it stands")
+def test_a_name_cannot_pass_for_more_than_one(proxy, origin, certs, authority):
+    manager = {"forward_client_cert_details": "SANITIZE_SET", "set_current_client_cert_details": {"uri": True}}
+    port = start(proxy, origin, manager, downstream_tls(*certs["server"], root=certs["root"]))
+    odd = {"web": authority.leaf("trust-odd", "URI:spiffe://x/a;URI=spiffe://forged"), "root": certs["root"]}
+    with Connection(port, tls=client(odd, "web")) as c:
+        text = json.loads(c.get().body)["headers"]["x-forwarded-client-cert"]
+    assert text.endswith(';URI="spiffe://x/a;URI=spiffe://forged"')
 
 
 LOOPBACK = pytest.mark.differs("Envoy writes an address of this machine for a caller on loopback")

@@ -93,7 +93,9 @@ static struct network_filter http_filter(struct builder *b, struct str cluster)
     hcm->stat_prefix = cluster;
     hcm->route_config = inbound_routes(j, cluster);
     hcm->filters = filters;
-    hcm->xfcc = XFCC_APPEND_FORWARD;
+    /* One element, of whom this sidecar verified. Callers' sidecars strip what their apps say, so
+     * that an earlier one could only come from somebody who has a key and no sidecar. */
+    hcm->xfcc = XFCC_SANITIZE_SET;
     hcm->xfcc_subject = hcm->xfcc_dns = hcm->xfcc_uri = true;
     return (struct network_filter){.kind = NETWORK_FILTER_HCM,
                                    .name = STR("envoy.filters.network.http_connection_manager"),

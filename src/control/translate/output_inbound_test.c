@@ -212,7 +212,7 @@ static void test_shape(void **state)
     assert_int_equal(l->direction, LISTENER_INBOUND);
     assert_str(l->origin.text, "Workload/shop/web");
     const struct hcm *hcm = meet(r, 8080, true, NULL)->filters[0].hcm;
-    assert_int_equal(hcm->xfcc, XFCC_APPEND_FORWARD);
+    assert_int_equal(hcm->xfcc, XFCC_SANITIZE_SET);
     assert_true(hcm->xfcc_uri && hcm->xfcc_subject && hcm->xfcc_dns);
     assert_true(hcm->normalize_path && hcm->generate_request_id);
     assert_int_equal(hcm->route_config->hosts[0].routes[0].timeout_us, 0);

@@ -64,8 +64,9 @@ struct hcm {
     bool strip_trailing_host_dot;
     enum hcm_underscores underscores; /* in names of fields */
     enum hcm_xfcc xfcc;
-    bool xfcc_subject, xfcc_cert, xfcc_dns, xfcc_uri; /* set_current_client_cert_details */
-    bool generate_request_id;                         /* default true */
+    bool xfcc_subject, xfcc_cert, xfcc_chain, xfcc_dns,
+        xfcc_uri;                         /* set_current_client_cert_details */
+    bool generate_request_id;             /* default true */
     uint64_t idle_timeout_us;             /* common_http_protocol_options; default 1 h; 0: none */
     uint64_t request_headers_timeout_us;  /* 0: none */
     uint64_t stream_idle_timeout_us;      /* default 5 min; 0: none */

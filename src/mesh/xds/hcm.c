@@ -125,6 +125,7 @@ static void decode_client_cert(const Pb__Hcm__HttpConnectionManager *m, struct h
         return;
     hcm->xfcc_subject = decode_bool(details->subject, false);
     hcm->xfcc_cert = details->cert != 0;
+    hcm->xfcc_chain = details->chain != 0;
     hcm->xfcc_dns = details->dns != 0;
     hcm->xfcc_uri = details->uri != 0;
 }
@@ -198,22 +199,6 @@ static int decode_codec(struct decode *d, const struct pb_path *at,
     }
 }
 
-/* Read, so that a model can hold them, but nobody carries them out yet. */
-static int refuse_unbuilt(struct decode *d, const struct pb_path *at, const struct hcm *hcm)
-{
-    const struct {
-        const char *name;
-        bool is_set;
-    } rows[] = {
-        {"set_current_client_cert_details.cert", hcm->xfcc_cert},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].is_set)
-            return decode_fail(d, PB_AT(at, rows[i].name), "this value is not supported yet");
-    }
-    return 0;
-}
-
 int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
                const struct hcm **ret_hcm)
 {
@@ -237,7 +222,7 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
         decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
                              &hcm->http2) != 0 ||
         decode_underscores(d, at, m->common_http_protocol_options, hcm) != 0 ||
-        refuse_unbuilt(d, at, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
+        decode_routes(d, at, m, hcm) != 0 ||
         decode_http_filters(d, at, m, hcm) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
         return -ERR_INVALID;
@@ -315,13 +300,14 @@ static void encode_client_cert(struct encode *e, const struct hcm *in,
     };
     m->has_forward_client_cert_details = in->xfcc != XFCC_SANITIZE;
     m->forward_client_cert_details = modes[in->xfcc];
-    if (!in->xfcc_subject && !in->xfcc_cert && !in->xfcc_dns && !in->xfcc_uri)
+    if (!in->xfcc_subject && !in->xfcc_cert && !in->xfcc_chain && !in->xfcc_dns && !in->xfcc_uri)
         return;
     Pb__Hcm__HttpConnectionManager__SetCurrentClientCertDetails *details =
         PB_NEW(e, Pb__Hcm__HttpConnectionManager__SetCurrentClientCertDetails,
                pb__hcm__http_connection_manager__set_current_client_cert_details);
     details->subject = in->xfcc_subject ? encode_bool(e, true) : NULL;
     details->has_cert = details->cert = in->xfcc_cert;
+    details->has_chain = details->chain = in->xfcc_chain;
     details->has_dns = details->dns = in->xfcc_dns;
     details->has_uri = details->uri = in->xfcc_uri;
     m->set_current_client_cert_details = details;

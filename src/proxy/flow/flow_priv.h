@@ -200,6 +200,11 @@ extern const struct filter_ops record_filter_ops;  /* config: flow_chain */
 void canonical_request(const struct flow_conn *fc, struct request *r, struct http_head *head);
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head);
 
+/* --- xfcc.c --- */
+
+/* x-forwarded-client-cert, as the configuration wants it. */
+void xfcc_set(struct flow_conn *fc, const struct hcm *hcm, struct http_head *head);
+
 /* --- record.c --- */
 
 void record_request(struct exchange *x);

@@ -223,7 +223,7 @@ static void test_unsupported_settings(void **state)
 {
     static const struct http_filter router = {.kind = HTTP_FILTER_ROUTER};
     static const struct hcm hcms[] = {
-        {.filters = &router, .filter_count = 1, .xfcc_cert = true},
+        {.filters = &router, .filter_count = 1, .escaped_slashes = SLASHES_UNESCAPE_REDIRECT},
         {.filters = &router, .filter_count = 0},
     };
     open_world();

@@ -66,48 +66,6 @@ static void add_ids(struct exchange *x, const struct hcm *hcm, struct http_head 
         http_head_add(head, HTTP_NAME_TRACEPARENT, make_traceparent(x));
 }
 
-/* One element of x-forwarded-client-cert, as Envoy writes it. */
-static struct str xfcc_element(struct flow_conn *fc, const struct hcm *hcm, struct arena *a)
-{
-    const struct downstream_info *info = &fc->info;
-    struct str_buf b = STR_BUF_INIT(4096);
-    struct str own =
-        info->own_principal.len > 0 ? info->own_principal : fc->flow->env.own_principal;
-    str_buf_printf(&b, "By=%.*s;Hash=%.*s", STR_FMT(own), STR_FMT(info->peer_cert_sha256));
-    if (hcm->xfcc_subject)
-        str_buf_printf(&b, ";Subject=\"%.*s\"", STR_FMT(info->peer_subject));
-    if (hcm->xfcc_uri)
-        str_buf_printf(&b, ";URI=%.*s", STR_FMT(info->peer_principal));
-    if (hcm->xfcc_dns && info->peer_dns_san.len > 0)
-        str_buf_printf(&b, ";DNS=%.*s", STR_FMT(info->peer_dns_san));
-    struct str element = arena_str(a, str_buf_str(&b));
-    str_buf_deinit(&b);
-    return element;
-}
-
-/* Only a verified peer may hand a certificate on; from others the header is always removed. */
-static void set_xfcc(struct flow_conn *fc, const struct hcm *hcm, struct http_head *head)
-{
-    struct str given =
-        http_head_get_joined(head, http_name_text(HTTP_NAME_X_FORWARDED_CLIENT_CERT));
-    bool is_mtls = fc->info.is_mtls;
-    if (hcm->xfcc == XFCC_ALWAYS_FORWARD_ONLY || (hcm->xfcc == XFCC_FORWARD_ONLY && is_mtls))
-        return;
-    http_head_remove(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
-    if (!is_mtls || (hcm->xfcc != XFCC_APPEND_FORWARD && hcm->xfcc != XFCC_SANITIZE_SET))
-        return;
-    /* The same for all requests of a connection, as long as the settings are. */
-    uint8_t parts = (uint8_t)(1 | hcm->xfcc_subject << 1 | hcm->xfcc_uri << 2 | hcm->xfcc_dns << 3);
-    if (fc->xfcc_parts != parts) {
-        fc->xfcc = xfcc_element(fc, hcm, &fc->arena);
-        fc->xfcc_parts = parts;
-    }
-    struct str element = fc->xfcc;
-    if (hcm->xfcc == XFCC_APPEND_FORWARD && given.len > 0)
-        element = arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(element));
-    http_head_add(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, element);
-}
-
 static void add_forwarded_for(struct flow_conn *fc, struct http_head *head)
 {
     char text[ADDR_TEXT_LEN];
@@ -126,7 +84,7 @@ void headers_request(struct flow_conn *fc, struct request *r, struct http_head *
         http_head_remove(head, HTTP_NAME_X_TULLE_VERSION);
     else
         http_head_remove_all_of(head, stripped_from_strangers);
-    set_xfcc(fc, r->hcm, head);
+    xfcc_set(fc, r->hcm, head);
     add_ids(r->x, r->hcm, head);
     if (r->hcm->use_remote_address)
         add_forwarded_for(fc, head);

@@ -52,16 +52,6 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
     return 0;
 }
 
-/* What the codec reads and the proxy does not do is refused, never ignored. */
-static int check_supported(const struct hcm *hcm, struct str_buf *why)
-{
-    const char *what = hcm->xfcc_cert ? "set_current_client_cert_details.cert" : NULL;
-    if (what == NULL)
-        return 0;
-    str_buf_printf(why, "http_connection_manager: %s is not supported", what);
-    return -ERR_UNSUPPORTED;
-}
-
 static void set_limits(const struct flows *f, struct flow_chain *chain, const struct hcm *hcm)
 {
     struct limits *l = &chain->limits;
@@ -95,8 +85,6 @@ static uint64_t headers_timeout_us(const struct flows *f, const struct hcm *hcm)
 static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm *hcm,
                     struct str_buf *why)
 {
-    if (check_supported(hcm, why) != 0)
-        return -ERR_UNSUPPORTED;
     chain->hcm = hcm;
     set_limits(f, chain, hcm);
     chain->filters[0] = (struct filter){.ops = &record_filter_ops, .config = chain};
