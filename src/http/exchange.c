@@ -247,6 +247,30 @@ static void mark_ended(struct exchange *x, enum side side)
         x->request_end_us = turn_now_us(x->turn);
 }
 
+/* Nothing of a tunnel is taken before it is open, so nothing has to be kept; the caller owes
+ * nothing until it is answered. */
+static void begin_tunnel(struct exchange *x)
+{
+    ASSERT(x->flows[SIDE_REQUEST].head->has_body);
+    x->is_tunnel = true;
+    x->flows[SIDE_REQUEST].is_committed = true;
+    x->request_end_us = turn_now_us(x->turn);
+}
+
+static void on_request_head(struct exchange *x, const struct http_head *head)
+{
+    exchange_set_phase(x, EXCHANGE_OPEN);
+    if (http_head_asks_tunnel(head))
+        begin_tunnel(x);
+}
+
+static void on_response_head(struct exchange *x, const struct http_head *head)
+{
+    x->response_head_us = turn_now_us(x->turn);
+    x->is_switched = http_head_opens_tunnel(x->flows[SIDE_REQUEST].head, head);
+    ASSERT(!x->is_switched || head->has_body);
+}
+
 void exchange_recv_head(struct exchange *x, enum side side, struct http_head *head)
 {
     struct flow *f = &x->flows[side];
@@ -254,11 +278,20 @@ void exchange_recv_head(struct exchange *x, enum side side, struct http_head *he
     ASSERT(f->head == NULL && head->is_request == (side == SIDE_REQUEST));
     f->head = head;
     if (side == SIDE_REQUEST)
-        exchange_set_phase(x, EXCHANGE_OPEN);
+        on_request_head(x, head);
     else
-        x->response_head_us = turn_now_us(x->turn);
+        on_response_head(x, head);
     if (!head->has_body)
         mark_ended(x, side);
+    moved(x);
+}
+
+void exchange_recv_informational(struct exchange *x, const struct http_head *head)
+{
+    ASSERT(head->status > 101 && head->status < 200);
+    if (x->phase != EXCHANGE_OPEN || x->inform_count == EXCHANGE_INFORMS_MAX)
+        return;
+    x->informs[x->inform_count++] = head;
     moved(x);
 }
 
@@ -292,8 +325,20 @@ static void keep_failure(struct exchange *x, const struct outcome *why)
         x->failure.reason = arena_str(&x->arena, why->reason);
 }
 
+/* Both ends of a tunnel have ended towards the caller: that its connection goes now is orderly,
+ * what it sent before is still delivered. */
+static bool is_caller_done(const struct exchange *x, const struct outcome *why)
+{
+    return x->is_switched && why->err == -ERR_CLOSED && x->flows[SIDE_REQUEST].is_ended &&
+           x->flows[SIDE_RESPONSE].is_end_sent;
+}
+
 static void fail_downstream(struct exchange *x, const struct outcome *why)
 {
+    if (is_caller_done(x, why)) {
+        exchange_wake(x);
+        return;
+    }
     keep_failure(x, why);
     x->is_downstream_failed = true;
     exchange_wake(x);
@@ -384,7 +429,8 @@ void exchange_restart_response(struct exchange *x)
     f->seen_bytes = f->pass_bytes = 0;
     f->credit_bytes = x->window_bytes;
     x->response_head_us = 0;
-    x->is_upstream_failed = false;
+    x->is_switched = x->is_upstream_failed = false;
+    x->inform_count = 0;
 }
 
 bool exchange_can_rewind(const struct exchange *x)

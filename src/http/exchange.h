@@ -9,6 +9,14 @@
  * producer may still add. One path for success and failure: `outcome` says what went wrong, whose
  * fault it was, whether it may be retried; it alone drives status, log flag, counter and message.
  *
+ * A request may ask for a tunnel (http_head_asks_tunnel: an upgrade, CONNECT). Until the response
+ * head opens it (x->is_switched) only the request's head goes upstream: what the caller sends ahead
+ * stays in the request flow, so another attempt is possible and a server that refuses sees nothing
+ * of it. From then on both flows are bytes; each ends by itself (half-close), credit is the flow
+ * control still, and the exchange ends when both are ended or an end fails. There is no time-out
+ * but idle_timeout_us. A response that does not open it is an ordinary one: the request counts as
+ * complete, the rest that the caller sends is not wanted.
+ *
  * Lifetime: from exchange_new (by the downstream end) until both flows have ended or the exchange
  * failed, and both ends have let go: then on_end of every filter, then the graveyard.
  * Thread: the loop's. */
@@ -87,6 +95,9 @@ struct http_end_ops {
      * into the connection's chain is sent when the turn ends. What it cannot take stays; it calls
      * exchange_wake when there is room again. */
     void (*send)(struct http_end *e, struct flow *flow);
+    /* Downstream only: a 1xx response other than 100 and 101, before the final one's head. NULL:
+     * such responses are dropped. */
+    void (*inform)(struct http_end *e, const struct http_head *head);
     /* The exchange lets go before both sides were done: reset the stream or the connection. err 0:
      * the response is complete, the rest of the request is of no use. detach follows. */
     void (*reset)(struct http_end *e, const struct outcome *why);
@@ -148,6 +159,8 @@ struct downstream_info {
     uint64_t connection_id;
 };
 
+enum { EXCHANGE_FILTERS_MAX = 16, EXCHANGE_INFORMS_MAX = 8 };
+
 struct exchange {
     /* Readable by all. */
     struct turn *turn;
@@ -162,6 +175,8 @@ struct exchange {
     uint64_t ordinal;         /* unique among the loops of this process */
     uint64_t idle_timeout_us; /* see exchange_set_idle_timeout */
     bool is_response_local;   /* made by exchange_reply */
+    bool is_tunnel;           /* the request asks for one */
+    bool is_switched;         /* ... and the response opened it: both flows are bytes */
     /* Called once, after every on_end, before the memory goes: unpins configuration. */
     void (*release)(struct exchange *x);
     struct list link; /* for the installer of the filters (all exchanges of a listener, ...) */
@@ -179,14 +194,14 @@ struct exchange {
     bool is_downstream_failed, is_upstream_failed, is_fail_due, is_body_wanted, has_body_filter;
     bool is_request_moving; /* the pass that is under way comes to the upstream yet */
     struct outcome failure; /* what the flags above are about */
+    const struct http_head *informs[EXCHANGE_INFORMS_MAX]; /* not yet told downstream */
+    uint32_t inform_count;
     uint32_t kept_bytes_max, window_bytes;
     uint64_t moved_us;
     struct timer idle_timer;
     struct turn_task task;
     struct grave grave;
 };
-
-enum { EXCHANGE_FILTERS_MAX = 16 };
 
 /* --- for ends ------------------------------------------------------------------------------- */
 
@@ -198,6 +213,9 @@ struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
                               const struct limits *limits);
 /* Each stores and wakes; nothing runs inside the call. head and trailers must be in x->arena. */
 void exchange_recv_head(struct exchange *x, enum side side, struct http_head *head);
+/* An upstream's 1xx other than 100 and 101: goes downstream as it is, past the filters. Those
+ * beyond EXCHANGE_INFORMS_MAX that wait are dropped. */
+void exchange_recv_informational(struct exchange *x, const struct http_head *head);
 void exchange_recv_body(struct exchange *x, enum side side, struct chain *from, size_t len);
 void exchange_recv_trailers(struct exchange *x, enum side side, struct http_head *trailers);
 void exchange_recv_end(struct exchange *x, enum side side);

@@ -260,6 +260,35 @@ static void send_to(struct exchange *x, enum side side, struct http_end *consume
         credit(x, side, taken);
 }
 
+/* A tunnel that is not open yet: the head alone, whatever came behind it. */
+static void send_tunnel_head(struct exchange *x)
+{
+    struct flow *f = &x->flows[SIDE_REQUEST];
+    size_t seen_bytes = f->seen_bytes;
+    bool is_ended = f->is_ended;
+    struct chain body;
+
+    chain_init(&body, turn_chunks(x->turn), &x->account);
+    chain_move(&body, &f->body, f->body.len);
+    f->is_ended = false;
+    send_to(x, SIDE_REQUEST, x->upstream);
+    f->is_ended = is_ended;
+    f->seen_bytes = seen_bytes;
+    chain_move(&f->body, &body, body.len);
+    chain_deinit(&body);
+}
+
+static void send_informs(struct exchange *x)
+{
+    bool is_timely = x->phase == EXCHANGE_OPEN && !x->flows[SIDE_RESPONSE].is_head_sent;
+
+    for (uint32_t i = 0; i < x->inform_count; i++) {
+        if (is_timely && x->downstream != NULL && x->downstream->ops->inform != NULL)
+            x->downstream->ops->inform(x->downstream, x->informs[i]);
+    }
+    x->inform_count = 0;
+}
+
 /* --- the pass ------------------------------------------------------------------------------- */
 
 static void want_body(struct exchange *x)
@@ -282,8 +311,12 @@ static void move_request(struct exchange *x)
     if (!pass_body(x, SIDE_REQUEST))
         return;
     keep(x);
-    if (x->upstream != NULL && has_work(&x->flows[SIDE_REQUEST]))
+    if (x->upstream == NULL || !has_work(&x->flows[SIDE_REQUEST]))
+        return;
+    if (!x->is_tunnel || x->is_switched)
         send_to(x, SIDE_REQUEST, x->upstream);
+    else if (!x->flows[SIDE_REQUEST].is_head_sent)
+        send_tunnel_head(x);
 }
 
 static void move_response(struct exchange *x)
@@ -315,6 +348,9 @@ static void settle(struct exchange *x)
         exchange_let_go(x, &x->upstream, NULL);
     if (!response->is_end_sent)
         return;
+    /* The other half of a tunnel ends by itself, as long as there is somebody to hear it. */
+    if (x->is_switched && !request->is_end_sent && x->upstream != NULL)
+        return;
     exchange_let_go(x, &x->upstream, &done_early);
     exchange_let_go(x, &x->downstream, request->is_ended ? NULL : &done_early);
     exchange_end(x);
@@ -332,6 +368,7 @@ void exchange_run(struct exchange *x)
         drop_request(x);
     if (has_ended(x))
         return;
+    send_informs(x);
     move_response(x);
     if (!has_ended(x))
         settle(x);

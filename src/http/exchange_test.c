@@ -53,7 +53,8 @@ static void fake_detach(struct http_end *e)
     f->detaches++;
 }
 
-static const struct http_end_ops fake_ops = {fake_grant, fake_send, fake_reset, fake_detach};
+static const struct http_end_ops fake_ops = {
+    .grant = fake_grant, .send = fake_send, .reset = fake_reset, .detach = fake_detach};
 
 static void fake_init(struct fake_end *f)
 {

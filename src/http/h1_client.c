@@ -12,7 +12,7 @@
 #include "http/http_priv.h"
 
 /* 1xx responses before the final one: each costs arena. */
-enum { INFORMATIONAL_MAX = 8 };
+enum { INFORMATIONAL_MAX = EXCHANGE_INFORMS_MAX };
 
 enum h1_client_state {
     H1_CLIENT_IDLE,
@@ -29,6 +29,7 @@ struct h1_client {
     /* The request: */
     struct h1_out out;
     bool is_to_head; /* the method is HEAD */
+    bool is_tunnel;  /* the response opened one: bytes both ways */
     bool is_request_begun, is_request_done;
     bool is_close_said;
     /* The response: */
@@ -93,22 +94,53 @@ static void end_response(struct h1_client *s)
     }
 }
 
-/* RFC 9110 15.2: a client must be able to take any number; we take a few and pass none on. */
-static void on_informational(struct h1_client *s)
+/* RFC 9110 15.2: a client must be able to take any number; we take a few. That the body is wanted
+ * is ours to tell, see grant. */
+static void on_informational(struct h1_client *s, const struct http_head *head)
 {
     if (++s->informational > INFORMATIONAL_MAX) {
         fail_protocol(s, STR("too_many_informational_responses"));
         return;
     }
     h1_scan_init(&s->scan, H1_SECTION_RESPONSE);
+    if (head->status != 100)
+        exchange_recv_informational(s->end.x, head);
+}
+
+/* RFC 9110 7.8, 15.2.2: only what was asked for. */
+static bool is_switch_asked(const struct h1_client *s, const struct http_head *head)
+{
+    struct str protocol = s->end.x->flows[SIDE_REQUEST].head->protocol;
+
+    return protocol.len > 0 && str_eq(head->protocol, protocol);
+}
+
+/* RFC 9112 6.3: whatever the fields say, what follows is the tunnel. */
+static void open_tunnel(struct h1_client *s, struct http_head *head)
+{
+    s->is_tunnel = true;
+    s->framing = (struct h1_framing){.body = H1_BODY_UNTIL_CLOSE};
+    h1_out_init(&s->out, H1_BODY_UNTIL_CLOSE, 0);
+    head->has_body = true;
+    head->has_length = false;
 }
 
 static void on_response_head(struct h1_client *s, struct http_head *head)
 {
-    if (head->status < 200) {
-        on_informational(s);
+    const struct http_head *request = s->end.x->flows[SIDE_REQUEST].head;
+
+    if (head->status == 101 && !is_switch_asked(s, head)) {
+        fail_protocol(s, STR("switching_protocols_refused"));
         return;
     }
+    if (head->status < 200 && head->status != 101) {
+        on_informational(s, head);
+        return;
+    }
+    if (http_head_opens_tunnel(request, head))
+        open_tunnel(s, head);
+    else
+        s->is_request_done |= http_head_asks_tunnel(request);
     h1_body_init(&s->body, &s->framing);
     s->state = H1_CLIENT_BODY;
     exchange_recv_head(s->end.x, SIDE_RESPONSE, head);
@@ -282,8 +314,9 @@ static void on_grant(struct http_end *e, uint32_t bytes)
 static void send_head(struct h1_client *s, struct flow *flow)
 {
     const struct http_head *head = flow->head;
-    struct h1_render render = {.body = h1_render_body_kind(head, true),
-                               .is_close = s->client->is_draining};
+    bool is_tunnel = http_head_asks_tunnel(head);
+    struct h1_render render = {.body = is_tunnel ? H1_BODY_NONE : h1_render_body_kind(head, true),
+                               .is_close = s->client->is_draining && !is_tunnel};
 
     s->is_to_head = str_eq(head->method, STR("HEAD"));
     s->is_close_said = render.is_close;
@@ -305,8 +338,11 @@ static void on_send(struct http_end *e, struct flow *flow)
     if (err != 0) {
         s->state = H1_CLIENT_CLOSED; /* on_close tells the exchange */
         http_client_abort(s->client, err);
+        return;
     }
     s->is_request_done = flow->is_end_sent;
+    if (s->is_tunnel && flow->is_end_sent)
+        conn_end(conn_of(s));
 }
 
 static void on_reset(struct http_end *e, const struct outcome *why)
@@ -387,7 +423,7 @@ static void start(struct http_client *client, struct exchange *x)
     ASSERT(s->state == H1_CLIENT_IDLE);
     s->state = H1_CLIENT_HEAD;
     s->is_request_begun = s->is_request_done = s->is_close_said = false;
-    s->is_answered = s->is_abort = false;
+    s->is_answered = s->is_abort = s->is_tunnel = false;
     s->informational = 0;
     s->is_reused = client->requests > 1;
     h1_scan_init(&s->scan, H1_SECTION_RESPONSE);

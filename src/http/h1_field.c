@@ -288,7 +288,6 @@ static bool is_dropped_anyway(struct str name)
     case HTTP_NAME_PROXY_CONNECTION:
     case HTTP_NAME_TE:
     case HTTP_NAME_TRAILER:
-    case HTTP_NAME_UPGRADE:
         return true;
     }
     return false;
@@ -305,6 +304,8 @@ static enum fate on_listed(struct parse *p, struct str name)
         f->is_close = true;
     } else if (str_eq(name, STR("keep-alive"))) {
         f->is_keep_alive = true;
+    } else if (str_eq(name, STR("upgrade"))) {
+        f->is_upgrade = true;
     } else if (is_dropped_anyway(name)) {
         return FATE_DROP;
     } else if (is_in(never_listed, ARRAY_LEN(never_listed), name)) {
@@ -331,6 +332,15 @@ static enum fate on_connection(struct parse *p, struct str value)
 
 static enum fate on_drop(struct parse *p, struct str value)
 {
+    return FATE_DROP;
+}
+
+static enum fate on_upgrade(struct parse *p, struct str value)
+{
+    struct h1_fields *f = p->fields;
+
+    f->upgrade = f->has_upgrade ? STR_NULL : value;
+    f->has_upgrade = true;
     return FATE_DROP;
 }
 
@@ -378,7 +388,7 @@ static field_fn *const header_fns[HTTP_NAME_COUNT] = {
     [HTTP_NAME_TE] = on_te,
     [HTTP_NAME_TRAILER] = on_drop,
     [HTTP_NAME_TRANSFER_ENCODING] = on_transfer_encoding,
-    [HTTP_NAME_UPGRADE] = on_drop,
+    [HTTP_NAME_UPGRADE] = on_upgrade,
 };
 
 static enum fate on_trailer(struct parse *p, const struct http_field *field)

@@ -30,7 +30,9 @@ struct h1_fields {
     struct http_head *head; /* receives the rest; wants_trailers, is_grpc, length are set in it */
     struct str host;
     bool has_host, has_length, has_transfer_encoding;
-    bool is_close, is_keep_alive; /* Connection */
+    bool is_close, is_keep_alive, is_upgrade; /* Connection */
+    struct str upgrade;                       /* the field; null: none, or more than one */
+    bool has_upgrade;
     bool expects_continue;
     struct str listed[H1_LISTED_MAX]; /* other names in Connection */
     uint32_t listed_count;

@@ -25,6 +25,15 @@ static int parse_version(const char *p, enum http_version *ret_version, struct h
     return 0;
 }
 
+static struct str lowered(struct arena *a, struct str s)
+{
+    char *copy = arena_bytes(a, s.len);
+
+    for (size_t i = 0; i < s.len; i++)
+        copy[i] = (char)(s.ptr[i] >= 'A' && s.ptr[i] <= 'Z' ? s.ptr[i] | 0x20 : s.ptr[i]);
+    return str_from(copy, s.len);
+}
+
 /* --- request line ----------------------------------------------------------------------------- */
 
 struct request {
@@ -101,11 +110,25 @@ static int parse_absolute(struct request *r)
     return set_path(r, rest);
 }
 
+/* RFC 9112 3.2.3, RFC 9110 9.3.6: host and port, and no path. */
+static int parse_connect(struct request *r)
+{
+    struct url_authority split;
+
+    if (!r->options->accept_upgrade)
+        return refuse(501, STR("connect_unsupported"), r->error);
+    if (url_split_authority(r->target, &split) != URL_OK || split.port == 0)
+        return refuse(400, STR("request_target_invalid"), r->error);
+    r->authority = r->target;
+    r->is_absolute = true;
+    return 0;
+}
+
 /* RFC 9112 3.2: which of the four forms it is. */
 static int parse_target(struct request *r)
 {
     if (str_eq(r->head->method, STR("CONNECT")))
-        return refuse(501, STR("connect_unsupported"), r->error);
+        return parse_connect(r);
     if (r->target.ptr[0] == '/')
         return set_path(r, r->target);
     if (!str_eq(r->target, STR("*")))
@@ -160,6 +183,31 @@ static void frame(struct http_head *h, const struct h1_fields *f, struct h1_fram
                                                   : H1_BODY_NONE;
 }
 
+/* RFC 9110 7.8. h2c is of no use to anybody (RFC 9113 3.1), and common clients ask for it with
+ * every first request. What has a body, or another method, is not an upgrade that HTTP/2 could
+ * carry. */
+static void set_protocol(struct request *r, const struct h1_fields *f,
+                         const struct h1_framing *framing)
+{
+    struct http_head *h = r->head;
+
+    if (!r->options->accept_upgrade || !f->is_upgrade || f->upgrade.len == 0 ||
+        h->version != HTTP_11 || framing->body != H1_BODY_NONE || f->has_length ||
+        !str_eq(h->method, STR("GET")) || str_eq_nocase(f->upgrade, STR("h2c")))
+        return;
+    h->protocol = lowered(h->arena, f->upgrade);
+}
+
+/* A tunnel's request has a body without an end; none of it is HTTP/1's to frame. */
+static int set_tunnel(struct request *r, const struct h1_fields *f,
+                      const struct h1_framing *framing)
+{
+    set_protocol(r, f, framing);
+    if (str_eq(r->head->method, STR("CONNECT")) && (f->has_length || f->has_transfer_encoding))
+        return refuse(400, STR("body_not_allowed"), r->error);
+    return 0;
+}
+
 int h1_parse_request(char *text, size_t len, const struct h1_request_options *options,
                      struct arena *a, struct http_head *head, struct h1_framing *ret_framing,
                      struct h1_error *ret_error)
@@ -183,7 +231,10 @@ int h1_parse_request(char *text, size_t len, const struct h1_request_options *op
     if (err != 0)
         return err;
     frame(head, &f, ret_framing);
-    head->has_body = ret_framing->body != H1_BODY_NONE;
+    err = set_tunnel(&r, &f, ret_framing);
+    if (err != 0)
+        return err;
+    head->has_body = ret_framing->body != H1_BODY_NONE || http_head_asks_tunnel(head);
     head->expects_continue = f.expects_continue && head->version == HTTP_11 && head->has_body;
     return 0;
 }
@@ -222,8 +273,11 @@ static int frame_response(struct http_head *h, const struct h1_fields *f, bool i
 {
     bool never_has_body = h->status < 200 || h->status == 204;
 
-    if (h->status == 101)
-        return refuse(502, STR("switching_protocols_refused"), ret_error);
+    if (h->status == 101) {
+        if (!f->is_upgrade || f->upgrade.len == 0)
+            return refuse(502, STR("switching_protocols_invalid"), ret_error);
+        h->protocol = lowered(h->arena, f->upgrade);
+    }
     /* RFC 9110 8.6, RFC 9112 6.1: such a body would be taken for the next response. */
     if (never_has_body && (f->has_transfer_encoding || (f->has_length && h->length > 0)))
         return refuse(502, STR("body_not_allowed"), ret_error);

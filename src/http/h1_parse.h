@@ -55,6 +55,7 @@ struct h1_request_options {
     const struct url_path_options *path;
     struct str scheme; /* of the connection: "http", "https"; borrowed by the head */
     bool accept_http_10;
+    bool accept_upgrade; /* requests that ask for a tunnel; else Upgrade is dropped, CONNECT 501 */
 };
 
 /* text[0, len): a complete head, in memory that lives as long as head's arena, H1_PAD_BYTES behind
@@ -65,7 +66,8 @@ int h1_parse_request(char *text, size_t len, const struct h1_request_options *op
                      struct h1_error *ret_error);
 
 /* is_to_head: the request's method was HEAD, so there is no body whatever the fields say. A 1xx
- * other than 101 parses as a response without a body; 101 is refused. */
+ * parses as a response without a body; a 101 must say in `protocol` what to, whether that was asked
+ * for is the caller's to see, as it is that a 2xx to CONNECT has no framing. */
 int h1_parse_response(char *text, size_t len, const struct limits *limits, bool is_to_head,
                       struct arena *a, struct http_head *head, struct h1_framing *ret_framing,
                       struct h1_error *ret_error);

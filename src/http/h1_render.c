@@ -63,6 +63,15 @@ static char *put_connection(char *at, const struct h1_render *r)
     return r->is_keep_alive ? str_put(at, STR("connection: keep-alive\r\n")) : at;
 }
 
+static char *put_upgrade(char *at, struct str protocol)
+{
+    if (protocol.len == 0)
+        return at;
+    at = str_put(at, STR("connection: upgrade\r\nupgrade: "));
+    at = str_put(at, protocol);
+    return str_put(at, STR("\r\n"));
+}
+
 static char *put_length(char *at, uint64_t length)
 {
     at = str_put(at, STR("content-length: "));
@@ -95,18 +104,21 @@ static char *put_request_framing(char *at, const struct http_head *h, const stru
 
 void h1_render_request(struct chain *out, const struct http_head *h, const struct h1_render *r)
 {
-    size_t room,
-        max = FIXED_BYTES_MAX + h->method.len + h->path.len + h->authority.len + fields_len(h);
+    bool is_connect = str_eq(h->method, STR("CONNECT"));
+    struct str target = is_connect ? h->authority : h->path;
+    size_t room, max = FIXED_BYTES_MAX + h->method.len + target.len + h->authority.len +
+                       h->protocol.len + fields_len(h);
     char *text = chain_reserve(out, max, &room), *at = text;
 
     at = str_put(at, h->method);
     *at++ = ' ';
-    at = str_put(at, h->path);
+    at = str_put(at, target);
     at = str_put(at, STR(" HTTP/1.1\r\nhost: "));
     at = str_put(at, h->authority);
     at = str_put(at, STR("\r\n"));
     at = put_fields(at, h);
     at = put_request_framing(at, h, r);
+    at = put_upgrade(at, h->protocol);
     at = put_connection(at, r);
     at = str_put(at, STR("\r\n"));
     ASSERT((size_t)(at - text) <= max);
@@ -148,12 +160,13 @@ static char *put_status_line(char *at, unsigned status)
 
 void h1_render_response(struct chain *out, const struct http_head *h, const struct h1_render *r)
 {
-    size_t room, max = FIXED_BYTES_MAX + fields_len(h);
+    size_t room, max = FIXED_BYTES_MAX + fields_len(h) + r->upgrade.len;
     char *text = chain_reserve(out, max, &room), *at = text;
 
     at = put_status_line(at, h->status);
     at = put_fields(at, h);
     at = put_response_framing(at, h, r);
+    at = put_upgrade(at, r->upgrade);
     at = put_connection(at, r);
     at = str_put(at, STR("\r\n"));
     ASSERT((size_t)(at - text) <= max);

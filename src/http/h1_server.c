@@ -6,7 +6,11 @@
  *
  * In BODY the exchange is attached until it lets go; when it does so before the request is
  * complete, the rest of the body is dropped (a little) or the connection closed. Requests that the
- * client sends ahead wait in conn->in, bounded by its read_max. */
+ * client sends ahead wait in conn->in, bounded by its read_max.
+ *
+ * A request that asks for a tunnel is read up to its head's end; when the response opens it, BODY
+ * goes to TUNNEL, which ends with the connection. When it does not, what the client has sent ahead
+ * may be of either language, so the connection ends behind the response. */
 #include <stdlib.h>
 
 #include "http/date.h"
@@ -18,7 +22,7 @@
 /* Of an unwanted request body: reading it costs less than a new connection. */
 enum { DISCARD_BYTES_MAX = 64 * 1024 };
 
-enum h1_server_state { H1_SERVER_HEAD, H1_SERVER_BODY, H1_SERVER_CLOSED };
+enum h1_server_state { H1_SERVER_HEAD, H1_SERVER_BODY, H1_SERVER_TUNNEL, H1_SERVER_CLOSED };
 
 struct h1_server {
     struct http_server *server;
@@ -175,6 +179,7 @@ static void parse_head(struct h1_server *s, size_t len)
         .path = &config->path,
         .scheme = s->server->info.tls_version.len > 0 ? STR("https") : STR("http"),
         .accept_http_10 = config->accept_http_10,
+        .accept_upgrade = config->accept_upgrade,
     };
     struct exchange *x = http_server_exchange_new(s->server, &s->end);
     struct http_head *head = arena_alloc(&x->arena, sizeof(*head));
@@ -308,6 +313,27 @@ static bool read_body(struct h1_server *s)
     return false;
 }
 
+/* Bytes, as far as credit goes; their end, unless TLS tells of a cut. */
+static void read_tunnel(struct h1_server *s)
+{
+    struct conn *c = conn_of(s);
+    struct exchange *x = s->end.x;
+
+    if (x == NULL || s->is_request_done)
+        return;
+    size_t len = MIN(c->in.len, (size_t)x->flows[SIDE_REQUEST].credit_bytes);
+    if (len > 0)
+        exchange_recv_body(x, SIDE_REQUEST, &c->in, len);
+    if (c->in.len > 0 || !conn_is_in_ended(c))
+        return;
+    if (c->err != 0) {
+        fail_gone(s);
+        return;
+    }
+    s->is_request_done = true;
+    exchange_recv_end(x, SIDE_REQUEST);
+}
+
 /* A client that ends its side while it waits for an answer has left (so do all of them that give
  * up): the work behind it is cancelled. Requests that it sent ahead are still served. */
 static bool is_client_gone(const struct h1_server *s)
@@ -325,6 +351,9 @@ static bool read_on(struct h1_server *s)
             return read_body(s);
         if (is_client_gone(s))
             fail_gone(s);
+        return false;
+    case H1_SERVER_TUNNEL:
+        read_tunnel(s);
         return false;
     case H1_SERVER_CLOSED:
         return false;
@@ -366,14 +395,28 @@ static void on_grant(struct http_end *e, uint32_t bytes)
  * request is not wanted. */
 static bool must_close(const struct h1_server *s, const struct flow *flow)
 {
-    if (s->is_close || s->server->is_draining || s->out.kind == H1_BODY_UNTIL_CLOSE)
+    if (s->is_close || s->server->is_draining || s->out.kind == H1_BODY_UNTIL_CLOSE ||
+        s->end.x->is_tunnel)
         return true;
     if (s->is_request_done)
         return false;
     return flow->is_ended || (s->request->expects_continue && !s->is_continue_sent);
 }
 
-static void send_head(struct h1_server *s, struct flow *flow)
+/* What the client has sent ahead is read now. */
+static void open_tunnel(struct h1_server *s, struct flow *flow)
+{
+    struct h1_render render = {.upgrade = s->request->protocol, .body = H1_BODY_UNTIL_CLOSE};
+
+    h1_out_init(&s->out, H1_BODY_UNTIL_CLOSE, 0);
+    s->state = H1_SERVER_TUNNEL;
+    s->is_close = true;
+    s->is_request_done = false;
+    h1_render_response(&conn_of(s)->out, flow->head, &render);
+    conn_wake(conn_of(s));
+}
+
+static void send_response_head(struct h1_server *s, struct flow *flow)
 {
     struct http_head *head = flow->head;
     struct h1_render render = {.is_to_head = str_eq(s->request->method, STR("HEAD"))};
@@ -385,10 +428,30 @@ static void send_head(struct h1_server *s, struct flow *flow)
     s->is_close = must_close(s, flow);
     render.is_close = s->is_close;
     render.is_keep_alive = !s->is_close && s->request->version == HTTP_10;
-    http_server_decorate(s->server, s->end.x, head);
     h1_render_response(&conn_of(s)->out, head, &render);
+}
+
+static void send_head(struct h1_server *s, struct flow *flow)
+{
+    http_server_decorate(s->server, s->end.x, flow->head);
+    if (s->end.x->is_switched)
+        open_tunnel(s, flow);
+    else
+        send_response_head(s, flow);
     conn_mark_dirty(conn_of(s));
     s->is_response_begun = flow->is_head_sent = true;
+}
+
+/* RFC 9110 15.2: not to HTTP/1.0 clients. */
+static void on_inform(struct http_end *e, const struct http_head *head)
+{
+    struct h1_server *s = of_end(e);
+    struct h1_render render = {.body = H1_BODY_NONE};
+
+    if (s->state != H1_SERVER_BODY || s->request->version != HTTP_11)
+        return;
+    h1_render_response(&conn_of(s)->out, head, &render);
+    conn_mark_dirty(conn_of(s));
 }
 
 static void on_send(struct http_end *e, struct flow *flow)
@@ -403,6 +466,8 @@ static void on_send(struct http_end *e, struct flow *flow)
     if (err != 0) {
         s->state = H1_SERVER_CLOSED; /* on_close tells the exchange */
         http_server_abort(s->server, err);
+    } else if (s->state == H1_SERVER_TUNNEL && flow->is_end_sent) {
+        conn_end(conn_of(s));
     }
 }
 
@@ -434,6 +499,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .inform = on_inform,
     .reset = on_reset,
     .detach = on_detach,
 };

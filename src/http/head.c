@@ -96,8 +96,8 @@ static struct str copy_str(char **at, struct str s)
 
 static size_t text_len(const struct http_head *h)
 {
-    size_t len =
-        h->method.len + h->scheme.len + h->authority.len + h->path.len + h->original_path.len;
+    size_t len = h->method.len + h->scheme.len + h->authority.len + h->path.len +
+                 h->original_path.len + h->protocol.len;
 
     for (uint32_t i = 0; i < h->field_count; i++) {
         len += h->fields[i].value.len;
@@ -129,6 +129,20 @@ void http_head_copy(struct http_head *to, const struct http_head *from, struct a
     to->authority = copy_str(&at, from->authority);
     to->path = copy_str(&at, from->path);
     to->original_path = copy_str(&at, from->original_path);
+    to->protocol = copy_str(&at, from->protocol);
+}
+
+bool http_head_asks_tunnel(const struct http_head *request)
+{
+    return request->protocol.len > 0 || str_eq(request->method, STR("CONNECT"));
+}
+
+bool http_head_opens_tunnel(const struct http_head *request, const struct http_head *response)
+{
+    if (request->protocol.len > 0)
+        return response->status == 101;
+    return str_eq(request->method, STR("CONNECT")) && response->status >= 200 &&
+           response->status < 300;
 }
 
 static bool is_named(const struct http_field *f, enum http_name id, struct str name)

@@ -42,6 +42,10 @@ struct http_head {
     struct str method, scheme, authority;
     struct str path;          /* canonical, with query: what is routed, judged and sent on */
     struct str original_path; /* as received, when it differs from path; else empty */
+    /* What a request asks to switch to ("websocket", in lower case), or the null string. The method
+     * is GET then, by whichever version it came; of a response that switches: what to. See
+     * http_head_asks_tunnel. */
+    struct str protocol;
     /* Without pseudo fields, Host, Content-Length (it is in `length`), and hop-by-hop fields. */
     struct http_field *fields;
     uint32_t field_count, field_cap;
@@ -64,6 +68,15 @@ void http_head_copy(struct http_head *to, const struct http_head *from, struct a
 
 /* Notes which names there are, after fields were written directly. */
 void http_head_index(struct http_head *h);
+
+/* A request that asks for a tunnel: bytes both ways behind the heads, each way until its sender
+ * ends it. Two kinds: `protocol` is set (HTTP/1: GET with Upgrade, RFC 9110 7.8; HTTP/2: CONNECT
+ * with :protocol, RFC 8441; path and authority as ever), or the method is CONNECT (RFC 9110 9.3.6;
+ * authority is host:port, path is empty). has_body is true, has_length false. */
+bool http_head_asks_tunnel(const struct http_head *request);
+/* The response that opens it: status 101 where a protocol was asked for (HTTP/2 says 200 on the
+ * wire), 2xx to CONNECT. Any other is an ordinary response. */
+bool http_head_opens_tunnel(const struct http_head *request, const struct http_head *response);
 
 /* First value, or the null string (ptr NULL). */
 struct str http_head_get(const struct http_head *h, enum http_name id);

@@ -25,7 +25,23 @@
  * Framing fields: content-length stays among the fields, for matching; an encoder leaves that field
  * out and writes the length from has_length/length (also with has_body false: HEAD, 304).
  *
- * Informational responses (1xx other than 101) of an upstream are swallowed by the client codecs.
+ * Informational responses of an upstream: a client codec gives 1xx other than 100 and 101 to
+ * exchange_recv_informational; a server codec writes them in ops->inform (head borrowed, in the
+ * exchange's arena; no framing fields, nothing of http_server_decorate). 100 is swallowed: a server
+ * codec says it by itself.
+ *
+ * Tunnels (http_head_asks_tunnel, http_head_opens_tunnel; head.h says what they look like). Server
+ * codec: gives the head with has_body true (no exchange_recv_end with it); may give body and end
+ * before the tunnel is open, within credit (HTTP/1 does not read on before). In send(), when the
+ * head goes out, e->x->is_switched tells whether the tunnel is open: if so the response's end ends
+ * our side only, and the request goes on until the caller ends its own; if not it is an ordinary
+ * response, behind which the request is reset(err 0) unless it has ended. A tunnel's response has
+ * no content-length. Client codec: send() is given the head alone until the tunnel is open; on a
+ * response head that opens it (a 101 is made of HTTP/2's 200 where head->protocol was asked for)
+ * it sets has_body, has_length = false, and gives it to exchange_recv_head; then body and end as
+ * ever. HTTP/2 answers a request with `protocol` that the peer's SETTINGS do not allow by
+ * exchange_recv_fail (-ERR_UNSUPPORTED, FAULT_UPSTREAM). Resets and lost connections fail the
+ * exchange, which resets the other end in the same turn.
  * Thread: the loop's. */
 #pragma once
 

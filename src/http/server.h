@@ -25,6 +25,11 @@ struct http_server_config {
     uint32_t requests_max;     /* per connection, then drained; 0: none */
     struct h2_bounds h2;
     bool accept_http_10;
+    /* Requests that ask for a tunnel (http_head_asks_tunnel) get to the filters, which say what is
+     * allowed. HTTP/1: false: Upgrade is dropped, CONNECT refused with 501. */
+    bool accept_upgrade;
+    /* HTTP/2: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 3), and CONNECT gets to the filters. */
+    bool allow_connect;
 };
 
 struct http_server_ops {
