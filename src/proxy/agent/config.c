@@ -21,6 +21,7 @@ struct entry {
     bool is_detail;   /* a root: wanted by a client of this workload */
     bool is_wildcard; /* a root: came by itself */
     bool is_absent;   /* the control plane says that it does not exist */
+    bool is_applied;  /* some version of it runs on every worker, whatever is on its way */
     bool is_marked;   /* reachable from a root; of the pass that runs */
 };
 
@@ -443,6 +444,7 @@ static void add_change(struct config *c, struct entry *e, struct resource *r)
     VEC_PUSH(&c->flight, change);
     struct resource *old = e->running;
     e->running = r != NULL ? resource_hold(r) : NULL;
+    e->is_applied = e->is_applied && r != NULL;
     resource_unref(old);
 }
 
@@ -532,6 +534,11 @@ void config_applied(struct config *c, struct str error)
     ASSERT(c->is_in_flight);
     if (error.len > 0)
         note_error(c, error);
+    for (size_t i = 0; i < c->flight.len; i++) {
+        struct entry *e = find(c, c->flight.ptr[i].type, c->flight.ptr[i].name);
+        if (e != NULL)
+            e->is_applied = e->running != NULL;
+    }
     drop_flight(c);
     c->generation++;
     meet_wants(c);
@@ -540,19 +547,10 @@ void config_applied(struct config *c, struct str error)
 
 /* --- looking --- */
 
-static bool is_flying(const struct config *c, const struct entry *e)
-{
-    for (size_t i = 0; i < c->flight.len; i++) {
-        if (c->flight.ptr[i].type == e->type && str_eq(c->flight.ptr[i].name, e->name))
-            return true;
-    }
-    return false;
-}
-
 bool config_is_running(const struct config *c, enum resource_type type, struct str name)
 {
     const struct entry *e = find(c, type, name);
-    return e != NULL && e->running != NULL && !is_flying(c, e);
+    return e != NULL && e->is_applied;
 }
 
 struct resource *config_running(const struct config *c, enum resource_type type, struct str name)

@@ -142,6 +142,20 @@ static void test_a_listener_waits_for_all_it_refers_to(void **state)
     assert_true(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
 }
 
+/* Else a sidecar would be taken for unready at every change of its policies, by all its callers. */
+static void test_what_runs_goes_on_while_its_successor_is_published(void **state)
+{
+    struct world *w = *state;
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_CLUSTER, NULL), 1);
+    assert_false(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
+    config_applied(w->config, STR_NULL);
+    receive(w, make(RESOURCE_LISTENER, "virtualInbound", RESOURCE_CLUSTER, NULL), 2);
+    expect(w, "+listener virtualInbound;done 1 ;+listener virtualInbound;");
+    assert_true(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
+    config_applied(w->config, STR_NULL);
+    assert_true(config_is_running(w->config, RESOURCE_LISTENER, STR("virtualInbound")));
+}
+
 static void test_references_are_subscribed_to_and_given_up(void **state)
 {
     struct world *w = *state;
@@ -271,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_listener_waits_for_all_it_refers_to),
+        TEST(test_what_runs_goes_on_while_its_successor_is_published),
         TEST(test_references_are_subscribed_to_and_given_up),
         TEST(test_what_does_not_exist_is_no_reason_to_wait),
         TEST(test_what_is_referred_to_is_not_removed),
