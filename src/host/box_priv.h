@@ -55,6 +55,8 @@ void box_tulled_do_due(struct box *b, uint64_t now_ms);
 bool box_tulled_on_end(struct box *b, pid_t pid, int status, uint64_t now_ms); /* was it ours */
 /* A child that gets a join token and the root certificate into the replica's state directory. */
 pid_t box_tulled_token_job(const struct box *b, const struct box_replica *r);
+/* A child that says that the replica is gone; else callers would try it until its lease is over. */
+void box_tulled_gone_job(const struct box *b, const struct box_replica *r);
 
 /* box_replica.c */
 void box_replica_init(struct box *b, struct box_replica *r, struct state_replica *state,

@@ -307,10 +307,14 @@ static void on_init_end(struct box *b, struct box_replica *r, int status, uint64
     r->control = -1;
     r->pid = 0;
     r->is_sidecar_wanted = false;
+    /* It took along what ran. */
+    r->state->sidecar_restarts += r->state->sidecar.pid > 0;
+    r->state->app_restarts += r->state->app.pid > 0;
     r->state->init = r->state->sidecar = r->state->app = (struct proc){0};
     b->is_state_changed = true;
     if (b->is_stopping)
         return;
+    box_tulled_gone_job(b, r);
     box_restart_plan(&r->restart, now_ms);
     if (r->state->phase == STATE_FAILED)
         return;

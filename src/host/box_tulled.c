@@ -173,6 +173,24 @@ static int fetch_token(const struct box *b, const struct box_replica *r)
     return err;
 }
 
+void box_tulled_gone_job(const struct box *b, const struct box_replica *r)
+{
+    char socket[PATH_LEN_MAX], path[512];
+    const struct box_workload *w = r->args.workload;
+    if (!b->state.is_tulled_ready || box_fork("tulle-gone") != 0)
+        return;
+    snprintf(path, sizeof path, "/tulle/v1/replicas/%s/%s/%u/gone", w->namespace, w->name,
+             r->args.index);
+    struct http_call call = {.unix_path = paths_in_mesh(b->spec->name, "api.sock", socket),
+                             .method = "POST",
+                             .path = path,
+                             .timeout_ms = TOKEN_TIMEOUT_MS};
+    struct http_answer answer;
+    int err = http_call(&call, &answer);
+    http_answer_deinit(&answer);
+    _exit(err == 0 ? 0 : 1);
+}
+
 static int copy_root_cert(const struct box *b, const struct box_replica *r)
 {
     char path[PATH_LEN_MAX];

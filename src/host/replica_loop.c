@@ -20,8 +20,10 @@ enum {
     PROBE_MEDIUM_COUNT = 120,
     PROBE_STEADY_MS = 1000,
     ROTATE_MS = 2000,
+    WITHDRAW_MS = 300, /* until callers have heard that this replica ends */
     APP_GRACE_MS = 3000,
-    SIDECAR_GRACE_MS = 2000,
+    SIDECAR_GRACE_MS = 2000,       /* when all of the mesh ends */
+    SIDECAR_DRAIN_GRACE_MS = 6000, /* more than the sidecar's own */
 };
 
 static void describe_end(int status, char *buf, size_t len)
@@ -140,30 +142,45 @@ static void reap(struct replica *r, uint64_t now_ms)
     }
 }
 
-static void stop(struct replica *r, uint64_t now_ms)
+/* When all of the mesh ends nobody is left to be spared. */
+static void stop(struct replica *r, bool is_mesh_ending, uint64_t now_ms)
 {
+    if (is_mesh_ending)
+        r->withdraw_until_ms = now_ms;
     if (r->is_stopping)
         return;
     r->is_stopping = true;
     r->sidecar.restart_at_ms = r->app.restart_at_ms = 0;
-    if (r->app.pid > 0)
-        kill(r->app.pid, SIGTERM);
-    r->app.kill_at_ms = now_ms + APP_GRACE_MS;
+    r->sidecar_grace_ms = is_mesh_ending ? SIDECAR_GRACE_MS : SIDECAR_DRAIN_GRACE_MS;
+    if (!is_mesh_ending && r->app.is_ready && replica_spawn_withdrawal(r) > 0)
+        r->withdraw_until_ms = now_ms + WITHDRAW_MS;
 }
 
-/* The app first, so that it can still finish its calls through the sidecar. True: all is over. */
+static void stop_app(struct replica *r, uint64_t now_ms)
+{
+    if (r->app.kill_at_ms == 0) {
+        kill(r->app.pid, SIGTERM);
+        r->app.kill_at_ms = now_ms + APP_GRACE_MS;
+    } else if (now_ms >= r->app.kill_at_ms) {
+        kill(r->app.pid, SIGKILL);
+    }
+}
+
+/* First callers hear of it, then the app, so that it can still finish its calls through the
+ * sidecar. True: all is over. */
 static bool stop_step(struct replica *r, uint64_t now_ms)
 {
+    if (now_ms < r->withdraw_until_ms)
+        return false;
     if (r->app.pid > 0) {
-        if (now_ms >= r->app.kill_at_ms)
-            kill(r->app.pid, SIGKILL);
+        stop_app(r, now_ms);
         return false;
     }
     if (r->sidecar.pid == 0)
         return true;
     if (r->sidecar.kill_at_ms == 0) {
         kill(r->sidecar.pid, SIGTERM);
-        r->sidecar.kill_at_ms = now_ms + SIDECAR_GRACE_MS;
+        r->sidecar.kill_at_ms = now_ms + r->sidecar_grace_ms;
     } else if (now_ms >= r->sidecar.kill_at_ms) {
         kill(r->sidecar.pid, SIGKILL);
     }
@@ -257,7 +274,7 @@ static bool obey(struct replica *r, uint64_t now_ms)
         if (strcmp(message, "start") == 0)
             start_sidecar(r, now_ms);
         else if (strcmp(message, "stop") == 0)
-            stop(r, now_ms);
+            stop(r, true, now_ms);
     }
 }
 
@@ -266,7 +283,7 @@ static void read_signals(struct replica *r, uint64_t now_ms)
     struct signalfd_siginfo info;
     while (read(r->signals, &info, sizeof info) == (ssize_t)sizeof info)
         if (info.ssi_signo != SIGCHLD)
-            stop(r, now_ms);
+            stop(r, false, now_ms);
     reap(r, now_ms);
 }
 

@@ -26,6 +26,8 @@ struct replica {
     uint32_t probe_failures;
     int told; /* what the sidecar knows of the app: -1 nothing, 0, 1 */
     bool is_stopping;
+    uint64_t withdraw_until_ms; /* stopping: callers hear of it while the app goes on */
+    uint32_t sidecar_grace_ms;
 };
 
 /* Children of init; each returns the pid, or -ERR_X. */
@@ -36,6 +38,8 @@ pid_t replica_spawn_app(const struct replica *r);
  * answer was good; TOLD: the sidecar knows what it has to know, which is READY or not. */
 enum { PROBE_IS_READY = 1, PROBE_IS_TOLD = 2, PROBE_IS_TOLD_READY = 4 };
 pid_t replica_spawn_probe(const struct replica *r, bool is_of_app);
+/* A child that tells the sidecar that the app is not to be asked any more. */
+pid_t replica_spawn_withdrawal(const struct replica *r);
 
 /* Runs until told to stop; the exit code of init. */
 int replica_loop(struct replica *r);

@@ -117,6 +117,15 @@ static int probe_exit_code(const struct replica *r, bool is_of_app)
     return code;
 }
 
+pid_t replica_spawn_withdrawal(const struct replica *r)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid > 0 ? pid : err_from_errno(errno);
+    close(r->control);
+    _exit(probe_tell_sidecar(false) ? 0 : 1);
+}
+
 pid_t replica_spawn_probe(const struct replica *r, bool is_of_app)
 {
     pid_t pid = fork();
