@@ -375,6 +375,9 @@ static const struct directory_workload workloads[] = {
 static const struct directory directory = {
     S("shop"), S("svc.cluster.local"), ranges, 1, true, services, 3, workloads, 1};
 
+static const struct secret latin_roots = {.kind = SECRET_VALIDATION,
+                                          .roots_pem = S("# Z\374rich \0 \n" PEM)};
+
 static const struct {
     const char *what;
     enum resource_type type;
@@ -397,6 +400,7 @@ static const struct {
     {"no endpoints", RESOURCE_ENDPOINTS, S("catalog:8080"), &no_endpoints, ""},
     {"certificate", RESOURCE_SECRET, S("default"), &inline_cert, ""},
     {"roots", RESOURCE_SECRET, S("ROOTCA"), &roots, ""},
+    {"roots with a comment in Latin-1", RESOURCE_SECRET, S("ROOTCA"), &latin_roots, ""},
     {"directory", RESOURCE_DIRECTORY, S("shop"), &directory, ""},
 };
 

@@ -200,8 +200,15 @@ Pb__Core__ConfigSource *encode_ads(struct encode *e)
 Pb__Core__DataSource *encode_inline(struct encode *e, struct str data)
 {
     Pb__Core__DataSource *m = PB_NEW(e, Pb__Core__DataSource, pb__core__data_source);
-    m->specifier_case = PB__CORE__DATA_SOURCE__SPECIFIER_INLINE_STRING;
-    m->inline_string = encode_str_always(e, data);
+    /* A comment between two certificates may be in any encoding. */
+    if (str_is_utf8(data) && str_find(data, '\0') < 0) {
+        m->specifier_case = PB__CORE__DATA_SOURCE__SPECIFIER_INLINE_STRING;
+        m->inline_string = encode_str_always(e, data);
+    } else {
+        m->specifier_case = PB__CORE__DATA_SOURCE__SPECIFIER_INLINE_BYTES;
+        m->inline_bytes.data = (uint8_t *)(uintptr_t)arena_str(e->arena, data).ptr;
+        m->inline_bytes.len = data.len;
+    }
     return m;
 }
 

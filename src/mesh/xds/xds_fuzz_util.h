@@ -2,6 +2,7 @@
  */
 #pragma once
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -19,8 +20,10 @@ static inline void fuzz_check_again(const struct resource *r)
     if (xds_to_json(r->type, r->wire, &json) == -ERR_INVALID)
         abort();
     if (xds_encode(r->type, r->name, r->body, XDS_DIALECT_TULLE, &wire) == 0) {
-        if (xds_decode(r->type, str_buf_str(&wire), &why, &second) != 0)
+        if (xds_decode(r->type, str_buf_str(&wire), &why, &second) != 0) {
+            fprintf(stderr, "does not decode again: %.*s\n", STR_FMT(str_buf_str(&why)));
             abort();
+        }
         xds_encode(r->type, second->name, second->body, XDS_DIALECT_TULLE, &again);
         if (!str_eq(str_buf_str(&wire), str_buf_str(&again)))
             abort();
