@@ -211,6 +211,24 @@ static void print_nacks(struct cli *cli, const struct json *nacks)
     }
 }
 
+/* The wait names the first of many. */
+static int fail_late(struct cli *cli, const struct json *lagging, uint64_t acked, uint64_t proxies,
+                     uint64_t timeout_ms)
+{
+    size_t named = json_count(lagging);
+    struct str_buf names = STR_BUF_INIT(4096);
+    for (size_t i = 0; i < named; i++)
+        str_buf_printf(&names, "%s%.*s", i == 0 ? "; not yet: " : ", ",
+                       STR_FMT(json_str_or(json_at(lagging, i), STR("?"))));
+    if (named > 0 && acked + named < proxies)
+        str_buf_add_c(&names, ", ...");
+    int code = cli_fail(cli, CLI_TIMEOUT, "live on %llu of %llu proxies after %llu ms%.*s",
+                        (unsigned long long)acked, (unsigned long long)proxies,
+                        (unsigned long long)timeout_ms, STR_FMT(str_buf_str(&names)));
+    str_buf_deinit(&names);
+    return code;
+}
+
 int rest_wait(struct cli *cli, const char *mesh, uint64_t revision, uint64_t timeout_ms,
               bool is_quiet, struct arena *a, const struct json **ret_root)
 {
@@ -229,9 +247,7 @@ int rest_wait(struct cli *cli, const char *mesh, uint64_t revision, uint64_t tim
     json_u64(json_get(root, "ms"), &ms);
     print_nacks(cli, json_get(root, "nacks"));
     if (nacked == 0 && acked < proxies)
-        return cli_fail(cli, CLI_TIMEOUT, "live on %llu of %llu proxies after %llu ms",
-                        (unsigned long long)acked, (unsigned long long)proxies,
-                        (unsigned long long)timeout_ms);
+        return fail_late(cli, json_get(root, "lagging"), acked, proxies, timeout_ms);
     if (!is_quiet)
         fprintf(cli->out, "live on %llu of %llu proxies in %llu ms\n", (unsigned long long)acked,
                 (unsigned long long)proxies, (unsigned long long)ms);

@@ -46,7 +46,8 @@ struct push_wait_result {
     unsigned proxies, acked, nacked;
     uint64_t ms;
     bool is_timed_out;
-    struct str nacks_json; /* array of {"proxy","type","reason"}; borrowed for the call */
+    struct str nacks_json;   /* array of {"proxy","type","reason"}; borrowed for the call */
+    struct str lagging_json; /* array of the names of proxies that have not answered; likewise */
 };
 typedef void push_wait_fn(void *ctx, const struct push_wait_result *r);
 /* Starts measuring: call right after store_commit with its revision. */

@@ -61,6 +61,7 @@ struct fixture {
     struct arena arena;
     struct push_wait_result waited;
     bool is_waited;
+    char lagging[256];
     struct str_buf nacks;
 };
 
@@ -300,6 +301,7 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
 {
     struct fixture *f = ctx;
     f->waited = *r;
+    snprintf(f->lagging, sizeof f->lagging, "%.*s", STR_FMT(r->lagging_json));
     f->is_waited = true;
     str_buf_reset(&f->nacks);
     str_buf_add(&f->nacks, r->nacks_json);
@@ -454,6 +456,7 @@ static void test_wait_times_out_and_forgets_the_dead(void **state)
     run(f);
     assert_true(f->is_waited);
     assert_true(f->waited.is_timed_out);
+    assert_string_equal(f->lagging, "[\"shop/web/0\"]");
     assert_int_equal(f->waited.proxies, 1);
     assert_int_equal(f->waited.acked, 0);
     start_wait(f);
@@ -461,6 +464,7 @@ static void test_wait_times_out_and_forgets_the_dead(void **state)
     turn_once(f->turn, 0);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.proxies, 0);
+    assert_string_equal(f->lagging, "[]");
     assert_false(f->waited.is_timed_out);
     f->web.is_mute = false;
 }

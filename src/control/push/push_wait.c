@@ -7,7 +7,7 @@
 
 #include "control/push/push_priv.h"
 
-enum { COMMITS_MAX = 256, NACKS_JSON_MAX = 64 * 1024 };
+enum { COMMITS_MAX = 256, NACKS_JSON_MAX = 64 * 1024, LAGGING_NAMED_MAX = 20 };
 
 struct push_entry {
     struct push_stream *stream;
@@ -37,11 +37,26 @@ struct push_waiter {
 
 /* --- waiters --- */
 
+static void name_lagging(const struct push_commit *c, struct str_buf *to)
+{
+    struct arena a;
+    struct json_writer w;
+    arena_init(&a, 512);
+    json_writer_init(&w, to, 0);
+    json_writer_array(&w, NULL);
+    for (size_t i = 0; i < MIN(c->entries.len, (size_t)LAGGING_NAMED_MAX); i++)
+        json_writer_str(&w, NULL, push_stream_name(c->entries.ptr[i].stream, &a));
+    json_writer_end(&w);
+    arena_deinit(&a);
+}
+
 static void finish(struct push_waiter *w, bool is_timed_out)
 {
     const struct push_commit *c = w->commit;
-    struct push_wait_result r = {.is_timed_out = is_timed_out, .nacks_json = STR("[]")};
-    struct str_buf nacks = STR_BUF_INIT(NACKS_JSON_MAX + 16);
+    struct push_wait_result r = {
+        .is_timed_out = is_timed_out, .nacks_json = STR("[]"), .lagging_json = STR("[]")};
+    struct str_buf nacks = STR_BUF_INIT(NACKS_JSON_MAX + 16),
+                   lagging = STR_BUF_INIT(NACKS_JSON_MAX);
     uint64_t now_us = turn_now_us(w->push->turn);
     if (c != NULL) {
         r.acked = c->acked;
@@ -50,12 +65,15 @@ static void finish(struct push_waiter *w, bool is_timed_out)
         r.ms = ((c->is_resolved ? c->resolved_us : now_us) - c->committed_us) / 1000;
         str_buf_printf(&nacks, "[%.*s]", STR_FMT(str_buf_str(&c->nacks_json)));
         r.nacks_json = str_buf_str(&nacks);
+        name_lagging(c, &lagging);
+        r.lagging_json = str_buf_str(&lagging);
     }
     list_remove(&w->link);
     timer_stop(&w->timer);
     turn_cancel(&w->task);
     w->done(w->ctx, &r);
     str_buf_deinit(&nacks);
+    str_buf_deinit(&lagging);
     free(w);
 }
 

@@ -28,6 +28,7 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
     json_writer_u64(&w, "ms", r->ms);
     json_writer_bool(&w, "timedOut", r->is_timed_out);
     json_writer_raw(&w, "nacks", r->nacks_json);
+    json_writer_raw(&w, "lagging", r->lagging_json);
     json_writer_end(&w);
     if (c != NULL) {
         c->waiting = NULL;
