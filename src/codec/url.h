@@ -15,8 +15,8 @@ enum url_backslash {
     URL_BACKSLASH_KEEP, /* escaped as %5C, to which then applies what escaped_slashes says */
 };
 
-/* Each by itself; what they ask for is done in Envoy's order: escaped slashes, the form of RFC 3986,
- * merging. */
+/* Each by itself; what they ask for is done in Envoy's order: escaped slashes, the form of RFC
+ * 3986, merging. */
 struct url_path_options {
     bool is_normalized; /* escapes, dot segments, bytes that no path may hold */
     bool is_slash_merged;

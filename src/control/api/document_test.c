@@ -281,6 +281,7 @@ static void test_mesh(void **state)
                                  "  mtls: { mode: STRICT }\n"
                                  "  outboundTrafficPolicy: { mode: REGISTRY_ONLY }\n"
                                  "  accessLog: { enabled: false, format: JSON }\n"
+                                 "  pathNormalization: { normalization: MERGE_SLASHES }\n"
                                  "  certificates: { leafLifetime: 20s }\n",
                                  1);
     const struct api_mesh *m = parsed_doc(&p, 0)->spec.mesh;
@@ -290,12 +291,14 @@ static void test_mesh(void **state)
     assert_int_equal(m->outbound_mode, API_OUTBOUND_REGISTRY_ONLY);
     assert_false(m->is_access_log_enabled);
     assert_int_equal(m->access_log_format, API_ACCESS_LOG_JSON);
+    assert_int_equal(m->path_normalization, API_PATHS_MERGE_SLASHES);
     assert_int_equal(m->leaf_lifetime_ms, 20000);
     assert_ptr_equal(api_check_mesh(&p.list), m);
     parsed_free(&p);
     p = parse_good("", 0);
     assert_str(api_check_mesh(&p.list)->trust_domain, "cluster.local");
     assert_int_equal(api_check_mesh(&p.list)->leaf_lifetime_ms, 86400000);
+    assert_int_equal(api_check_mesh(&p.list)->path_normalization, API_PATHS_BASE);
     parsed_free(&p);
 }
 

@@ -75,6 +75,23 @@ static void read_access_log(const struct in *in, void *out)
     IN_OBJECT(in, fields, out);
 }
 
+static void read_normalization(const struct in *in, void *out)
+{
+    static const char *const names[] = {"BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES",
+                                        NULL};
+    int index = in_enum(in, names, NULL);
+    if (index >= 0)
+        *(enum api_path_normalization *)out = (enum api_path_normalization)index;
+}
+
+static void read_path_normalization(const struct in *in, void *out)
+{
+    static const struct field fields[] = {
+        FIELD("normalization", read_normalization, struct api_mesh, path_normalization),
+    };
+    IN_OBJECT(in, fields, out);
+}
+
 static void read_leaf_lifetime(const struct in *in, void *out)
 {
     uint64_t ms;
@@ -108,6 +125,7 @@ void mesh_read(const struct in *spec, struct api_document *d)
         FIELD_WHOLE("mtls", read_mesh_mtls),
         FIELD_WHOLE("outboundTrafficPolicy", read_outbound),
         FIELD_WHOLE("accessLog", read_access_log),
+        FIELD_WHOLE("pathNormalization", read_path_normalization),
         FIELD_WHOLE("certificates", read_certificates),
     };
     struct api_mesh *mesh = ARENA_NEW(&d->arena, struct api_mesh);

@@ -8,6 +8,14 @@ enum api_outbound_mode { API_OUTBOUND_ALLOW_ANY, API_OUTBOUND_REGISTRY_ONLY };
 
 enum api_access_log_format { API_ACCESS_LOG_TEXT, API_ACCESS_LOG_JSON };
 
+/* As Istio's MeshConfig.pathNormalization. */
+enum api_path_normalization {
+    API_PATHS_BASE, /* RFC 3986, back-slashes become slashes */
+    API_PATHS_NONE,
+    API_PATHS_MERGE_SLASHES,            /* BASE, and "//" becomes "/" */
+    API_PATHS_DECODE_AND_MERGE_SLASHES, /* MERGE_SLASHES, after %2F and %5C were decoded */
+};
+
 struct api_mesh {
     struct str trust_domain; /* "cluster.local" by default */
     struct api_place trust_domain_place;
@@ -15,6 +23,7 @@ struct api_mesh {
     enum api_outbound_mode outbound_mode;
     bool is_access_log_enabled; /* true by default */
     enum api_access_log_format access_log_format;
+    enum api_path_normalization path_normalization;
     uint64_t leaf_lifetime_ms; /* of workload certificates; 24 h by default, 5 s at least */
 };
 

@@ -11,11 +11,20 @@ const struct access_log_config *access_logs(struct job *j, size_t *ret_count)
     return log;
 }
 
+static void set_path_normalization(struct hcm *hcm, enum api_path_normalization how)
+{
+    hcm->normalize_path = how != API_PATHS_NONE;
+    hcm->merge_slashes =
+        how == API_PATHS_MERGE_SLASHES || how == API_PATHS_DECODE_AND_MERGE_SLASHES;
+    hcm->escaped_slashes =
+        how == API_PATHS_DECODE_AND_MERGE_SLASHES ? SLASHES_UNESCAPE_FORWARD : SLASHES_KEEP;
+}
+
 /* Envoy's own defaults under Istio (reference: HttpConnectionManager). */
 void hcm_defaults(struct job *j, struct hcm *hcm)
 {
     hcm->codec = HCM_CODEC_AUTO;
-    hcm->normalize_path = true;
+    set_path_normalization(hcm, job_mesh(j)->path_normalization);
     hcm->generate_request_id = true;
     hcm->idle_timeout_us = 3600ull * 1000 * 1000;
     hcm->stream_idle_timeout_us = 300ull * 1000 * 1000;

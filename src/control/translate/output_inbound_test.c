@@ -203,6 +203,34 @@ static void test_precedence(void **state)
 #undef PEER
 }
 
+/* As Istio's meshConfig.pathNormalization. */
+static void test_path_normalization(void **state)
+{
+    struct rig *r = *state;
+    static const struct {
+        const char *name;
+        bool is_normalized, is_merged, is_decoded;
+    } rows[] = {
+        {"NONE", false, false, false},
+        {"BASE", true, false, false},
+        {"MERGE_SLASHES", true, true, false},
+        {"DECODE_AND_MERGE_SLASHES", true, true, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "apiVersion: tulle.dev/v1\nkind: Mesh\nmetadata: {name: default}\nspec: "
+                 "{trustDomain: mesh.local, pathNormalization: {normalization: %s}}\n",
+                 rows[i].name);
+        rig_apply(r, text);
+        const struct hcm *hcm = meet(r, 8080, true, NULL)->filters[0].hcm;
+        assert_int_equal(hcm->normalize_path, rows[i].is_normalized);
+        assert_int_equal(hcm->merge_slashes, rows[i].is_merged);
+        assert_int_equal(hcm->escaped_slashes,
+                         rows[i].is_decoded ? SLASHES_UNESCAPE_FORWARD : SLASHES_KEEP);
+    }
+}
+
 static void test_shape(void **state)
 {
     struct rig *r = *state;
@@ -274,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_modes, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_precedence, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_path_normalization, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_shape, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_clusters, setup, rig_teardown),
     };
