@@ -112,7 +112,9 @@ struct http_client *http_client_open(struct conn *conn, enum http_version versio
     c->config = config;
     c->ops = ops;
     c->ctx = ctx;
-    c->codec = version == HTTP_2 ? &h2_client_codec : &h1_client_codec;
+    c->codec = version == HTTP_2      ? &h2_client_codec
+               : version == HTTP_NONE ? &tcp_client_codec
+                                      : &h1_client_codec;
     turn_task_init(&c->task, run_task);
     timer_init(&c->idle_timer, on_idle);
     timer_init(&c->duration_timer, on_duration);

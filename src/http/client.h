@@ -1,4 +1,5 @@
-/* The client side of a connection: carries exchanges upstream, HTTP/1.1 (one at a time) or HTTP/2.
+/* The client side of a connection: carries exchanges upstream, HTTP/1.1 (one at a time) or HTTP/2;
+ * or one tunnel that ends here (HTTP_NONE: CONNECT is answered by 200, then its bytes are passed).
  *
  * Owner: the loop; the pool that opened it holds a borrowed pointer until on_close.
  * Thread: the loop's. */

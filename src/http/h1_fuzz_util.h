@@ -41,6 +41,7 @@ static inline void fuzz_check_same(const struct test_parsed *a, const struct tes
     FUZZ_CHECK(!b->is_bad && b->is_done);
     FUZZ_CHECK(str_eq(a->head.method, b->head.method) && str_eq(a->head.path, b->head.path));
     FUZZ_CHECK(str_eq(a->head.authority, b->head.authority));
+    FUZZ_CHECK(str_eq(a->head.protocol, b->head.protocol));
     FUZZ_CHECK(a->head.status == b->head.status);
     FUZZ_CHECK(a->framing.body == b->framing.body && a->framing.length == b->framing.length);
     FUZZ_CHECK(a->head.field_count == b->head.field_count);
@@ -69,9 +70,15 @@ static inline void fuzz_round_trip(enum test_kind kind, struct str input)
     if (first.is_done && !first.is_bad) {
         struct h1_render render = {.body = first.framing.body,
                                    .is_close = !first.framing.is_persistent};
+        bool is_request = test_section(kind) == H1_SECTION_REQUEST;
+        bool is_tunnel = is_request && http_head_asks_tunnel(&first.head);
+
+        if (!is_request)
+            render.upgrade = first.head.protocol;
         fuzz_check_fields(&first.head);
-        FUZZ_CHECK(first.head.has_body == (first.framing.body != H1_BODY_NONE));
-        if (kind == TEST_REQUEST)
+        FUZZ_CHECK(!is_tunnel || kind == TEST_TUNNEL_REQUEST);
+        FUZZ_CHECK(first.head.has_body == (is_tunnel || first.framing.body != H1_BODY_NONE));
+        if (is_request)
             h1_render_request(&out, &first.head, &render);
         else
             h1_render_response(&out, &first.head, &render);

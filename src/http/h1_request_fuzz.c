@@ -8,5 +8,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_split(TEST_REQUEST, input);
     fuzz_round_trip(TEST_REQUEST, input);
+    fuzz_round_trip(TEST_TUNNEL_REQUEST, input);
     return 0;
 }

@@ -60,7 +60,7 @@ static inline void test_head_text(struct str_buf *out, const struct http_head *h
     str_buf_add_c(out, h->is_grpc ? " grpc" : "");
 }
 
-enum test_kind { TEST_REQUEST, TEST_RESPONSE, TEST_RESPONSE_TO_HEAD };
+enum test_kind { TEST_REQUEST, TEST_TUNNEL_REQUEST, TEST_RESPONSE, TEST_RESPONSE_TO_HEAD };
 
 struct test_parsed {
     struct http_head head;
@@ -77,6 +77,8 @@ static inline bool test_parse_step(enum test_kind kind, struct h1_scan *scan, st
     struct h1_request_options options = test_options(l);
     size_t len = 0;
     int err;
+
+    options.accept_upgrade = kind == TEST_TUNNEL_REQUEST;
 
     switch (h1_scan_chain(scan, in, l, &len, &p->error)) {
     case H1_SCAN_MORE:
@@ -95,7 +97,7 @@ static inline bool test_parse_step(enum test_kind kind, struct h1_scan *scan, st
         return true;
     }
     char *text = h1_text_copy(a, in, len);
-    err = kind == TEST_REQUEST
+    err = kind <= TEST_TUNNEL_REQUEST
               ? h1_parse_request(text, len, &options, a, &p->head, &p->framing, &p->error)
               : h1_parse_response(text, len, l, kind == TEST_RESPONSE_TO_HEAD, a, &p->head,
                                   &p->framing, &p->error);
@@ -105,7 +107,7 @@ static inline bool test_parse_step(enum test_kind kind, struct h1_scan *scan, st
 
 static inline enum h1_section test_section(enum test_kind kind)
 {
-    return kind == TEST_REQUEST ? H1_SECTION_REQUEST : H1_SECTION_RESPONSE;
+    return kind <= TEST_TUNNEL_REQUEST ? H1_SECTION_REQUEST : H1_SECTION_RESPONSE;
 }
 
 /* Feeds the pieces [0, split), [split, len) and returns the result as text: a head, or

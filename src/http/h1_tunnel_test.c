@@ -1,5 +1,5 @@
-/* Tunnels over HTTP/1 (upgrades, CONNECT) and informational responses, on the simulated backend, the
- * peers on both sides being raw. */
+/* Tunnels over HTTP/1 (upgrades, CONNECT) and informational responses, on the simulated backend,
+ * the peers on both sides being raw. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,9 +61,11 @@ static int teardown(void **state)
     "GET /chat HTTP/1.1\r\nhost: a\r\nsec-websocket-key: k\r\nconnection: upgrade\r\n"             \
     "upgrade: websocket\r\n\r\n"
 #define YES                                                                                        \
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: 1\r\n\r\n"
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: "         \
+    "1\r\n\r\n"
 #define SAID                                                                                       \
-    "HTTP/1.1 101 Switching Protocols\r\nx: 1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    "HTTP/1.1 101 Switching Protocols\r\nx: 1\r\nconnection: upgrade\r\nupgrade: "                 \
+    "websocket\r\n\r\n"
 
 static void open_websocket(void)
 {
@@ -172,8 +174,9 @@ static void test_refused_by_200(void **state)
     say(C, ASK);
     say(O, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
     expect(O, ASKED);
-    expect(C, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nhi\r\n"
-              "0\r\n\r\n");
+    expect(C,
+           "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nhi\r\n"
+           "0\r\n\r\n");
     assert_int_equal(w.outcome.err, 0);
 }
 

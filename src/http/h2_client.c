@@ -26,6 +26,18 @@ static void on_grant(struct http_end *e, uint32_t bytes)
 }
 
 /* The connection has no more stream numbers: another one will do. */
+static void fail_tunnel(struct h2_stream *st)
+{
+    struct outcome why = {.err = -ERR_UNSUPPORTED,
+                          .fault = FAULT_UPSTREAM,
+                          .is_unanswered = true,
+                          .status = 503,
+                          .flags = FLAG_BIT(UPSTREAM_PROTOCOL),
+                          .details = STR("upstream_tunnel_unsupported")};
+
+    h2_stream_fail(st, &why);
+}
+
 static void fail_unsent(struct h2_stream *st)
 {
     struct outcome why = {.err = -ERR_UNAVAILABLE,
@@ -52,6 +64,10 @@ static bool send_head(struct h2_stream *st, struct flow *flow)
     struct h2_session *h = st->session;
     bool is_all = is_head_all(flow);
 
+    if (http_head_asks_tunnel(flow->head)) {
+        fail_tunnel(st);
+        return false;
+    }
     if (h->is_goaway_in || h->next_id > INT32_MAX) {
         fail_unsent(st);
         return false;

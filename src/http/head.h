@@ -10,7 +10,8 @@
 #include "base/arena.h"
 #include "base/str.h"
 
-enum http_version { HTTP_UNKNOWN = 0, HTTP_10 = 10, HTTP_11 = 11, HTTP_2 = 20 };
+/* HTTP_NONE, of upstream connections only: a tunnel's bytes. */
+enum http_version { HTTP_UNKNOWN = 0, HTTP_NONE = 1, HTTP_10 = 10, HTTP_11 = 11, HTTP_2 = 20 };
 
 /* Names that code asks for by number; HTTP_NAME(id, "text") in names.def. */
 enum http_name {

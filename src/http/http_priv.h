@@ -148,6 +148,7 @@ struct http_client_codec {
 
 extern const struct http_client_codec h1_client_codec;
 extern const struct http_client_codec h2_client_codec;
+extern const struct http_client_codec tcp_client_codec;
 
 struct http_client {
     struct conn *conn;

@@ -20,6 +20,8 @@ static void set_path_normalization(struct hcm *hcm, enum api_path_normalization 
         how == API_PATHS_DECODE_AND_MERGE_SLASHES ? SLASHES_UNESCAPE_FORWARD : SLASHES_KEEP;
 }
 
+static const struct upgrade_config websocket = {.type = {"websocket", 9}, .is_enabled = true};
+
 /* Envoy's own defaults under Istio (reference: HttpConnectionManager). */
 void hcm_defaults(struct job *j, struct hcm *hcm)
 {
@@ -29,5 +31,8 @@ void hcm_defaults(struct job *j, struct hcm *hcm)
     hcm->idle_timeout_us = 3600ull * 1000 * 1000;
     hcm->stream_idle_timeout_us = 300ull * 1000 * 1000;
     hcm->drain_timeout_us = 5ull * 1000 * 1000;
+    hcm->upgrades = &websocket;
+    hcm->upgrade_count = 1;
+    hcm->http2.allow_connect = true;
     hcm->access_logs = access_logs(j, &hcm->access_log_count);
 }

@@ -243,6 +243,9 @@ static void test_shape(void **state)
     assert_int_equal(hcm->xfcc, XFCC_SANITIZE_SET);
     assert_true(hcm->xfcc_uri && hcm->xfcc_subject && hcm->xfcc_dns);
     assert_true(hcm->normalize_path && hcm->generate_request_id);
+    assert_int_equal(hcm->upgrade_count, 1);
+    assert_true(str_eq(hcm->upgrades[0].type, STR("websocket")) && hcm->upgrades[0].is_enabled);
+    assert_true(hcm->http2.allow_connect);
     assert_int_equal(hcm->route_config->hosts[0].routes[0].timeout_us, 0);
     rig_be(r, "shop", "nobody");
     assert_null(rig_listener(r, TRANSLATE_INBOUND));

@@ -17,6 +17,12 @@ bool match_header(const struct header_match *m, const struct http_head *head);
 const struct virtual_host *match_virtual_host(const struct route_config *rc, struct str authority);
 /* First route of the virtual host that matches, in order. NULL: none. */
 const struct route *match_route(const struct virtual_host *vh, const struct http_head *head);
+/* What a route says of tunnels of this type; NULL: nothing. */
+const struct upgrade_config *match_upgrade(const struct route *route, struct str type);
+/* Whether a request that asks for a tunnel (http_head_asks_tunnel) may have it: the route has the
+ * last word, then the listener; who is not named may not. */
+bool match_upgrade_allowed(const struct hcm *hcm, const struct route *route,
+                           const struct http_head *head);
 /* Picks by weight; random in [0, 2^32). NULL when the weights are all zero. */
 const struct weighted_cluster *match_weighted(const struct weighted_cluster *clusters, size_t count,
                                               uint64_t weight_total, uint32_t random);

@@ -80,13 +80,23 @@ static bool match_path(const struct route_match *m, struct str path)
     case PATH_SEPARATED_PREFIX:
         return starts_with(path, m->path, m->is_case_sensitive) &&
                (path.len == m->path.len || path.ptr[m->path.len] == '/');
+    case PATH_CONNECT:
+        return false;
     }
     return false;
 }
 
+/* RFC 9110 9.3.6: CONNECT has no path, and where it leads is for those routes alone that name it: a
+ * prefix of "/" does not. */
+static bool match_target(const struct route_match *m, const struct http_head *head, struct str path)
+{
+    bool is_connect = str_eq(head->method, STR("CONNECT"));
+    return is_connect ? m->path_kind == PATH_CONNECT : match_path(m, path);
+}
+
 static bool match_one(const struct route_match *m, const struct http_head *head, struct str path)
 {
-    if (!match_path(m, path) || (m->is_grpc && !head->is_grpc))
+    if (!match_target(m, head, path) || (m->is_grpc && !head->is_grpc))
         return false;
     for (size_t i = 0; i < m->header_count; i++) {
         if (!match_header(&m->headers[i], head))
@@ -110,6 +120,35 @@ const struct route *match_route(const struct virtual_host *vh, const struct http
             return &vh->routes[i];
     }
     return NULL;
+}
+
+static const struct upgrade_config *find_upgrade(const struct upgrade_config *upgrades,
+                                                 size_t count, struct str type)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(upgrades[i].type, type))
+            return &upgrades[i];
+    }
+    return NULL;
+}
+
+const struct upgrade_config *match_upgrade(const struct route *route, struct str type)
+{
+    return route == NULL ? NULL : find_upgrade(route->upgrades, route->upgrade_count, type);
+}
+
+bool match_upgrade_allowed(const struct hcm *hcm, const struct route *route,
+                           const struct http_head *head)
+{
+    bool is_connect = head->protocol.len == 0;
+    struct str type = is_connect ? STR("connect") : head->protocol;
+    /* That name stands for the method; no protocol can be meant by it. */
+    if (!is_connect && str_eq(type, STR("connect")))
+        return false;
+    const struct upgrade_config *u = match_upgrade(route, type);
+    if (u == NULL)
+        u = find_upgrade(hcm->upgrades, hcm->upgrade_count, type);
+    return u != NULL && u->is_enabled;
 }
 
 const struct weighted_cluster *match_weighted(const struct weighted_cluster *clusters, size_t count,

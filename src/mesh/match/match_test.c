@@ -206,6 +206,7 @@ static const struct route routes[] = {
     {.name = S("query"), .match = {PATH_PREFIX, S("/q"), true, NULL, 0, v2_queries, 1}},
     {.name = S("debug"), .match = {PATH_PREFIX, S("/q"), true, NULL, 0, debug_queries, 1}},
     {.name = S("prefix"), .match = {PATH_PREFIX, S("/p"), true}},
+    {.name = S("connect"), .match = {PATH_CONNECT, .is_case_sensitive = true}},
 };
 static const struct {
     const char *method, *path, *user, *want;
@@ -230,6 +231,7 @@ static const struct {
     {"GET", "/q", NULL, NULL},
     {"GET", "/path", NULL, "prefix"},
     {"POST", "/exact", NULL, "grpc", true},
+    {"CONNECT", "", NULL, "connect"},
 };
 
 static void test_routes(void **state)
@@ -244,6 +246,41 @@ static void test_routes(void **state)
         struct str got = r == NULL ? STR_NULL : r->name;
         if (!str_eq(got, str_from_c(route_cases[i].want)))
             fail_msg("%s: %.*s", route_cases[i].path, STR_FMT(got));
+    }
+}
+
+static const struct upgrade_config ws_on[] = {{S("websocket"), true}};
+static const struct upgrade_config ws_off[] = {{S("websocket"), false}};
+static const struct upgrade_config connect_on[] = {{S("connect"), true}};
+static const struct {
+    const struct upgrade_config *hcm, *route;
+    const char *method, *protocol;
+    bool want;
+} upgrade_cases[] = {
+    {NULL, NULL, "GET", "websocket", false},
+    {ws_on, NULL, "GET", "websocket", true},
+    {ws_on, NULL, "GET", "other", false},
+    {ws_on, ws_off, "GET", "websocket", false},
+    {ws_off, ws_on, "GET", "websocket", true},
+    {NULL, ws_on, "GET", "websocket", true},
+    {ws_on, NULL, "CONNECT", NULL, false},
+    {connect_on, NULL, "CONNECT", NULL, true},
+    {NULL, connect_on, "CONNECT", NULL, true},
+    {connect_on, NULL, "GET", "websocket", false},
+    {connect_on, connect_on, "GET", "connect", false},
+};
+
+static void test_upgrades(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(upgrade_cases); i++) {
+        const struct upgrade_config *of_hcm = upgrade_cases[i].hcm, *own = upgrade_cases[i].route;
+        struct hcm hcm = {.upgrades = of_hcm, .upgrade_count = of_hcm != NULL};
+        struct route route = {.upgrades = own, .upgrade_count = own != NULL};
+        struct http_head *h = new_head(upgrade_cases[i].method, "web", "/");
+        if (upgrade_cases[i].protocol != NULL)
+            h->protocol = str_from_c(upgrade_cases[i].protocol);
+        if (match_upgrade_allowed(&hcm, &route, h) != upgrade_cases[i].want)
+            fail_msg("case %zu", i);
     }
 }
 
@@ -517,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_virtual_hosts),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_upgrades),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_rbac_nodes),
         cmocka_unit_test(test_rbac_any_is_presence),

@@ -60,6 +60,13 @@ struct model_addr {
     struct str path; /* unix socket */
 };
 
+/* upgrade_configs of a listener or a route: which tunnels a request may ask for. */
+struct upgrade_config {
+    struct str type; /* "websocket", in lower case; "connect" stands for the method */
+    bool is_enabled;
+    bool is_ended_here; /* of a route, "connect" only: bytes go to the cluster by plain TCP */
+};
+
 /* envoy.config.core.v3.Http2ProtocolOptions; 0: the process's own (limits.def, or the codec's). */
 struct http2_options {
     uint32_t streams_max;         /* that the peer may open; of a cluster: that we open */
@@ -69,6 +76,7 @@ struct http2_options {
     uint32_t empty_frames_max;                                 /* in a row, without payload */
     uint32_t priority_frames_max;                              /* a stream */
     uint32_t window_updates_max;                               /* a DATA frame of ours */
+    bool allow_connect; /* of a listener: CONNECT, and RFC 8441's with a protocol */
 };
 
 #define MODEL_UNSET_U32 UINT32_MAX

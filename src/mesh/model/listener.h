@@ -79,6 +79,8 @@ struct hcm {
     uint32_t max_headers_count;           /* 0: the process's */
     uint32_t max_request_headers_kb;      /* 0: the process's */
     struct http2_options http2;
+    const struct upgrade_config *upgrades;
+    size_t upgrade_count;
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };

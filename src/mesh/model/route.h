@@ -3,7 +3,8 @@
 
 #include "mesh/model/common.h"
 
-enum path_match_kind { PATH_PREFIX, PATH_EXACT, PATH_SEPARATED_PREFIX };
+/* PATH_CONNECT: the method CONNECT, which has no path and fits no other kind. */
+enum path_match_kind { PATH_PREFIX, PATH_EXACT, PATH_SEPARATED_PREFIX, PATH_CONNECT };
 
 struct query_match {
     struct str name;
@@ -71,7 +72,9 @@ struct route {
     bool has_max_stream_duration;     /* else the listener's */
     uint64_t max_stream_duration_us;  /* 0: none */
     const struct retry_policy *retry; /* NULL: the virtual host's, else none */
-    struct str prefix_rewrite;        /* replaces what matched */
+    const struct upgrade_config *upgrades; /* have the last word over the listener's */
+    size_t upgrade_count;
+    struct str prefix_rewrite; /* replaces what matched */
     struct str host_rewrite;
     bool auto_host_rewrite;
     /* ROUTE_REDIRECT */

@@ -36,6 +36,13 @@ ProtobufCMessage *encode_route_config(struct encode *e, struct str name, const v
 int decode_route_action(struct decode *d, const struct pb_path *at, const Pb__Route__Route *m,
                         struct route *route);
 void encode_route_action(struct encode *e, const struct route *in, Pb__Route__Route *m);
+/* --- upgrade.c: upgrade_configs --- */
+int decode_hcm_upgrades(struct decode *d, const struct pb_path *at,
+                        const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm);
+void encode_hcm_upgrades(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m);
+int decode_route_upgrades(struct decode *d, const struct pb_path *at,
+                          const Pb__Route__RouteAction *m, struct route *route);
+void encode_route_upgrades(struct encode *e, const struct route *in, Pb__Route__RouteAction *m);
 /* --- retry.c --- */
 int decode_retry(struct decode *d, const struct pb_path *at, const Pb__Route__RetryPolicy *m,
                  const struct retry_policy **ret_retry); /* NULL message: NULL policy */

@@ -63,6 +63,10 @@ static const struct weighted_cluster weighted[] = {
     {S("v2"), 10},
 };
 static const struct weighted_cluster one[] = {{S("catalog:8080"), 1}};
+static const struct upgrade_config upgrades[] = {{S("websocket"), true}, {S("other"), false}};
+static const struct upgrade_config route_upgrades[] = {{S("connect"), true, true},
+                                                       {S("websocket"), false}};
+
 static const struct route routes[] = {
     {.name = S("all"),
      .match = {PATH_SEPARATED_PREFIX, S("/api"), false, headers, 3, queries, 2, true},
@@ -104,6 +108,13 @@ static const struct route routes[] = {
      .weight_total = 1,
      .idle_timeout_us = MODEL_UNSET_U64,
      .auto_host_rewrite = true},
+    {.match = {PATH_CONNECT, .is_case_sensitive = true},
+     .clusters = one,
+     .cluster_count = 1,
+     .weight_total = 1,
+     .idle_timeout_us = MODEL_UNSET_U64,
+     .upgrades = route_upgrades,
+     .upgrade_count = 2},
 };
 static const struct str domains[] = {S("catalog"), S("*.catalog")};
 static const struct str any_domain[] = {S("*")};
@@ -203,7 +214,9 @@ static const struct hcm hcm = {
     .max_stream_duration_us = 30000000,
     .max_headers_count = 50,
     .max_request_headers_kb = 96,
-    .http2 = {100, 70000, 140000, 1000, 100, 5, 6, 7},
+    .http2 = {100, 70000, 140000, 1000, 100, 5, 6, 7, true},
+    .upgrades = upgrades,
+    .upgrade_count = 2,
     .access_logs = logs,
     .access_log_count = 3,
 };

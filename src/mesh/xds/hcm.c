@@ -222,7 +222,7 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
         decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
                              &hcm->http2) != 0 ||
         decode_underscores(d, at, m->common_http_protocol_options, hcm) != 0 ||
-        decode_routes(d, at, m, hcm) != 0 ||
+        decode_hcm_upgrades(d, at, m, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
         decode_http_filters(d, at, m, hcm) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
         return -ERR_INVALID;
@@ -380,6 +380,7 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     if (in->max_request_headers_kb > 0)
         m->max_request_headers_kb = encode_u32(e, in->max_request_headers_kb);
     encode_routes(e, in, m);
+    encode_hcm_upgrades(e, in, m);
     m->n_http_filters = in->filter_count;
     m->http_filters = PB_PTRS(e, Pb__Hcm__HttpFilter, in->filter_count);
     for (size_t i = 0; i < in->filter_count; i++)

@@ -51,6 +51,7 @@ int decode_http2_options(struct decode *d, const struct pb_path *at,
          m->max_inbound_window_update_frames_per_data_frame_sent, 1, UINT32_MAX,
          &options->window_updates_max},
     };
+    options->allow_connect = m->allow_connect != 0;
     return decode_numbers(d, at, rows, ARRAY_LEN(rows));
 }
 
@@ -91,6 +92,7 @@ Pb__Core__Http2ProtocolOptions *encode_http2_options(struct encode *e,
 {
     Pb__Core__Http2ProtocolOptions *m =
         PB_NEW(e, Pb__Core__Http2ProtocolOptions, pb__core__http2_protocol_options);
+    m->has_allow_connect = m->allow_connect = in->allow_connect;
     m->max_concurrent_streams = encode_set(e, in->streams_max);
     m->initial_stream_window_size = encode_set(e, in->stream_window_bytes);
     m->initial_connection_window_size = encode_set(e, in->connection_window_bytes);

@@ -24,6 +24,9 @@ static int decode_path(struct decode *d, const struct pb_path *at, const Pb__Rou
             return decode_fail(d, PB_AT(at, "path_separated_prefix"),
                                "must not end with a slash nor hold a query");
         return 0;
+    case PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_CONNECT_MATCHER:
+        match->path_kind = PATH_CONNECT;
+        return 0;
     case PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX:
         return decode_fail(d, PB_AT(at, "safe_regex"), "regular expressions are not supported yet");
     default:
@@ -206,6 +209,11 @@ static void encode_path(struct encode *e, const struct route_match *in, Pb__Rout
     case PATH_SEPARATED_PREFIX:
         m->path_specifier_case = PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_PATH_SEPARATED_PREFIX;
         m->path_separated_prefix = path;
+        break;
+    case PATH_CONNECT:
+        m->path_specifier_case = PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_CONNECT_MATCHER;
+        m->connect_matcher = PB_NEW(e, Pb__Route__RouteMatch__ConnectMatcher,
+                                    pb__route__route_match__connect_matcher);
         break;
     }
 }

@@ -94,6 +94,8 @@ static int decode_forward(struct decode *d, const struct pb_path *at,
     if (decode_duration(d, PB_AT(at, "max_stream_duration.max_stream_duration"), duration, 0,
                         &route->max_stream_duration_us) != 0)
         return -ERR_INVALID;
+    if (decode_route_upgrades(d, at, m, route) != 0)
+        return -ERR_INVALID;
     return decode_retry(d, PB_AT(at, "retry_policy"), m->retry_policy, &route->retry);
 }
 
@@ -211,6 +213,7 @@ static Pb__Route__RouteAction *encode_forward(struct encode *e, const struct rou
             encode_duration(e, in->max_stream_duration_us);
     }
     m->retry_policy = encode_retry(e, in->retry);
+    encode_route_upgrades(e, in, m);
     if (in->host_rewrite.len > 0) {
         m->host_rewrite_specifier_case =
             PB__ROUTE__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;

@@ -106,7 +106,7 @@ void edit_rewrite(struct request *r, struct http_head *head)
     const struct route *route = r->route;
     if (route == NULL)
         return;
-    if (route->prefix_rewrite.len > 0)
+    if (route->prefix_rewrite.len > 0 && route->match.path_kind != PATH_CONNECT)
         rewrite_path(route, head);
     if (route->host_rewrite.len > 0)
         head->authority = route->host_rewrite;

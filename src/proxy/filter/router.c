@@ -261,6 +261,14 @@ static const struct upstream_attempt_ops attempt_ops = {
     .on_fail = on_fail,
 };
 
+/* connect_config of the route: CONNECT is not passed on, its bytes are. */
+static bool ends_here(const struct request *r)
+{
+    const struct upgrade_config *u = match_upgrade(r->route, STR("connect"));
+    return str_eq(r->x->flows[SIDE_REQUEST].head->method, STR("CONNECT")) && u != NULL &&
+           u->is_ended_here;
+}
+
 static void start_attempt(struct router *s)
 {
     const struct retry_policy *p = retry_policy_of(s->r);
@@ -270,6 +278,7 @@ static void start_attempt(struct router *s)
         .cluster = s->r->cluster,
         .x = s->x,
         .downstream_version = s->r->version,
+        .is_tcp = ends_here(s->r),
         .original_dst = &s->x->info->original_dst,
         .identity = s->r->direct_identity,
         .avoid = s->tried,
@@ -434,6 +443,9 @@ static enum verdict on_response(struct router *s)
 {
     struct http_head *head = s->x->flows[SIDE_RESPONSE].head;
     timer_stop(&s->try_timeout);
+    /* A tunnel has its idle time-out only. */
+    if (s->x->is_switched)
+        timer_stop(&s->timeout);
     if (s->phase == ROUTER_SENT && s->is_attempt_live) {
         enum retry_verdict verdict = judge_response(s, head);
         if (verdict != RETRY_NO && exchange_can_rewind(s->x)) {

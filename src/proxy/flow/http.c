@@ -171,7 +171,7 @@ const struct http_server_ops flow_http_ops = {
     .on_close = on_close,
 };
 
-/* --- the first filter: the last word on a response, and at the end of all it records --- */
+/* --- the first filter: which tunnels there may be, the last word on a response, the records --- */
 
 /* The app took the connection, or had it, and closed it without a byte of an answer: one that ends
  * does that to what waits in its backlog. What may be done twice may be done elsewhere. */
@@ -191,13 +191,26 @@ static enum verdict reply_early(struct exchange *x)
     return VERDICT_REPLY;
 }
 
+/* As Envoy does, before any filter: a server may ignore an Upgrade (RFC 9110 7.8), but a caller
+ * that is told nothing would wait for what will not come. */
+static enum verdict check_tunnel(struct exchange *x)
+{
+    const struct request *r = request_of(x);
+    const struct http_head *head = x->flows[SIDE_REQUEST].head;
+    bool is_lost = head->protocol.len == 0 && r->route == NULL; /* CONNECT: the router's 404 */
+    if (!x->is_tunnel || is_lost || match_upgrade_allowed(r->hcm, r->route, head))
+        return VERDICT_NEXT;
+    exchange_reply(x, 403, STR("upgrade_failed"), STR_NULL);
+    return VERDICT_REPLY;
+}
+
 /* A mesh peer is told that the request never reached the app, so that it may ask another replica
  * as after a failed connect of its own. Nobody but this proxy may say so. */
 static enum verdict record_on_head(struct exchange *x, void *state, enum side side)
 {
     (void)state;
     if (side == SIDE_REQUEST)
-        return request_of(x)->early.status == 0 ? VERDICT_NEXT : reply_early(x);
+        return request_of(x)->early.status == 0 ? check_tunnel(x) : reply_early(x);
     if (!request_of(x)->is_inbound)
         return VERDICT_NEXT;
     struct http_head *head = x->flows[SIDE_RESPONSE].head;

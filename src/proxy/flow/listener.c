@@ -104,6 +104,8 @@ static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm 
         .requests_max = hcm->max_requests_per_connection,
         .h2 = upstream_h2_bounds(&hcm->http2),
         .accept_http_10 = true,
+        .accept_upgrade = true,
+        .allow_connect = hcm->http2.allow_connect,
     };
     return err != 0 ? err : add_logs(f, chain, hcm->access_logs, hcm->access_log_count, why);
 }

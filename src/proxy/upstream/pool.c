@@ -19,6 +19,8 @@ static void pump_soon(struct upstream_host *h)
 static enum http_version wanted_version(const struct upstream_host *h,
                                         const struct upstream_attempt *a)
 {
+    if (a->is_tcp)
+        return HTTP_NONE;
     if (link_is_by_alpn(h))
         return HTTP_UNKNOWN;
     switch (h->cluster->config->protocol) {
@@ -34,14 +36,22 @@ static enum http_version wanted_version(const struct upstream_host *h,
     return HTTP_11;
 }
 
+static bool is_fit(const struct upstream_link *l, enum http_version version)
+{
+    return version == HTTP_UNKNOWN ? l->version != HTTP_NONE : l->version == version;
+}
+
+static unsigned streams_of(enum http_version version)
+{
+    return version == HTTP_11 || version == HTTP_NONE ? 1 : H2_STREAMS_ASSUMED;
+}
+
 static struct upstream_link *find_room(struct upstream_host *h, enum http_version version)
 {
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client == NULL || l->is_draining)
             continue;
-        if (version != HTTP_UNKNOWN && l->version != version)
-            continue;
-        if (http_client_room(l->client) > 0)
+        if (is_fit(l, version) && http_client_room(l->client) > 0)
             return l;
     }
     return NULL;
@@ -52,9 +62,8 @@ static unsigned connecting_streams(const struct upstream_host *h, enum http_vers
     unsigned streams = 0;
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         /* Who leaves the version to ALPN takes any. */
-        if (l->client != NULL || (version != HTTP_UNKNOWN && l->version != version))
-            continue;
-        streams += l->version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
+        if (l->client == NULL && is_fit(l, version))
+            streams += streams_of(l->version);
     }
     return streams;
 }
@@ -116,7 +125,7 @@ static void open_for(struct upstream_host *h, enum http_version version, unsigne
             }
             return;
         }
-        coming += version == HTTP_11 ? 1 : H2_STREAMS_ASSUMED;
+        coming += streams_of(version);
     }
 }
 
@@ -138,8 +147,8 @@ static void drain_used_up(struct upstream_host *h)
 
 void pool_pump(struct upstream_host *h)
 {
-    unsigned waiting[3] = {0, 0, 0};
-    static const enum http_version versions[3] = {HTTP_11, HTTP_2, HTTP_UNKNOWN};
+    unsigned waiting[4] = {0, 0, 0, 0};
+    static const enum http_version versions[4] = {HTTP_11, HTTP_2, HTTP_UNKNOWN, HTTP_NONE};
     upstream_host_hold(h);
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
         if (hand_out(h, a))

@@ -88,8 +88,9 @@ struct upstream_attempt {
     struct exchange *x;
     enum http_version downstream_version; /* for UPSTREAM_DOWNSTREAM; restored by the server side */
     const struct addr *original_dst;      /* for ORIGINAL_DST */
-    struct str identity;                  /* ORIGINAL_DST with mTLS: must be proven; else empty */
-    struct upstream_host *const *avoid;   /* hosts of earlier attempts */
+    bool is_tcp;         /* CONNECT ends here: a connection of its own, without HTTP */
+    struct str identity; /* ORIGINAL_DST with mTLS: must be proven; else empty */
+    struct upstream_host *const *avoid; /* hosts of earlier attempts */
     size_t avoid_count;
     /* Set by upstream: */
     struct upstream_host *host; /* chosen; NULL: none (referenced until finish) */
