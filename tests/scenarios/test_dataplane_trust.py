@@ -10,9 +10,10 @@ from lib.http1 import Connection, get
 from lib.origin import HttpServer, TcpServer, greet
 from lib.ports import free_port
 from lib.programs import run
-from lib.proxy import (TLS_INSPECTOR, bootstrap, cluster, downstream_tls, hcm, http_rbac, listener,
+from lib.proxy import (TLS_INSPECTOR, TYPE, bootstrap, cluster, downstream_tls, hcm, http_rbac, listener,
                        network_rbac, route, tcp, upstream_tls)
 
+RAW_BUFFER = TYPE + "extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 WEB = "spiffe://mesh.local/ns/shop/sa/web-sa"
 ORDERS = "spiffe://mesh.local/ns/shop/sa/orders-sa"
 
@@ -72,6 +73,27 @@ def test_names_that_an_origin_must_have(proxy, certs, name):
             proxy(bootstrap([listener("http", port, [hcm([route("/", "app")])])],
                             [cluster("app", origin.port, transport_socket=socket)]))
             assert get(port).status == status, matchers
+
+
+def test_each_endpoint_is_reached_as_its_metadata_says(proxy, certs):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certs["server"])
+    with HttpServer(tls=context) as secure, HttpServer() as plain:
+        def endpoint(port, **mode):
+            where = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+            if mode:
+                where["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": mode}}
+            return where
+        endpoints = [endpoint(secure.port, tlsMode="istio"), endpoint(plain.port)]
+        config = cluster("app", load_assignment={"cluster_name": "app", "endpoints": [{"lb_endpoints": endpoints}]},
+                         transport_socket_matches=[
+                             {"name": "tls", "match": {"tlsMode": "istio"}, "transport_socket": upstream_tls(certs["root"])},
+                             {"name": "plain", "match": {}, "transport_socket": {
+                                 "name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": RAW_BUFFER}}}])
+        port = free_port()
+        proxy(bootstrap([listener("http", port, [hcm([route("/", "app")])])], [config]))
+        assert {get(port).status for _ in range(20)} == {200}
+        assert secure.requests and plain.requests
 
 
 def test_the_server_name_told_to_the_origin(proxy, certs):

@@ -4,7 +4,13 @@
 #include "mesh/model/common.h"
 #include "mesh/model/tls.h"
 
-enum cluster_kind { CLUSTER_STATIC, CLUSTER_EDS, CLUSTER_ORIGINAL_DST, CLUSTER_STRICT_DNS };
+enum cluster_kind {
+    CLUSTER_STATIC,
+    CLUSTER_EDS,
+    CLUSTER_ORIGINAL_DST,
+    CLUSTER_STRICT_DNS,
+    CLUSTER_LOGICAL_DNS, /* one name, of which the first address counts */
+};
 enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM, LB_CLUSTER_PROVIDED };
 
 /* CircuitBreakers.Thresholds of DEFAULT priority; UINT32_MAX: no limit. Envoy's default is 1024
@@ -28,6 +34,18 @@ struct outlier_detection {
 
 /* HttpProtocolOptions: what the upstream hop speaks. */
 enum upstream_protocol { UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_DOWNSTREAM, UPSTREAM_AUTO_ALPN };
+
+/* Of clusters whose endpoints are names: dns_lookup_family and its neighbours. */
+enum dns_family { DNS_AUTO, DNS_V4_ONLY, DNS_V6_ONLY, DNS_V4_PREFERRED, DNS_ALL };
+
+struct dns_options {
+    uint64_t refresh_us;                      /* dns_refresh_rate; default 5 s */
+    uint64_t failure_base_us, failure_max_us; /* dns_failure_refresh_rate; 0: as refresh_us */
+    bool respect_ttl;
+    enum dns_family family;
+    const struct model_addr *resolvers; /* typed_dns_resolver_config; none: the host's */
+    size_t resolver_count;
+};
 
 struct transport_socket_match {
     struct str name;
@@ -61,7 +79,8 @@ struct cluster {
     const struct transport_socket_match *tls_matches;
     size_t tls_match_count;
     struct model_addr bind;                   /* upstream_bind_config: 127.0.0.6 for inbound */
-    const struct endpoints *inline_endpoints; /* STATIC, STRICT_DNS */
+    const struct endpoints *inline_endpoints; /* STATIC, STRICT_DNS, LOGICAL_DNS */
+    struct dns_options dns;
     struct service_info service;
     bool is_inbound;            /* towards the app behind this proxy */
     uint16_t original_dst_port; /* ORIGINAL_DST with port override; 0: as captured */

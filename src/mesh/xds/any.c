@@ -6,6 +6,7 @@ static const ProtobufCMessageDescriptor *const known[] = {
     &pb__access_log_file__file_access_log__descriptor,
     &pb__access_log_stream__stderr_access_log__descriptor,
     &pb__access_log_stream__stdout_access_log__descriptor,
+    &pb__cares__cares_dns_resolver_config__descriptor,
     &pb__cluster__cluster__descriptor,
     &pb__directory__directory__descriptor,
     &pb__endpoint__cluster_load_assignment__descriptor,

@@ -64,6 +64,13 @@ static int decode_discovery(struct decode *d, const struct pb_path *at,
     case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STRICT_DNS:
         cluster->kind = CLUSTER_STRICT_DNS;
         return decode_static(d, at, m, cluster);
+    case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__LOGICAL_DNS:
+        cluster->kind = CLUSTER_LOGICAL_DNS;
+        if (decode_static(d, at, m, cluster) != 0)
+            return -ERR_INVALID;
+        return cluster->inline_endpoints->count == 1
+                   ? 0
+                   : decode_fail(d, PB_AT(at, "load_assignment"), "LOGICAL_DNS has one endpoint");
     case PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__EDS:
         cluster->kind = CLUSTER_EDS;
         return decode_eds(d, at, m, cluster);
@@ -72,7 +79,7 @@ static int decode_discovery(struct decode *d, const struct pb_path *at,
         return decode_original_dst(d, at, m, cluster);
     default:
         return decode_fail(d, PB_AT(at, "type"),
-                           "STATIC, STRICT_DNS, EDS and ORIGINAL_DST are supported");
+                           "STATIC, STRICT_DNS, LOGICAL_DNS, EDS and ORIGINAL_DST are supported");
     }
 }
 
@@ -197,7 +204,8 @@ int decode_cluster(struct decode *d, const struct pb_path *at, const void *messa
         return -ERR_INVALID;
     if (cluster->connect_timeout_us == 0)
         return decode_fail(d, PB_AT(at, "connect_timeout"), "must be longer than 0");
-    if (decode_cluster_protocol(d, at, m, cluster) != 0 ||
+    if (decode_cluster_dns(d, at, m, cluster) != 0 ||
+        decode_cluster_protocol(d, at, m, cluster) != 0 ||
         decode_breaker(d, PB_AT(at, "circuit_breakers"), m->circuit_breakers, &cluster->breaker) !=
             0 ||
         decode_outlier(d, PB_AT(at, "outlier_detection"), m->outlier_detection,
@@ -217,6 +225,9 @@ static void encode_discovery(struct encode *e, const struct cluster *in, Pb__Clu
     switch (in->kind) {
     case CLUSTER_STATIC:
         m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STATIC;
+        break;
+    case CLUSTER_LOGICAL_DNS:
+        m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__LOGICAL_DNS;
         break;
     case CLUSTER_STRICT_DNS:
         m->type = PB__CLUSTER__CLUSTER__DISCOVERY_TYPE__STRICT_DNS;
@@ -339,6 +350,7 @@ ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *
     m->outlier_detection = in->outlier.is_on ? encode_outlier(e, &in->outlier) : NULL;
     m->metadata = encode_facts(e, in);
     encode_discovery(e, in, m);
+    encode_cluster_dns(e, in, m);
     encode_lb(e, in, m);
     encode_sockets(e, in, m);
     encode_cluster_protocol(e, in, m);

@@ -51,6 +51,10 @@ Pb__Route__RetryPolicy *encode_retry(struct encode *e, const struct retry_policy
 int decode_cluster(struct decode *d, const struct pb_path *at, const void *message,
                    struct str *ret_name, const void **ret_body);
 ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *body);
+/* --- cluster_dns.c: names of endpoints --- */
+int decode_cluster_dns(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
+                       struct cluster *cluster);
+void encode_cluster_dns(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m);
 /* --- cluster_limits.c: circuit breakers and outlier detection --- */
 int decode_breaker(struct decode *d, const struct pb_path *at,
                    const Pb__Cluster__CircuitBreakers *m, struct circuit_breaker *ret_breaker);

@@ -362,8 +362,22 @@ static const struct cluster dst_cluster = {DEFAULTS,
                                            .lb = LB_CLUSTER_PROVIDED,
                                            .original_dst_port = 8080,
                                            .protocol = UPSTREAM_AUTO_ALPN};
-static const struct cluster dns_cluster = {DEFAULTS, .name = S("dns"), .kind = CLUSTER_STRICT_DNS,
-                                           .lb = LB_RANDOM, .inline_endpoints = &dns_endpoints};
+static const struct model_addr resolvers[] = {{.ip = {IP_V4, {10, 0, 0, 53}}, .port = 53}};
+static const struct cluster dns_cluster = {DEFAULTS,
+                                           .name = S("dns"),
+                                           .kind = CLUSTER_STRICT_DNS,
+                                           .lb = LB_RANDOM,
+                                           .inline_endpoints = &dns_endpoints,
+                                           .dns = {.refresh_us = 7000000,
+                                                   .failure_base_us = 1000000,
+                                                   .failure_max_us = 60000000,
+                                                   .respect_ttl = true,
+                                                   .family = DNS_V4_PREFERRED,
+                                                   .resolvers = resolvers,
+                                                   .resolver_count = 1}};
+static const struct cluster logical_cluster = {DEFAULTS, .name = S("logical"),
+                                               .kind = CLUSTER_LOGICAL_DNS,
+                                               .inline_endpoints = &dns_endpoints};
 static const struct secret roots = {
     .kind = SECRET_VALIDATION, .roots_pem = S(PEM), .sans = sans, .san_count = 3};
 static const struct directory_port ports[] = {
@@ -409,6 +423,7 @@ static const struct {
     {"proxied listener", RESOURCE_LISTENER, S("proxied"), &proxied_listener,
      "cluster catalog:8080,"},
     {"strict_dns", RESOURCE_CLUSTER, S("dns"), &dns_cluster, ""},
+    {"logical_dns", RESOURCE_CLUSTER, S("logical"), &logical_cluster, ""},
     {"endpoints", RESOURCE_ENDPOINTS, S("catalog:8080"), &endpoints, ""},
     {"no endpoints", RESOURCE_ENDPOINTS, S("catalog:8080"), &no_endpoints, ""},
     {"certificate", RESOURCE_SECRET, S("default"), &inline_cert, ""},

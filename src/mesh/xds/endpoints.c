@@ -15,8 +15,8 @@ static void decode_workload(struct decode *d, const char *text, struct workload_
         *fields[i] = str_split(&rest, ';');
 }
 
-static void decode_endpoint_metadata(struct decode *d, const Pb__Core__Metadata *m,
-                                     struct endpoint *ep)
+static int decode_endpoint_metadata(struct decode *d, const struct pb_path *at,
+                                    const Pb__Core__Metadata *m, struct endpoint *ep)
 {
     decode_workload(d, decode_struct_str(decode_metadata(m, "istio"), "workload"), &ep->workload);
     const Pb__Struct *own = decode_metadata(m, "tulle");
@@ -25,10 +25,14 @@ static void decode_endpoint_metadata(struct decode *d, const Pb__Core__Metadata 
     ep->workload.service_account = decode_str(d, decode_struct_str(own, "service_account"));
     ep->is_tulle = decode_struct_bool(own, "is_tulle");
     const Pb__Struct *match = decode_metadata(m, MATCH_FILTER);
-    if (match != NULL && match->n_fields > 0) {
+    if (match != NULL && match->n_fields > 1)
+        return decode_fail(d, PB_AT(at, "metadata.filter_metadata"),
+                           MATCH_FILTER ": only one pair is supported");
+    if (match != NULL && match->n_fields == 1) {
         ep->match_key = decode_str(d, match->fields[0]->key);
         ep->match_value = decode_str(d, decode_struct_str(match, match->fields[0]->key));
     }
+    return 0;
 }
 
 static enum endpoint_health health_of(Pb__Core__HealthStatus status)
@@ -73,7 +77,8 @@ static int decode_endpoint(struct decode *d, const struct pb_path *at,
     if (ep->weight == 0)
         return decode_fail(d, PB_AT(at, "load_balancing_weight"), "must be at least 1");
     ep->health = health_of(m->health_status);
-    decode_endpoint_metadata(d, m->metadata, ep);
+    if (decode_endpoint_metadata(d, at, m->metadata, ep) != 0)
+        return -ERR_INVALID;
     return decode_endpoint_address(d, PB_AT(at, "endpoint"), m->endpoint, ep);
 }
 

@@ -6,6 +6,7 @@
 #include "proto/accesslog.pb-c.h"
 #include "proto/bootstrap.pb-c.h"
 #include "proto/ca.pb-c.h"
+#include "proto/cares.pb-c.h"
 #include "proto/cluster.pb-c.h"
 #include "proto/core.pb-c.h"
 #include "proto/directory.pb-c.h"

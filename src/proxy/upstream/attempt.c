@@ -55,6 +55,10 @@ void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a)
     struct upstream_cluster *c = a->cluster;
     list_init(&a->link);
     a->started_us = turn_now_us(u->env.turn);
+    if (!dns_is_known(c)) {
+        list_push_back(&c->unresolved, &a->link);
+        return;
+    }
     struct upstream_host *h = choose(a);
     if (h == NULL) {
         struct outcome why = no_host(c);
@@ -89,7 +93,7 @@ static void unqueue(struct upstream_attempt *a)
     if (!list_is_linked(&a->link))
         return;
     list_remove(&a->link);
-    if (a->is_failed)
+    if (a->is_failed || a->host == NULL)
         return;
     if (a->is_connection_counted || !a->is_pending)
         a->host->pending_count--;

@@ -1,10 +1,15 @@
 #include "proxy/upstream/upstream_priv.h"
 
-enum { ORIGINAL_DST_CLEANUP_US = 5 * 1000 * 1000, ORIGINAL_DST_HOSTS_MAX = 10000 };
+enum {
+    ORIGINAL_DST_CLEANUP_US = 5 * 1000 * 1000,
+    ORIGINAL_DST_HOSTS_MAX = 10000,
+    ENDPOINT_ADDRS_MAX = 32,
+};
 
 static void cleanup_idle_hosts(struct timer *t);
 static void waiting_run(struct turn_task *t);
 static void failed_run(struct turn_task *t);
+static void unresolved_run(struct turn_task *t);
 
 struct upstream_cluster *cluster_new(struct upstream *u, struct str name)
 {
@@ -13,8 +18,11 @@ struct upstream_cluster *cluster_new(struct upstream *u, struct str name)
     list_init(&c->link);
     list_init(&c->waiting);
     list_init(&c->failed);
+    list_init(&c->unresolved);
+    list_init(&c->unresolved_tcp);
     turn_task_init(&c->waiting_task, waiting_run);
     turn_task_init(&c->failed_task, failed_run);
+    turn_task_init(&c->unresolved_task, unresolved_run);
     timer_init(&c->cleanup_timer, cleanup_idle_hosts);
     c->name = str_from(str_dup_c(name), name.len);
     c->is_eligible_stale = true;
@@ -39,6 +47,7 @@ void cluster_free_if_unused(struct upstream_cluster *c)
     timer_stop(&c->cleanup_timer);
     turn_cancel(&c->waiting_task);
     turn_cancel(&c->failed_task);
+    turn_cancel(&c->unresolved_task);
     ASSERT(list_is_empty(&c->waiting));
     cluster_share_release(c->share);
     resource_unref(c->resource);
@@ -81,7 +90,11 @@ void cluster_remove(struct upstream_cluster *c)
                           .details = STR("cluster_removed")};
     struct upstream_attempt *a;
     outlier_deinit(c);
+    dns_stop(c);
     timer_stop(&c->cleanup_timer);
+    while ((a = LIST_FIRST(&c->unresolved, struct upstream_attempt, link)) != NULL)
+        attempt_fail_later(a, &why);
+    turn_soon(c->u->env.turn, &c->unresolved_task);
     while ((a = LIST_FIRST(&c->waiting, struct upstream_attempt, link)) != NULL) {
         share_give(&c->share->pending);
         attempt_fail_later(a, &why);
@@ -146,8 +159,14 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
     c->is_service_known = false;
     lb_invalidate(c);
     outlier_config_changed(c);
+    bool is_by_name =
+        r->cluster->kind == CLUSTER_STRICT_DNS || r->cluster->kind == CLUSTER_LOGICAL_DNS;
     if (r->cluster->kind == CLUSTER_STATIC)
         cluster_set_endpoints(c, r);
+    if (is_by_name)
+        dns_set_config(c);
+    else
+        dns_stop(c);
     if (r->cluster->kind == CLUSTER_ORIGINAL_DST && !timer_is_started(&c->cleanup_timer))
         timer_start(c->u->env.turn, &c->cleanup_timer, ORIGINAL_DST_CLEANUP_US);
     for (size_t i = 0; i < c->hosts.len; i++) {
@@ -181,6 +200,25 @@ static struct upstream_host *add_host(struct upstream_cluster *c, const struct a
     return h;
 }
 
+static void put_member(struct upstream_cluster *c, const struct addr *address,
+                       const struct endpoint *e, struct resource *r)
+{
+    struct upstream_host *h = find_host(c, address, e->identity);
+    if (h == NULL)
+        h = add_host(c, address, e->identity);
+    h->is_member = true;
+    host_set_endpoint(h, e, r);
+}
+
+static size_t addrs_of(const struct upstream_cluster *c, const struct endpoints *list, size_t i,
+                       struct addr ret_addrs[ENDPOINT_ADDRS_MAX])
+{
+    if (c->dns != NULL)
+        return dns_addrs(c, i, ret_addrs, ENDPOINT_ADDRS_MAX);
+    ret_addrs[0] = upstream_addr(&list->items[i].address);
+    return 1;
+}
+
 /* r: an endpoints resource, or the cluster's own with inline endpoints; NULL: none. */
 void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r)
 {
@@ -192,13 +230,10 @@ void cluster_set_endpoints(struct upstream_cluster *c, struct resource *r)
     for (size_t i = 0; i < c->hosts.len; i++)
         c->hosts.ptr[i]->is_member = false;
     for (size_t i = 0; list != NULL && i < list->count; i++) {
-        const struct endpoint *e = &list->items[i];
-        struct addr address = upstream_addr(&e->address);
-        struct upstream_host *h = find_host(c, &address, e->identity);
-        if (h == NULL)
-            h = add_host(c, &address, e->identity);
-        h->is_member = true;
-        host_set_endpoint(h, e, r);
+        struct addr addrs[ENDPOINT_ADDRS_MAX];
+        size_t count = addrs_of(c, list, i, addrs);
+        for (size_t k = 0; k < count; k++)
+            put_member(c, &addrs[k], &list->items[i], r);
     }
     for (size_t i = c->hosts.len; i-- > 0;) {
         if (!c->hosts.ptr[i]->is_member)
@@ -287,6 +322,22 @@ void cluster_grant_connection(struct upstream_cluster *c)
 {
     c->granted++;
     turn_soon(c->u->env.turn, &c->waiting_task);
+}
+
+/* Those who came before the names were known begin now, with whatever is. */
+static void unresolved_run(struct turn_task *t)
+{
+    struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, unresolved_task);
+    struct upstream_attempt *a;
+    c->held++;
+    while ((a = LIST_FIRST(&c->unresolved, struct upstream_attempt, link)) != NULL) {
+        list_remove(&a->link);
+        upstream_attempt_start(c->u, a);
+    }
+    while (!list_is_empty(&c->unresolved_tcp))
+        tcp_resolved(c->unresolved_tcp.next);
+    c->held--;
+    cluster_free_if_unused(c);
 }
 
 static void failed_run(struct turn_task *t)

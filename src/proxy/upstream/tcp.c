@@ -14,6 +14,7 @@ struct upstream_tcp {
     struct upstream_host *tried[TCP_TRIES_MAX];
     uint32_t tried_count;
     struct upstream_host *host; /* held */
+    struct list link;           /* waits for the cluster's names */
     struct conn *conn;          /* while connecting */
     bool is_counted, is_finished;
     struct timer timer;
@@ -99,6 +100,10 @@ static void on_timeout(struct timer *timer)
 static void try_host(struct upstream_tcp *t)
 {
     struct upstream_cluster *c = t->cluster;
+    if (!dns_is_known(c)) {
+        list_push_back(&c->unresolved_tcp, &t->link);
+        return;
+    }
     struct upstream_host *h =
         c->config->kind == CLUSTER_ORIGINAL_DST
             ? (t->original_dst.family == ADDR_NONE
@@ -127,6 +132,13 @@ static void try_host(struct upstream_tcp *t)
     h->active++;
 }
 
+void tcp_resolved(struct list *link)
+{
+    struct upstream_tcp *t = CONTAINER_OF(link, struct upstream_tcp, link);
+    list_remove(&t->link);
+    try_host(t);
+}
+
 struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_cluster *c,
                                         const struct addr *original_dst, struct str identity,
                                         const struct upstream_tcp_ops *ops, void *ctx)
@@ -142,6 +154,7 @@ struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_clus
     t->identity = identity.len > 0 ? str_dup_c(identity) : NULL;
     timer_init(&t->timer, on_timeout);
     turn_task_init(&t->task, tell_failure);
+    list_init(&t->link);
     c->held++;
     if (!breaker_take_connection(c)) {
         struct outcome why = {
@@ -168,6 +181,7 @@ void upstream_tcp_finish(struct upstream_tcp *t)
     t->is_finished = true;
     turn_cancel(&t->task);
     timer_stop(&t->timer);
+    list_remove(&t->link);
     if (t->is_counted)
         breaker_give_connection(c);
     if (t->host != NULL) {

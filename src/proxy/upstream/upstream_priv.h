@@ -47,6 +47,10 @@ struct upstream_cluster {
     struct list failed; /* attempts whose failure is to be told */
     struct turn_task failed_task;
     unsigned seen_generation; /* of share */
+    /* Names that are looked up; NULL: none. Who came before the first answers waits. */
+    struct dns_cluster *dns;
+    struct list unresolved, unresolved_tcp; /* attempts; upstream_tcp.link */
+    struct turn_task unresolved_task;
     struct timer outlier_timer;
     struct timer cleanup_timer; /* ORIGINAL_DST: hosts that nobody used */
     uint32_t held;              /* hosts alive, configured or not */
@@ -111,6 +115,16 @@ void cluster_free_if_unused(struct upstream_cluster *c);
 /* The host of an address for ORIGINAL_DST, made on demand. */
 struct upstream_host *cluster_original_host(struct upstream_cluster *c, const struct addr *dst,
                                             struct str identity);
+
+/* dns_cluster.c */
+void dns_set_config(struct upstream_cluster *c); /* starts looking up; takes over what is known */
+void dns_stop(struct upstream_cluster *c);
+bool dns_is_known(const struct upstream_cluster *c); /* every name was told or given up once */
+/* The addresses of endpoint i of the configuration. */
+size_t dns_addrs(const struct upstream_cluster *c, size_t i, struct addr *ret_addrs, size_t max);
+
+/* tcp.c */
+void tcp_resolved(struct list *link);
 
 /* host.c */
 struct upstream_host *host_new(struct upstream_cluster *c, const struct addr *address,

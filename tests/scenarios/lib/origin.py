@@ -23,9 +23,10 @@ class Request:
 class TcpServer:
     """Calls handle(socket) in a thread for each connection; `with TcpServer(f) as s: s.port`."""
 
-    def __init__(self, handle, host="127.0.0.1", tls=None):
+    def __init__(self, handle, host="127.0.0.1", tls=None, port=0):
         self.handle, self.tls = handle, tls
-        self.listener = socket.create_server((host, 0), backlog=128)
+        self.listener = socket.create_server(
+            (host, port), backlog=128, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port = self.listener.getsockname()[1]
         self.connections, self.accepted = [], 0
         self.is_stopped = False

@@ -1,0 +1,35 @@
+/* One look-up of a name: the hosts file, then DNS over UDP, server by server.
+ *
+ * Each look-up has a socket, and so a port, of its own; an answer counts only from the server that
+ * was asked, with its id and its question. Names are whole: no search domains. Owner: who started
+ * it, until it is done or cancelled. Thread: the loop's. */
+#pragma once
+
+#include "codec/ip.h"
+#include "io/addr.h"
+#include "io/turn.h"
+#include "mesh/model/cluster.h"
+
+struct lookup;
+
+enum { LOOKUP_ADDRS_MAX = 32, LOOKUP_SERVERS_MAX = 8 };
+
+struct lookup_result {
+    bool is_answered; /* else nobody could tell: nothing is known */
+    struct ip_addr addrs[LOOKUP_ADDRS_MAX];
+    size_t count; /* 0 with is_answered: there are none */
+    uint32_t ttl_s;
+};
+
+struct lookup_args {
+    struct turn *turn;
+    struct str name;
+    enum dns_family family;
+    const struct model_addr *servers; /* none: those of /etc/resolv.conf */
+    size_t server_count;
+    /* Once, never inside lookup_start; the look-up is gone afterwards. */
+    void (*done)(void *ctx, const struct lookup_result *result);
+    void *ctx;
+};
+struct lookup *lookup_start(const struct lookup_args *args);
+struct lookup *lookup_cancel(struct lookup *l); /* accepts NULL; returns NULL; no callback comes */
