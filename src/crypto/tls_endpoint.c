@@ -60,8 +60,15 @@ static void attach(struct tls_endpoint *e, struct chain *wire_in, struct chain *
 {
     e->wire_in = wire_in;
     e->wire_out = wire_out;
-    /* Errors that anybody left in this thread's queue would be taken for this connection's. */
-    ERR_clear_error();
+    /* Errors that anybody left in this thread's queue would be taken for this connection's. There
+     * are none as a rule, and clearing visits each of the queue's places. */
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
+static void detach(struct tls_endpoint *e)
+{
+    e->wire_in = e->wire_out = NULL;
 }
 
 /* ---- Life ---- */
@@ -136,7 +143,7 @@ static void endpoint_free(void *layer)
     struct tls_endpoint *e = layer;
     if (e == NULL)
         return;
-    attach(e, NULL, NULL);
+    detach(e);
     /* A connection that is dropped without farewell would take its session along (SSL_free marks
      * it as bad); only one that failed shall. */
     if (e->is_open && !e->is_over)
@@ -353,7 +360,7 @@ static int endpoint_input(void *layer, struct chain *wire_in, struct chain *plai
         *ret_is_ended = true;
         chain_clear(wire_in); /* behind close_notify nothing counts (RFC 8446 6.1) */
     }
-    attach(e, NULL, NULL);
+    detach(e);
     return r < 0 ? r : 0;
 }
 
@@ -383,7 +390,7 @@ static int endpoint_output(void *layer, struct chain *plain_out, struct chain *w
     int err = 0;
     while (err == 0 && !chain_is_empty(plain_out))
         err = write_record(e, plain_out);
-    attach(e, NULL, NULL);
+    detach(e);
     return err;
 }
 
@@ -394,7 +401,7 @@ static void endpoint_end(void *layer, struct chain *wire_out)
         return;
     attach(e, NULL, wire_out);
     (void)SSL_shutdown(e->ssl);
-    attach(e, NULL, NULL);
+    detach(e);
 }
 
 static struct str endpoint_error_text(void *layer)
