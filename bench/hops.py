@@ -205,14 +205,14 @@ def can(kind, hop):
     return True
 
 
-def app(folder, port):
+def app(folder, port, host="127.0.0.1"):
     """The server behind all of them: 100 bytes, /100k, and whatever is posted is read and thanked for."""
     (folder / "100k").write_bytes(b"x" * 102_400)
     return nginx_frame(Path(folder), f"""
     sendfile on;
     open_file_cache max=10;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {host}:{port} backlog=4096;
         location = /100k {{ root {folder}; }}
         location / {{ return 200 "{'x' * 100}"; }}
     }}""", 12_000)

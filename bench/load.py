@@ -39,9 +39,13 @@ def wrk(url, connections, seconds, cpus=(), script=None, close=False):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     command += ["-H", "Connection: close"] if close else []
     command += ["-s", script] if script else []
-    out = _run([*command, url], cpus, seconds)
+    return wrk_result(_run([*command, url], cpus, seconds))
+
+
+def wrk_result(out):
+    """Of what wrk has printed."""
     if "Non-2xx" in out or "Socket errors" in out:
-        raise LoadError(f"{url}:\n{out}")
+        raise LoadError(out)
     return {"requests": _number(r"(\d+) requests in", out), "rate": _number(r"Requests/sec:\s+([\d.]+)", out)}
 
 

@@ -10,6 +10,30 @@ from lib.programs import Process
 _started = []
 
 
+def cpu_ns_of(pids):
+    """User and system time that all threads of these processes have had, in ns (the scheduler's own count)."""
+    total = 0
+    for pid in pids:
+        for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                total += int(stat.read_text().split()[0])
+            except OSError:
+                pass
+    return total
+
+
+def memory_kib_of(pids):
+    """(PSS, private dirty) in KiB."""
+    pss = dirty = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                pss += int(line.split()[1])
+            elif line.startswith("Private_Dirty:"):
+                dirty += int(line.split()[1])
+    return pss, dirty
+
+
 class Measured(Process):
     """A process with what it forks. CPU time and memory are sums over all of them."""
 
@@ -28,26 +52,10 @@ class Measured(Process):
         return found
 
     def cpu_ns(self):
-        """User and system time that all threads have had, in ns (the scheduler's own count)."""
-        total = 0
-        for pid in self.pids():
-            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                try:
-                    total += int(stat.read_text().split()[0])
-                except OSError:
-                    pass
-        return total
+        return cpu_ns_of(self.pids())
 
     def memory_kib(self):
-        """(PSS, private dirty) in KiB."""
-        pss = dirty = 0
-        for pid in self.pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    pss += int(line.split()[1])
-                elif line.startswith("Private_Dirty:"):
-                    dirty += int(line.split()[1])
-        return pss, dirty
+        return memory_kib_of(self.pids())
 
     def wait_listening(self, port, timeout_s=30):
         """Until somebody answers on the port; a process that ends before says why."""

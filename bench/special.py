@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import counts
 import load
+import mesh
 from hops import file_limit
 from load import CLIENT, LoadError
 
@@ -89,4 +90,5 @@ SCENARIOS = {
     "memory": Special("a plain HTTP/1 proxy after its start, and after load of 32 and 128 connections", memory),
     "idle": Special("memory for each connection that has had one request and is kept", idle),
     "counts": Special("one proxy under callgrind and strace", count, ("tulle",)),
+    **mesh.SCENARIOS,
 }
