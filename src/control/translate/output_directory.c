@@ -63,6 +63,7 @@ static void on_replica(void *ctx, const struct registry_replica *p)
     struct collector *c = ctx;
     if (!str_eq(p->namespace_, c->namespace_))
         return;
+    const struct api_ports *clear = &p->doc->spec.workload->capture.exclude_inbound_ports;
     if (c->workload_count == c->workload_cap)
         c->workloads =
             grow(c->j->a, c->workloads, c->workload_count, &c->workload_cap, sizeof *c->workloads);
@@ -74,6 +75,8 @@ static void on_replica(void *ctx, const struct registry_replica *p)
         .app = label_or(p->doc, STR("app")),
         .version = label_or(p->doc, STR("version")),
         .is_mtls = mtls_mode(c->j, p->doc, 0) != API_MTLS_DISABLE,
+        .clear_ports = clear->v,
+        .clear_port_count = clear->len,
     };
 }
 

@@ -33,7 +33,9 @@ struct directory_workload {
     struct ip_addr addresses[2];
     struct str identity; /* "spiffe://..." */
     struct str name, namespace_, app, version;
-    bool is_mtls; /* speaks mTLS (has a sidecar, not DISABLE) */
+    bool is_mtls;                /* speaks mTLS (has a sidecar, not DISABLE) */
+    const uint16_t *clear_ports; /* which its sidecar does not capture: nobody speaks mTLS there */
+    size_t clear_port_count;
 };
 
 struct directory {

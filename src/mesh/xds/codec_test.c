@@ -390,6 +390,7 @@ static const struct directory_service services[] = {
     {S("headless.shop"), {{0}, {0}}, ports, 1},
     {S("six.shop"), {{0}, {IP_V6, {0xfd, 2}}}, NULL, 0},
 };
+static const uint16_t clear_ports[] = {22, 65535};
 static const struct directory_workload workloads[] = {
     {{{IP_V4, {10, 0, 0, 1}}, {0}},
      S("spiffe://m/ns/shop/sa/a"),
@@ -397,7 +398,9 @@ static const struct directory_workload workloads[] = {
      S("shop"),
      S("a"),
      S("v1"),
-     true},
+     true,
+     clear_ports,
+     2},
 };
 static const struct directory directory = {
     S("shop"), S("svc.cluster.local"), ranges, 1, true, services, 3, workloads, 1};

@@ -57,6 +57,20 @@ static int decode_service(struct decode *d, const struct pb_path *at,
     return decode_ips(d, at, m->addresses, m->n_addresses, s->addresses);
 }
 
+static int decode_clear_ports(struct decode *d, const struct pb_path *at,
+                              const Pb__Directory__Workload *m, struct directory_workload *w)
+{
+    uint16_t *ports = ARENA_ARRAY(d->arena, uint16_t, m->n_clear_ports);
+    for (size_t i = 0; i < m->n_clear_ports; i++) {
+        if (m->clear_ports[i] == 0 || m->clear_ports[i] > UINT16_MAX)
+            return decode_fail(d, PB_AT_I(at, "clear_ports", i), "no port");
+        ports[i] = (uint16_t)m->clear_ports[i];
+    }
+    w->clear_ports = ports;
+    w->clear_port_count = m->n_clear_ports;
+    return 0;
+}
+
 static int decode_workload(struct decode *d, const struct pb_path *at,
                            const Pb__Directory__Workload *m, struct directory_workload *w)
 {
@@ -66,6 +80,8 @@ static int decode_workload(struct decode *d, const struct pb_path *at,
     w->app = decode_str(d, m->app);
     w->version = decode_str(d, m->version);
     w->is_mtls = m->is_mtls != 0;
+    if (decode_clear_ports(d, at, m, w) != 0)
+        return -ERR_INVALID;
     return decode_ips(d, at, m->addresses, m->n_addresses, w->addresses);
 }
 
@@ -169,6 +185,10 @@ static Pb__Directory__Workload *encode_workload(struct encode *e,
     m->app = encode_str(e, w->app);
     m->version = encode_str(e, w->version);
     m->has_is_mtls = m->is_mtls = w->is_mtls;
+    m->n_clear_ports = w->clear_port_count;
+    m->clear_ports = ARENA_ARRAY(e->arena, uint32_t, w->clear_port_count);
+    for (size_t i = 0; i < w->clear_port_count; i++)
+        m->clear_ports[i] = w->clear_ports[i];
     return m;
 }
 

@@ -11,6 +11,7 @@ static struct ip_addr ip_of(const char *text)
 static void set_directory(bool is_registry_only)
 {
     static const struct directory_port ports[] = {{8080, PROTOCOL_HTTP}};
+    static const uint16_t clear_ports[] = {9100};
     struct resource *r = resource_new(RESOURCE_DIRECTORY, STR("shop"));
     struct directory *d = ARENA_NEW(&r->arena, struct directory);
     struct directory_service *s = ARENA_NEW(&r->arena, struct directory_service);
@@ -23,7 +24,9 @@ static void set_directory(bool is_registry_only)
     /* It says that the service's address is its own, too, which changes nothing. */
     *w = (struct directory_workload){.addresses = {ip_of("10.9.9.9"), ip_of("240.240.0.1")},
                                      .identity = STR("spiffe://mesh.local/ns/a/sa/b"),
-                                     .is_mtls = true};
+                                     .is_mtls = true,
+                                     .clear_ports = clear_ports,
+                                     .clear_port_count = 1};
     assert_true(cidr_parse(STR("240.240.0.0/16"), range, NULL));
     *d = (struct directory){.namespace_ = STR("shop"),
                             .address_ranges = range,
@@ -223,7 +226,6 @@ static void test_unsupported_settings(void **state)
 {
     static const struct http_filter router = {.kind = HTTP_FILTER_ROUTER};
     static const struct hcm hcms[] = {
-        {.filters = &router, .filter_count = 1, .escaped_slashes = SLASHES_UNESCAPE_REDIRECT},
         {.filters = &router, .filter_count = 0},
     };
     open_world();
@@ -629,6 +631,29 @@ static void test_destinations(void **state)
     }
 }
 
+/* A port that the replica's sidecar does not capture: nobody there speaks mTLS. */
+static void test_a_port_beside_the_sidecar_is_called_in_clear(void **state)
+{
+    static const struct listen_options options = {.inherited_fd = -1};
+    struct addr at = addr_of("10.9.9.9", 9100);
+    struct listen_socket *socket;
+    struct client k;
+    open_captured();
+    app_open();
+    assert_int_equal(listen_open(rig.turn, &at, &options, app_accept, NULL, &socket), 0);
+    set_directory(true);
+    client_open(&k, "10.9.9.9", 9100);
+    client_say(&k, "hello");
+    rig_run(SECOND);
+    assert_false(k.is_closed);
+    assert_true(str_eq(str_buf_str(&app.got), STR("hello")));
+    client_forget(&k);
+    rig_run(SECOND);
+    listen_close(socket);
+    str_buf_deinit(&app.got);
+    close_world();
+}
+
 static void test_the_capture_port_itself(void **state)
 {
     struct client k;
@@ -788,6 +813,7 @@ int main(void)
         cmocka_unit_test(test_detail_that_does_not_come),
         cmocka_unit_test(test_parking_is_bounded),
         cmocka_unit_test(test_destinations),
+        cmocka_unit_test(test_a_port_beside_the_sidecar_is_called_in_clear),
         cmocka_unit_test(test_the_capture_port_itself),
         cmocka_unit_test(test_outbound_name_goes),
         cmocka_unit_test(test_abort_with_everything_under_way),

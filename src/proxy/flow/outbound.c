@@ -1,7 +1,8 @@
 /* Captured outgoing connections: the original destination decides, by the directory.
  *
  *   service address, port known  -> the listener "HOST:PORT"; parked until its detail is here
- *   a replica's own address      -> "direct": mTLS with its identity
+ *   a replica's own address      -> "direct": mTLS with its identity; in clear to a port that its
+ *                                   sidecar does not capture
  *   of the mesh, nobody's        -> refused
  *   anything else                -> "passthrough", unless only the registry is allowed
  */
@@ -77,6 +78,15 @@ static void to_service(struct flow_conn *fc, const struct directory_service *s, 
         park(fc, name);
 }
 
+static bool is_clear(const struct directory_workload *w, uint16_t port)
+{
+    for (size_t i = 0; i < w->clear_port_count; i++) {
+        if (w->clear_ports[i] == port)
+            return true;
+    }
+    return false;
+}
+
 void outbound_dispatch(struct flow_conn *fc)
 {
     struct flows *f = fc->flow;
@@ -100,7 +110,7 @@ void outbound_dispatch(struct flow_conn *fc)
     struct directory_hit hit = directory_find(f, &ip);
     if (hit.service != NULL) {
         to_service(fc, hit.service, to->port);
-    } else if (hit.workload != NULL && hit.workload->is_mtls) {
+    } else if (hit.workload != NULL && hit.workload->is_mtls && !is_clear(hit.workload, to->port)) {
         fc->direct_identity = arena_str(&fc->arena, hit.workload->identity);
         to_listener(fc, STR(FLOW_LISTENER_DIRECT), STR("no_direct_listener"));
     } else if (hit.workload != NULL) {
