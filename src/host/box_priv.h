@@ -23,6 +23,7 @@ struct box_replica {
     int control;            /* -1: none */
     pid_t token_job;        /* 0: none */
     bool is_sidecar_wanted; /* init waits for "start" */
+    bool is_token_wanted;   /* the sidecar that runs may have no other way to a leaf */
     bool was_sidecar_ready; /* once; it has an identity of its own then */
     struct box_restart restart;
     uint64_t token_at_ms; /* when to try for a token */

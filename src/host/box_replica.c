@@ -161,10 +161,11 @@ static void let_sidecar_start(struct box_replica *r)
 /* A sidecar that had an identity once starts by it when there is no control plane. */
 static void serve_wanted(struct box *b, struct box_replica *r, uint64_t now_ms)
 {
-    if (!r->is_sidecar_wanted || r->token_job != 0 || !b->is_go || b->is_stopping)
+    if ((!r->is_sidecar_wanted && !r->is_token_wanted) || r->token_job != 0 || !b->is_go ||
+        b->is_stopping)
         return;
     if (!b->state.is_tulled_ready) {
-        if (r->was_sidecar_ready)
+        if (r->is_sidecar_wanted && r->was_sidecar_ready)
             let_sidecar_start(r);
         return;
     }
@@ -172,6 +173,7 @@ static void serve_wanted(struct box *b, struct box_replica *r, uint64_t now_ms)
         return;
     r->token_at_ms = now_ms + TOKEN_RETRY_MS;
     pid_t job = box_tulled_token_job(b, r);
+    r->is_token_wanted = false;
     r->token_job = job > 0 ? job : 0;
 }
 
@@ -243,6 +245,11 @@ static void on_want_sidecar(struct box *b, struct box_replica *r, const char *te
     r->is_sidecar_wanted = true;
 }
 
+static void on_want_token(struct box *b, struct box_replica *r, const char *text)
+{
+    r->is_token_wanted = true;
+}
+
 static void on_failed(struct box *b, struct box_replica *r, const char *text)
 {
     set_phase(b, r, STATE_FAILED);
@@ -261,6 +268,7 @@ static const struct {
     {"setup", on_setup},
     {"failed", on_failed},
     {"want-sidecar", on_want_sidecar},
+    {"want-token", on_want_token},
     {"sidecar", on_sidecar_started},
     {"sidecar-ready", on_sidecar_ready},
     {"sidecar-ended", on_sidecar_ended},
@@ -306,7 +314,7 @@ static void on_init_end(struct box *b, struct box_replica *r, int status, uint64
         close(r->control);
     r->control = -1;
     r->pid = 0;
-    r->is_sidecar_wanted = false;
+    r->is_sidecar_wanted = r->is_token_wanted = false;
     /* It took along what ran. */
     r->state->sidecar_restarts += r->state->sidecar.pid > 0;
     r->state->app_restarts += r->state->app.pid > 0;

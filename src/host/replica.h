@@ -11,6 +11,7 @@
  *   init -> supervisor   setup           namespaces are ready
  *                        failed TEXT     they are not; init ends
  *                        want-sidecar    the sidecar is to be started: get a token, say start
+ *                        want-token      the sidecar that runs may need another one
  *                        sidecar PID     it runs (PID inside the namespace)
  *                        sidecar-ready
  *                        sidecar-ended TEXT

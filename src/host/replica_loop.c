@@ -20,7 +20,8 @@ enum {
     PROBE_MEDIUM_COUNT = 120,
     PROBE_STEADY_MS = 1000,
     ROTATE_MS = 2000,
-    WITHDRAW_MS = 300, /* until callers have heard that this replica ends */
+    SIDECAR_FAILURES = 3, /* of a sidecar that was ready: then it gets another token */
+    WITHDRAW_MS = 300,    /* until callers have heard that this replica ends */
     APP_GRACE_MS = 3000,
     SIDECAR_GRACE_MS = 2000,       /* when all of the mesh ends */
     SIDECAR_DRAIN_GRACE_MS = 6000, /* more than the sidecar's own */
@@ -97,8 +98,17 @@ static void on_sidecar_probe(struct replica *r, int code, uint64_t now_ms)
         r->app.restart_at_ms = now_ms;
 }
 
+/* Its leaf may be over, after a long time without the control plane: only a token helps then. */
+static void look_at_sidecar(struct replica *r, bool is_ready)
+{
+    r->sidecar_failures = is_ready ? 0 : r->sidecar_failures + 1;
+    if (r->sidecar_failures % SIDECAR_FAILURES == SIDECAR_FAILURES - 1)
+        replica_send(r->control, "want-token");
+}
+
 static void on_app_probe(struct replica *r, int code)
 {
+    look_at_sidecar(r, (code & PROBE_IS_SIDECAR_READY) != 0);
     bool is_running = r->args->workload->command == NULL || r->app.pid > 0;
     r->told = (code & PROBE_IS_TOLD) == 0 ? -1 : (code & PROBE_IS_TOLD_READY) != 0;
     r->probe_failures = (code & PROBE_IS_READY) != 0 ? 0 : r->probe_failures + 1;

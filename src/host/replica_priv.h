@@ -22,8 +22,8 @@ struct replica {
     pid_t probe_pid;       /* 0: none is under way */
     bool is_probe_of_app;
     uint64_t probe_at_ms, rotate_at_ms;
-    uint32_t probe_fast_count; /* probes since the sidecar or app started */
-    uint32_t probe_failures;
+    uint32_t probe_fast_count;                 /* probes since the sidecar or app started */
+    uint32_t probe_failures, sidecar_failures; /* probes in a row */
     int told; /* what the sidecar knows of the app: -1 nothing, 0, 1 */
     bool is_stopping;
     uint64_t withdraw_until_ms; /* stopping: callers hear of it while the app goes on */
@@ -35,8 +35,9 @@ pid_t replica_spawn_sidecar(const struct replica *r);
 pid_t replica_spawn_app(const struct replica *r);
 
 /* A child that probes and, for the app, tells the sidecar what changed. Its exit code: READY: the
- * answer was good; TOLD: the sidecar knows what it has to know, which is READY or not. */
-enum { PROBE_IS_READY = 1, PROBE_IS_TOLD = 2, PROBE_IS_TOLD_READY = 4 };
+ * answer was good; TOLD: the sidecar knows what it has to know, which is READY or not; SIDECAR: it
+ * is ready itself. */
+enum { PROBE_IS_READY = 1, PROBE_IS_TOLD = 2, PROBE_IS_TOLD_READY = 4, PROBE_IS_SIDECAR_READY = 8 };
 pid_t replica_spawn_probe(const struct replica *r, bool is_of_app);
 /* A child that tells the sidecar that the app is not to be asked any more. */
 pid_t replica_spawn_withdrawal(const struct replica *r);

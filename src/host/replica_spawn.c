@@ -114,6 +114,8 @@ static int probe_exit_code(const struct replica *r, bool is_of_app)
     int code = (is_ready ? PROBE_IS_READY : 0) | (is_told_ready ? PROBE_IS_TOLD_READY : 0);
     if (r->told == (int)is_told_ready || probe_tell_sidecar(is_told_ready))
         code |= PROBE_IS_TOLD;
+    if (probe_sidecar())
+        code |= PROBE_IS_SIDECAR_READY;
     return code;
 }
 

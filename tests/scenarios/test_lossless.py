@@ -120,6 +120,10 @@ def test_tulled_is_killed_and_comes_back(mesh):
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda old=pid: mesh.tulled_pid() not in (0, None, old), "tulled's return")
             mesh.wait_ready()
+            # One that ends again at once is started later and later, after more than a leaf's time.
+            steady_until = time.monotonic() + 11
+            while load.is_on() and time.monotonic() < steady_until:
+                time.sleep(0.2)
 
 
 def replace_in_turn(mesh, load, pid_of, number):

@@ -1,5 +1,8 @@
 """Leaves that live for seconds: renewed under load, and nobody notices."""
 import json
+import os
+import signal
+import time
 
 import pytest
 
@@ -40,6 +43,19 @@ def test_a_long_grpc_stream_outlives_its_certificate(mesh):
     assert got["code"] == "OK"
     assert [i["count"] for i in got["items"]] == list(range(1, 451))
     assert renewals(mesh, "inventory") > before
+
+
+def test_an_outage_that_is_longer_than_a_leaf(mesh):
+    """All leaves are over, and so is the token that each sidecar began with: another one comes."""
+    mesh.wait_ready()
+    pid = mesh.tulled_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(8)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(mesh.all_ready, "all in sync again")
+    wait_until(lambda: mesh.curl("client", URL)[0] == 200, "a call")
 
 
 def test_a_tcp_connection_outlives_its_certificate(mesh, tmp_path):
