@@ -1,5 +1,6 @@
-/* The input is a play: each act is a byte that says who does what, a length, and bytes. Whatever is
- * said and whoever leaves, every exchange ends once and nothing is left behind. */
+/* The input is a play: a byte of options (bytes in threes, upgrades allowed), then acts; each act
+ * is a byte that says who does what, a length, and bytes. Whatever is said and whoever leaves,
+ * every exchange ends once and nothing is left behind. */
 #include "http/h1_ends_util.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -80,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     start_world(input.ptr[0] & 1 ? 3 : 0);
+    w.server_config.accept_upgrade = (input.ptr[0] & 2) != 0;
     input = str_skip(input, 1);
     for (int acts = 0; input.len > 0 && acts < ACTS_MAX; acts++)
         input = str_skip(input, MIN(step(input), input.len));

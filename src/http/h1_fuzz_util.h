@@ -43,6 +43,7 @@ static inline void fuzz_check_same(const struct test_parsed *a, const struct tes
     FUZZ_CHECK(str_eq(a->head.authority, b->head.authority));
     FUZZ_CHECK(str_eq(a->head.protocol, b->head.protocol));
     FUZZ_CHECK(a->head.status == b->head.status);
+    FUZZ_CHECK(str_eq(a->head.protocol, b->head.protocol));
     FUZZ_CHECK(a->framing.body == b->framing.body && a->framing.length == b->framing.length);
     FUZZ_CHECK(a->head.field_count == b->head.field_count);
     for (uint32_t i = 0; i < a->head.field_count; i++)
@@ -67,7 +68,8 @@ static inline void fuzz_round_trip(enum test_kind kind, struct str input)
     test_parse_step(kind, &scan, &in, &l, &a, &first);
     if (first.is_done && !first.is_bad) {
         struct h1_render render = {.body = first.framing.body,
-                                   .is_close = !first.framing.is_persistent};
+                                   .is_close = !first.framing.is_persistent,
+                                   .upgrade = first.head.protocol};
         bool is_request = test_section(kind) == H1_SECTION_REQUEST;
         bool is_tunnel = is_request && http_head_asks_tunnel(&first.head);
 
