@@ -18,6 +18,7 @@
 #include "http/h1_out.h"
 #include "http/h1_render.h"
 #include "http/http_priv.h"
+#include "http/target.h"
 
 /* Of an unwanted request body: reading it costs less than a new connection. */
 enum { DISCARD_BYTES_MAX = 64 * 1024 };
@@ -160,19 +161,21 @@ static void begin_exchange(struct h1_server *s, struct exchange *x, struct http_
     http_server_exchange_start(s->server, x, head);
 }
 
-/* RFC 9112 3.3: where HTTP/1.0 names no host, the address that the client connected to. */
-static struct str own_authority(const struct h1_server *s, struct arena *a)
+/* RFC 9112 3.3: where HTTP/1.0 names no host, the address that the client connected to. False: that
+ * is a path. */
+static bool set_own_authority(const struct h1_server *s, struct http_head *head)
 {
     const struct downstream_info *info = &s->server->info;
+    const struct addr *to =
+        info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local;
     char text[ADDR_TEXT_LEN];
 
-    return arena_str(
-        a, addr_format(info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local,
-                       text));
+    return http_authority_set(head, arena_str(head->arena, addr_format(to, text)));
 }
 
 static void parse_head(struct h1_server *s, size_t len)
 {
+    static const struct h1_error hostless = {400, {"host_missing", 12}};
     const struct http_server_config *config = s->server->config;
     struct h1_request_options options = {
         .limits = config->limits,
@@ -191,8 +194,10 @@ static void parse_head(struct h1_server *s, size_t len)
         refuse_head(s, x, &error);
         return;
     }
-    if (head->authority.len == 0)
-        head->authority = own_authority(s, &x->arena);
+    if (head->authority.len == 0 && !set_own_authority(s, head)) {
+        refuse_head(s, x, &hostless);
+        return;
+    }
     begin_exchange(s, x, head);
 }
 

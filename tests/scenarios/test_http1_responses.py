@@ -28,14 +28,14 @@ class Origin(TcpServer):
         super().__init__(self._talk)
 
     def _talk(self, s):
-        number = self.accepted
+        peer = s.getpeername()
         reader = Connection.__new__(Connection)
         reader.socket, reader.buffer = s, b""
         while True:
             path = reader.line().split(" ")[1]
             reader._headers()
             with self.lock:
-                self.connection_of.setdefault(path, []).append(number)
+                self.connection_of.setdefault(path, []).append(peer)
             if path.startswith("/sentinel"):
                 s.sendall(SENTINEL)
                 continue
