@@ -25,19 +25,6 @@ static void on_grant(struct http_end *e, uint32_t bytes)
     h2_stream_grant(of_end(e), bytes);
 }
 
-/* The connection has no more stream numbers: another one will do. */
-static void fail_tunnel(struct h2_stream *st)
-{
-    struct outcome why = {.err = -ERR_UNSUPPORTED,
-                          .fault = FAULT_UPSTREAM,
-                          .is_unanswered = true,
-                          .status = 503,
-                          .flags = FLAG_BIT(UPSTREAM_PROTOCOL),
-                          .details = STR("upstream_tunnel_unsupported")};
-
-    h2_stream_fail(st, &why);
-}
-
 static void fail_unsent(struct h2_stream *st)
 {
     struct outcome why = {.err = -ERR_UNAVAILABLE,
@@ -49,6 +36,15 @@ static void fail_unsent(struct h2_stream *st)
                           .details = STR("upstream_streams_exhausted")};
 
     http_client_set_draining(st->session->owner);
+    h2_stream_fail(st, &why);
+}
+
+/* RFC 8441 3: the peer's SETTINGS do not have it. */
+static void fail_unsupported(struct h2_stream *st)
+{
+    struct outcome why = {.err = -ERR_UNSUPPORTED, .fault = FAULT_UPSTREAM};
+
+    outcome_describe(&why);
     h2_stream_fail(st, &why);
 }
 
@@ -64,8 +60,9 @@ static bool send_head(struct h2_stream *st, struct flow *flow)
     struct h2_session *h = st->session;
     bool is_all = is_head_all(flow);
 
-    if (http_head_asks_tunnel(flow->head)) {
-        fail_tunnel(st);
+    st->is_tunnel_asked = http_head_asks_tunnel(flow->head);
+    if (flow->head->protocol.len > 0 && !h->peer.allows_connect) {
+        fail_unsupported(st);
         return false;
     }
     if (h->is_goaway_in || h->next_id > INT32_MAX) {
@@ -92,6 +89,8 @@ static void on_send(struct http_end *e, struct flow *flow)
     if (!st->session->may_send || st->is_gone)
         return;
     if (!flow->is_head_sent) {
+        if (flow->head->protocol.len > 0 && !st->session->peer.is_known)
+            return; /* on_control wakes all */
         if (!h2_output_has_room(st->session) || !send_head(st, flow))
             return; /* on_drain wakes all */
     }
@@ -129,6 +128,21 @@ static void fail_response(struct h2_stream *st, int err)
     h2_stream_fail(st, &why);
 }
 
+/* In the canonical form it is 101 that switches (RFC 8441 5: 2xx on the wire). False: refused. */
+static bool open_tunnel(struct h2_stream *st, struct http_head *head)
+{
+    const struct http_head *request = st->x->flows[SIDE_REQUEST].head;
+
+    if (request->protocol.len > 0 && head->status < 300) {
+        head->status = 101;
+        head->protocol = request->protocol;
+    }
+    if (!http_head_opens_tunnel(request, head))
+        return false;
+    head->has_length = false;
+    return true;
+}
+
 static void on_head(struct h2_stream *st, bool is_ended)
 {
     struct h2_session *h = st->session;
@@ -142,6 +156,8 @@ static void on_head(struct h2_stream *st, bool is_ended)
     if (err == 0 && head->status < 200) {
         if (++st->informational_count > INFORMATIONAL_MAX)
             fail_response(st, -ERR_PROTOCOL);
+        else if (head->status != 100)
+            exchange_recv_informational(st->x, head);
         return;
     }
     st->is_head_in = true;
@@ -149,8 +165,11 @@ static void on_head(struct h2_stream *st, bool is_ended)
         fail_response(st, err == -ERR_TOO_LARGE ? err : -ERR_PROTOCOL);
         return;
     }
-    head->has_body = !is_ended;
+    bool is_tunnel = st->is_tunnel_asked && open_tunnel(st, head);
+    head->has_body = !is_ended || is_tunnel;
     exchange_recv_head(st->x, SIDE_RESPONSE, head);
+    if (is_ended && is_tunnel)
+        exchange_recv_end(st->x, SIDE_RESPONSE);
     h2_stream_settle(st);
 }
 
@@ -178,12 +197,22 @@ static void on_stream_free(struct h2_session *h)
     http_client_stream_done(h->owner);
 }
 
+/* Tunnels wait for the first. */
+static void on_settings(struct h2_session *h)
+{
+    http_client_room_grew(h->owner);
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
+        if (st->is_attached && !st->is_head_submitted)
+            exchange_wake(st->x);
+    }
+}
+
 static void on_control(struct h2_session *h, const struct h2_frame *frame)
 {
     if (frame->type == H2_GOAWAY)
         http_client_set_draining(h->owner);
     else if (frame->type == H2_SETTINGS)
-        http_client_room_grew(h->owner);
+        on_settings(h);
 }
 
 static void on_over(struct h2_session *h)

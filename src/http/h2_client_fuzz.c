@@ -40,7 +40,7 @@ static void on_end(void *ctx, struct call *c, const struct http_head *trailers,
 
 static const struct call_ops call_ops = {.on_head = on_head, .on_end = on_end};
 
-static void ask(struct bench *b, const char *method, bool has_body)
+static void ask(struct bench *b, const char *method, const char *protocol, bool has_body)
 {
     struct arena arena;
     struct http_head head;
@@ -52,6 +52,7 @@ static void ask(struct bench *b, const char *method, bool has_body)
     head.path = STR("/a?b");
     head.scheme = STR("http");
     head.authority = STR("service.test");
+    head.protocol = str_from_c(protocol);
     head.has_body = has_body;
     struct call *call = call_start(b->turn, b->client, &head, &call_ops, b);
     chain_init(&body, NULL, NULL);
@@ -68,7 +69,7 @@ static void on_room(void *ctx, struct http_client *c)
     struct bench *b = ctx;
 
     if (b->calls < 2 * CALLS && http_client_room(c) > 0)
-        ask(b, "GET", false);
+        ask(b, "GET", NULL, false);
 }
 
 static void on_draining(void *ctx, struct http_client *c)
@@ -151,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct conn *c = conn_connect(b.turn, &addr, &options, &nobody, NULL, NULL, NULL);
     b.client = http_client_open(c, HTTP_2, &b.config, &client_ops, &b);
     for (int i = 0; i < CALLS; i++)
-        ask(&b, i % 3 == 2 ? "HEAD" : i % 3 == 1 ? "POST" : "GET", i % 3 == 1);
+        ask(&b, i == 2 ? "HEAD" : i == 1 ? "POST" : "GET", i == 3 ? "websocket" : NULL, i % 2 == 1);
     sim_world_run(b.world, 3000000);
     if (b.server != NULL)
         conn_close(b.server);

@@ -57,8 +57,10 @@ static void set_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str v
     case H2_STATUS:
         h->status = number_of(value);
         break;
-    case H2_FIELD:
     case H2_PROTOCOL:
+        h->protocol = value;
+        break;
+    case H2_FIELD:
     case H2_PSEUDO_UNKNOWN:
         break; /* not allowed */
     }
@@ -67,9 +69,11 @@ static void set_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str v
 /* RFC 9113 8.3: each at most once, in front of the fields. */
 static void add_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str value)
 {
-    uint32_t bit = KIND_BIT(kind);
+    uint32_t bit = KIND_BIT(kind), allowed = pseudo_allowed[r->kind];
 
-    if ((pseudo_allowed[r->kind] & bit) == 0 || (r->pseudo_seen & bit) != 0 || r->has_fields) {
+    if (r->kind == H2_HEAD_REQUEST && r->allows_connect)
+        allowed |= KIND_BIT(H2_PROTOCOL);
+    if ((allowed & bit) == 0 || (r->pseudo_seen & bit) != 0 || r->has_fields) {
         r->is_malformed = true;
         return;
     }
@@ -212,15 +216,55 @@ static void join_cookies(struct http_head *h)
     http_head_set_named(h, STR("cookie"), str_from(text, len - 2));
 }
 
-static int finish_request(struct h2_head_reader *r, const struct url_path_options *path)
+static int refused(struct h2_head_reader *r, int err, uint16_t status, struct str details)
+{
+    refuse(r, status, details);
+    return err;
+}
+
+/* RFC 9113 8.5: a host and a port, and nothing of a resource. */
+static int finish_connect(struct h2_head_reader *r)
+{
+    struct http_head *h = r->head;
+
+    if (h->authority.ptr == NULL || h->scheme.ptr != NULL || r->target.ptr != NULL)
+        return -ERR_PROTOCOL;
+    if (!r->allows_connect)
+        return refused(r, -ERR_INVALID, 501, STR("connect_unsupported"));
+    ptrdiff_t colon = str_rfind(h->authority, ':');
+    uint64_t port;
+    if (colon <= 0 || !str_to_u64(str_skip(h->authority, (size_t)colon + 1), UINT16_MAX, &port) ||
+        port == 0 || !http_authority_set(h, h->authority) ||
+        (r->host.ptr != NULL && !http_authority_eq(r->host, h->authority, STR("https"))))
+        return refused(r, -ERR_INVALID, 400, STR("host_invalid"));
+    return 0;
+}
+
+/* RFC 8441 4, RFC 9110 7.8: it asks for what an upgrade asks for. */
+static int canonical_protocol(struct h2_head_reader *r)
+{
+    struct http_head *h = r->head;
+    char *lower;
+
+    if (h->protocol.ptr == NULL)
+        return 0;
+    if (!str_eq(h->method, STR("CONNECT")))
+        return -ERR_PROTOCOL;
+    h->method = STR("GET");
+    lower = arena_bytes(h->arena, h->protocol.len);
+    for (size_t i = 0; i < h->protocol.len; i++) {
+        char c = h->protocol.ptr[i];
+        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    }
+    h->protocol.ptr = lower;
+    return 0;
+}
+
+static int finish_target(struct h2_head_reader *r, const struct url_path_options *path)
 {
     struct http_head *h = r->head;
     struct str authority = h->authority.ptr != NULL ? h->authority : r->host;
 
-    if (str_eq(h->method, STR("CONNECT"))) {
-        refuse(r, 501, STR("connect_unsupported"));
-        return -ERR_INVALID;
-    }
     if (h->method.ptr == NULL || r->target.ptr == NULL || authority.ptr == NULL ||
         (!str_eq(h->scheme, STR("http")) && !str_eq(h->scheme, STR("https"))))
         return -ERR_PROTOCOL;
@@ -228,24 +272,32 @@ static int finish_request(struct h2_head_reader *r, const struct url_path_option
     if (r->target.ptr[0] != '/' &&
         !(str_eq(r->target, STR("*")) && str_eq(h->method, STR("OPTIONS"))))
         return -ERR_PROTOCOL;
-    if (r->target.len > r->limits->url_bytes_max) {
-        refuse(r, 414, STR("request_target_too_large"));
-        return -ERR_TOO_LARGE;
-    }
-    if (!http_target_set(h, r->target, path)) {
-        refuse(r, 400, STR("path_invalid"));
-        return -ERR_INVALID;
-    }
-    if (!http_authority_set(h, authority)) {
-        refuse(r, 400, STR("host_invalid"));
-        return -ERR_INVALID;
-    }
+    if (r->target.len > r->limits->url_bytes_max)
+        return refused(r, -ERR_TOO_LARGE, 414, STR("request_target_too_large"));
+    if (!http_target_set(h, r->target, path))
+        return refused(r, -ERR_INVALID, 400, STR("path_invalid"));
+    if (!http_authority_set(h, authority))
+        return refused(r, -ERR_INVALID, 400, STR("host_invalid"));
     /* RFC 9113 8.3.1: somebody on the way may have judged the other one. */
-    if (r->host.ptr != NULL && !http_authority_eq(r->host, authority, h->scheme)) {
-        refuse(r, 400, STR("host_differs_from_authority"));
-        return -ERR_INVALID;
-    }
+    if (r->host.ptr != NULL && !http_authority_eq(r->host, authority, h->scheme))
+        return refused(r, -ERR_INVALID, 400, STR("host_differs_from_authority"));
     return 0;
+}
+
+static int finish_request(struct h2_head_reader *r, const struct url_path_options *path)
+{
+    struct http_head *h = r->head;
+    int err = canonical_protocol(r);
+
+    if (err != 0)
+        return err;
+    if (str_eq(h->method, STR("CONNECT")))
+        err = finish_connect(r);
+    else
+        err = finish_target(r, path);
+    if (err == 0 && http_head_asks_tunnel(h))
+        h->has_length = h->expects_continue = false;
+    return err;
 }
 
 int h2_head_reader_finish(struct h2_head_reader *r, const struct url_path_options *path)
@@ -270,13 +322,18 @@ enum { LENGTH_FIELD_BYTES = 40, TE_FIELD_BYTES = 32 };
 
 size_t h2_head_room(const struct http_head *h)
 {
-    size_t room = HPACK_BLOCK_BYTES + 4 * (HPACK_FIELD_BYTES + sizeof(":authority")) +
+    size_t room = HPACK_BLOCK_BYTES + 5 * (HPACK_FIELD_BYTES + sizeof(":authority")) +
                   LENGTH_FIELD_BYTES + TE_FIELD_BYTES + h->method.len + h->scheme.len +
-                  h->authority.len + h->path.len;
+                  h->authority.len + h->path.len + h->protocol.len + sizeof("CONNECT");
 
     for (uint32_t i = 0; i < h->field_count; i++)
         room += h->fields[i].name.len + h->fields[i].value.len + HPACK_FIELD_BYTES;
     return room;
+}
+
+static struct str scheme_of(const struct http_head *h)
+{
+    return str_is_empty(h->scheme) ? STR("http") : h->scheme;
 }
 
 static char *put_fields(struct hpack_encoder *e, char *to, const struct http_head *h)
@@ -300,12 +357,27 @@ static char *put_length(struct hpack_encoder *e, char *to, const struct http_hea
     return hpack_encode_field(e, to, &field);
 }
 
+/* RFC 9113 8.5; with a protocol RFC 8441 4. */
+static char *put_tunnel(struct hpack_encoder *e, char *to, const struct http_head *h)
+{
+    to = hpack_encode_pseudo(e, to, H2_METHOD, STR("CONNECT"));
+    to = hpack_encode_pseudo(e, to, H2_AUTHORITY, h->authority);
+    if (h->protocol.len > 0) {
+        to = hpack_encode_pseudo(e, to, H2_PROTOCOL, h->protocol);
+        to = hpack_encode_pseudo(e, to, H2_SCHEME, scheme_of(h));
+        to = hpack_encode_pseudo(e, to, H2_PATH, h->path);
+    }
+    return put_fields(e, to, h);
+}
+
 static char *put_request(struct hpack_encoder *e, char *to, const struct http_head *h)
 {
     static const struct http_field te = {{"te", 2}, {"trailers", 8}, HTTP_NAME_TE, false};
 
+    if (http_head_asks_tunnel(h))
+        return put_tunnel(e, to, h);
     to = hpack_encode_pseudo(e, to, H2_METHOD, h->method);
-    to = hpack_encode_pseudo(e, to, H2_SCHEME, str_is_empty(h->scheme) ? STR("http") : h->scheme);
+    to = hpack_encode_pseudo(e, to, H2_SCHEME, scheme_of(h));
     if (!str_is_empty(h->authority))
         to = hpack_encode_pseudo(e, to, H2_AUTHORITY, h->authority);
     to = hpack_encode_pseudo(e, to, H2_PATH, h->path);

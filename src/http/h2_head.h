@@ -24,8 +24,9 @@ struct h2_head_reader {
     uint32_t pseudo_seen; /* bits of enum h2_kind */
     uint16_t refused;     /* status; 0: fine so far. The rest is decoded for HPACK's sake only */
     struct str details;
-    bool is_malformed; /* a stream error PROTOCOL_ERROR */
-    bool has_fields;   /* pseudo fields may not follow */
+    bool is_malformed;   /* a stream error PROTOCOL_ERROR */
+    bool has_fields;     /* pseudo fields may not follow */
+    bool allows_connect; /* CONNECT, also with :protocol (RFC 8441); else it is refused */
 };
 
 void h2_head_reader_init(struct h2_head_reader *r, enum h2_head_kind kind,

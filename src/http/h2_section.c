@@ -105,6 +105,7 @@ static void deliver(struct h2_session *h, struct h2_stream *st, struct str block
         return;
     }
     h2_head_reader_init(&h->reader, kind_of(h, st), h->limits, &st->x->arena);
+    h->reader.allows_connect = h->allows_connect;
     if (!decode(h, block, true))
         return;
     if (!is_end_right(h, st, is_ended) || h->in.is_self_dependent) {

@@ -59,7 +59,12 @@ static void send_head(struct h2_stream *st, struct flow *flow)
     bool is_all = is_head_all(flow);
 
     http_server_decorate(st->session->owner, st->x, flow->head);
-    h2_output_head(st, H2_HEAD_RESPONSE, flow->head, is_all);
+    struct http_head head = *flow->head;
+    if (st->x->is_switched) { /* RFC 8441 5: no 101 here, and no length */
+        head.status = head.status == 101 ? 200 : head.status;
+        head.has_length = false;
+    }
+    h2_output_head(st, H2_HEAD_RESPONSE, &head, is_all);
     st->is_head_submitted = flow->is_head_sent = true;
     st->flow = flow;
     if (is_all) {
@@ -81,6 +86,17 @@ static void on_send(struct http_end *e, struct flow *flow)
     }
     if (!flow->is_end_sent)
         h2_output_body(st, flow);
+}
+
+static void on_inform(struct http_end *e, const struct http_head *informational)
+{
+    struct h2_stream *st = of_end(e);
+    struct http_head head = *informational;
+
+    if (st->is_head_submitted || st->is_gone || !h2_output_has_room(st->session))
+        return;
+    head.has_length = false; /* RFC 9110 8.6 */
+    h2_output_head(st, H2_HEAD_RESPONSE, &head, false);
 }
 
 static enum h2_error code_of(const struct outcome *why)
@@ -106,6 +122,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .inform = on_inform,
     .reset = on_reset,
     .detach = on_detach,
 };
@@ -161,10 +178,13 @@ static void on_head(struct h2_stream *st, bool is_ended)
         refuse(st, err, is_ended);
         return;
     }
-    head->has_body = !is_ended;
+    bool is_tunnel = http_head_asks_tunnel(head);
+    head->has_body = !is_ended || is_tunnel;
     head->expects_continue &= !is_ended;
     st->expects_continue = head->expects_continue;
     http_server_exchange_start(server, st->x, head);
+    if (is_ended && is_tunnel)
+        exchange_recv_end(st->x, SIDE_REQUEST);
 }
 
 static void on_section(struct h2_session *h, bool is_complete)
@@ -241,6 +261,7 @@ static void on_open(struct http_server *server)
     s->server = server;
     timer_init(&s->goaway_timer, on_goaway_timer);
     h2_session_init(&s->session, &session_ops, server->conn, server->config->limits, true, server);
+    s->session.allows_connect = server->config->allow_connect;
     server->codec_state = s;
     h2_session_begin(&s->session);
 }

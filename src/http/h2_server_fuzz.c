@@ -22,7 +22,7 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
     struct http_field field = {STR("x-path"), head->path, HTTP_NAME_OTHER};
 
     (void)service;
-    service_respond(s, 200, &field, 1);
+    service_respond(s, head->protocol.len > 0 ? 101 : 200, &field, 1);
 }
 
 static void on_body(void *service, struct service_stream *s, struct chain *body, bool is_ended)
@@ -116,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     limits_init(&b.limits);
     b.config = (struct http_server_config){.limits = &b.limits,
                                            .path = url_path_options_base,
+                                           .allow_connect = data[0] >= 128,
                                            .idle_timeout_us = 1000000,
                                            .headers_timeout_us = 1000000,
                                            .stream_idle_timeout_us = 1000000};

@@ -1,4 +1,6 @@
 /* Raw frames into a server: what is refused, and how (RFC 9113). */
+#include <nghttp2/nghttp2.h>
+
 #include "http/h2_test_util.h"
 
 static void test_heads(void **state)

@@ -91,7 +91,7 @@ static char *put_setting(char *to, enum h2_setting id, uint64_t value)
 
 static void put_settings(struct h2_session *h)
 {
-    char payload[4 * H2_SETTING_LEN], *at = payload;
+    char payload[4 * H2_SETTING_LEN], *at = payload; /* one each below */
 
     at = put_setting(at, H2_SETTING_INITIAL_WINDOW_SIZE, h->stream_window);
     at = put_setting(at, H2_SETTING_MAX_HEADER_LIST_SIZE, h->limits->header_bytes_max);
@@ -100,6 +100,8 @@ static void put_settings(struct h2_session *h)
                          h->limits->streams_per_connection_max);
     else
         at = put_setting(at, H2_SETTING_ENABLE_PUSH, 0);
+    if (h->allows_connect)
+        at = put_setting(at, H2_SETTING_ENABLE_CONNECT_PROTOCOL, 1);
     struct h2_frame f = {.len = (uint32_t)(at - payload), .type = H2_SETTINGS};
     h2_output_frame(h, &f, str_from(payload, f.len));
 }

@@ -129,6 +129,7 @@ struct h2_session {
     unsigned preface_left;          /* server: bytes of the preface still to come */
     int lost_err;                   /* why the connection went */
     bool is_server;
+    bool allows_connect; /* server: requests may ask for tunnels */
     bool may_send;       /* the connection is open */
     bool is_first_frame; /* it must be SETTINGS */
     bool is_goaway_in;   /* the peer opens or takes no more streams */
@@ -151,6 +152,7 @@ struct h2_stream {
     bool has_length;
     bool is_bodyless; /* a response to HEAD, 204, 304: length says nothing, DATA is a fault */
     bool is_head_request;
+    bool is_tunnel_asked; /* client: by our request */
     bool expects_continue;
     bool is_head_submitted;
     bool is_source_ended; /* out holds all that is left of the body */

@@ -1,4 +1,6 @@
 /* Raw frames into a server: numbers of streams, windows, turns, what a peer may not do for ever. */
+#include <nghttp2/nghttp2.h>
+
 #include "http/h2_frame.h"
 #include "http/h2_test_util.h"
 

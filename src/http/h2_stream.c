@@ -223,12 +223,22 @@ void h2_stream_grant(struct h2_stream *st, uint32_t bytes)
 
 /* --- what came ------------------------------------------------------------------------------ */
 
+/* RFC 9110 9.3.6: bytes, whatever the head says of a length. */
+static bool is_tunnel(const struct h2_stream *st, const struct http_head *head)
+{
+    if (head->is_request)
+        return str_eq(head->method, STR("CONNECT"));
+    return st->is_tunnel_asked && head->status >= 200 && head->status < 300;
+}
+
 /* RFC 9110 6.4.1, 9113 8.1.1. */
 bool h2_stream_expect(struct h2_stream *st, const struct http_head *head, bool is_ended)
 {
-    st->is_bodyless =
-        !head->is_request && (st->is_head_request || head->status == 204 || head->status == 304);
-    st->has_length = head->has_length && !st->is_bodyless;
+    bool is_bytes = is_tunnel(st, head);
+
+    st->is_bodyless = !head->is_request && !is_bytes &&
+                      (st->is_head_request || head->status == 204 || head->status == 304);
+    st->has_length = head->has_length && !st->is_bodyless && !is_bytes;
     st->length = head->length;
     return !is_ended || !st->has_length || st->length == 0;
 }

@@ -1,8 +1,7 @@
 /* For tests of an HTTP/2 server by raw frames: a bench with a server, a service and a client that
- * says what the test puts into it. Included by one file of tests each. */
+ * says what the test puts into it. Included by one file of tests each, behind nghttp2.h. */
 #pragma once
 
-#include <nghttp2/nghttp2.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,8 +27,10 @@ struct bench {
     unsigned exchanges, bad_requests, ends;
     char path[128], authority[64], cookie[64], trailers[128];
     struct outcome bad;
-    size_t reply_bytes; /* of an answer; 0: "fine" */
-    bool is_holding;    /* the service takes no body */
+    size_t reply_bytes;     /* of an answer; 0: "fine" */
+    bool is_holding;        /* the service takes no body */
+    unsigned tunnel_status; /* answer to who asks for a tunnel, which echoes when that opens it */
+    char method[16], protocol[32];
 };
 
 /* --- server ----------------------------------------------------------------------------------- */
@@ -51,10 +52,14 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
 {
     struct bench *b = service;
 
+    copy(b->method, sizeof(b->method), head->method);
+    copy(b->protocol, sizeof(b->protocol), head->protocol);
     copy(b->path, sizeof(b->path), head->path);
     copy(b->authority, sizeof(b->authority), head->authority);
     copy(b->cookie, sizeof(b->cookie), http_head_get_named(head, STR("cookie")));
-    if (!head->has_body)
+    if (http_head_asks_tunnel(head))
+        service_respond(s, b->tunnel_status, NULL, 0);
+    else if (!head->has_body)
         reply(b, s);
 }
 
@@ -70,6 +75,12 @@ static void on_body(void *service, struct service_stream *s, struct chain *body,
     }
     if (b->is_holding)
         return;
+    if (http_head_asks_tunnel(service_exchange(s)->flows[SIDE_REQUEST].head)) {
+        service_write(s, body);
+        if (is_ended)
+            service_end(s, NULL, 0);
+        return;
+    }
     chain_clear(body);
     if (is_ended && service_exchange(s)->flows[SIDE_REQUEST].head->has_body)
         reply(b, s);

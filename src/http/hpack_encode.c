@@ -4,9 +4,9 @@ enum { WALK_MAX = 8 }; /* entries of one bucket that are looked at */
 
 /* Fields whose value is another one in each message: no use to look for it. */
 static const bool is_unique[HTTP_NAME_COUNT] = {
-    [HTTP_NAME_CONTENT_LENGTH] = true,
-    [HTTP_NAME_X_REQUEST_ID] = true,
-    [HTTP_NAME_TRACEPARENT] = true,
+    [HTTP_NAME_CONTENT_LENGTH] = true, [HTTP_NAME_X_REQUEST_ID] = true,
+    [HTTP_NAME_TRACEPARENT] = true,    [HTTP_NAME_B3] = true,
+    [HTTP_NAME_X_B3_TRACEID] = true,
 };
 
 /* The static table's index of a name that names.def has; 0: none. */
