@@ -321,7 +321,9 @@ void http_server_decorate(struct http_server *s, struct exchange *x, struct http
 {
     struct str name = s->config->server_name;
 
-    if (!str_is_empty(name) && http_head_get(response, HTTP_NAME_SERVER).ptr == NULL)
+    if (!str_is_empty(name) && s->config->is_server_overwritten)
+        http_head_set(response, HTTP_NAME_SERVER, name);
+    else if (!str_is_empty(name) && http_head_get(response, HTTP_NAME_SERVER).ptr == NULL)
         http_head_add(response, HTTP_NAME_SERVER, name);
     if (http_head_get(response, HTTP_NAME_DATE).ptr == NULL) {
         char *text = arena_bytes(&x->arena, HTTP_DATE_LEN);

@@ -18,7 +18,8 @@ struct http_server_config {
     enum http_codec codec;
     const struct limits *limits;
     struct url_path_options path;
-    struct str server_name; /* Server field of responses that have none; empty: untouched */
+    struct str server_name;     /* Server field of responses that have none; empty: untouched */
+    bool is_server_overwritten; /* ... of all */
     uint64_t idle_timeout_us, headers_timeout_us, stream_idle_timeout_us; /* 0: none */
     uint64_t duration_max_us;  /* of the connection, then drained; 0: none */
     uint64_t drain_timeout_us; /* HTTP/2: from the first GOAWAY to the last; 0: the codec's */

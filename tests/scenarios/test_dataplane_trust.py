@@ -7,7 +7,7 @@ import urllib.parse
 import pytest
 
 from lib.http1 import Connection, get
-from lib.origin import HttpServer, TcpServer, greet
+from lib.origin import HttpServer, TcpServer, greet, response
 from lib.ports import free_port
 from lib.programs import run
 from lib.proxy import (TLS_INSPECTOR, TYPE, bootstrap, cluster, downstream_tls, hcm, http_rbac, listener,
@@ -192,6 +192,64 @@ def test_forwarded_for(proxy, origin, is_remote, given, want):
     port = start(proxy, origin, {"use_remote_address": is_remote})
     got = json.loads(get(port, "/", [("x-forwarded-for", given)] if given else []).body)["headers"]
     assert got.get("x-forwarded-for") == want
+
+
+@pytest.mark.parametrize("given, want", [("192.0.2.1", "192.0.2.1"), (None, None)])
+def test_forwarded_for_without_us(proxy, origin, given, want):
+    port = start(proxy, origin, {"use_remote_address": True, "skip_xff_append": True})
+    got = json.loads(get(port, "/", [("x-forwarded-for", given)] if given else []).body)["headers"]
+    assert got.get("x-forwarded-for") == want
+
+
+HOPS = [  # is_remote, hops, the field as it comes, who is meant (None: who connected)
+    (True, 1, "192.0.2.1", "192.0.2.1"), (True, 1, "198.51.100.1, 192.0.2.1", "192.0.2.1"),
+    (True, 2, "192.0.2.1,198.51.100.1", "192.0.2.1"), (True, 2, "192.0.2.1", None), (True, 0, "192.0.2.1", None),
+    (False, 1, "192.0.2.1, 198.51.100.1", "192.0.2.1"), (False, 1, "192.0.2.1", None), (True, 1, "nonsense", None)]
+
+
+@pytest.mark.parametrize("is_remote, hops, given, who", HOPS)
+def test_whom_a_trusted_proxy_names(proxy, origin, is_remote, hops, given, who):
+    def rule(address):
+        return http_rbac("DENY", {"p": {"permissions": [{"any": True}], "principals": [
+            {"remote_ip": {"address_prefix": address, "prefix_len": 32}}]}})
+    manager = {"use_remote_address": is_remote, "xff_num_trusted_hops": hops}
+    port = start(proxy, origin, {**manager, "filters": [rule(who or "127.0.0.1")]})
+    assert get(port, "/", [("x-forwarded-for", given)]).status == 403
+    port = start(proxy, origin, {**manager, "filters": [rule("198.51.100.1")]})
+    assert get(port, "/", [("x-forwarded-for", given)]).status == 200
+
+
+def test_via(proxy):
+    with HttpServer(lambda r, s: response(200, json.dumps(r.header("via")), [("via", "1.1 b")])) as origin:
+        port = start(proxy, origin, {"via": "1.1 us"})
+        answer = get(port, "/", [("via", "1.0 a")])
+        assert (json.loads(answer.body), answer["via"]) == ("1.0 a, 1.1 us", "1.1 b, 1.1 us")
+        assert json.loads(get(port).body) == "1.1 us"
+
+
+@pytest.mark.parametrize("how, theirs, want", [
+    ("OVERWRITE", "theirs", "mine"), ("APPEND_IF_ABSENT", "theirs", "theirs"), ("APPEND_IF_ABSENT", None, "mine"),
+    ("PASS_THROUGH", "theirs", "theirs"), ("PASS_THROUGH", None, None)])
+def test_the_server_header(proxy, how, theirs, want):
+    with HttpServer(lambda r, s: response(200, "", [("server", theirs)] if theirs else [])) as origin:
+        port = start(proxy, origin, {"server_name": "mine", "server_header_transformation": how})
+        assert get(port)["server"] == want
+
+
+@pytest.mark.parametrize("is_edge, is_preserved, is_kept", [
+    (True, False, False), (True, True, True), (False, False, True)])
+def test_the_request_id_of_a_stranger(proxy, origin, is_edge, is_preserved, is_kept):
+    port = start(proxy, origin, {"use_remote_address": is_edge, "preserve_external_request_id": is_preserved})
+    given = "11111111-2222-4333-8444-555555555555"
+    got = json.loads(get(port, "/", [("x-request-id", given)]).body)["headers"]["x-request-id"]
+    assert (got == given) == is_kept
+
+
+@pytest.mark.parametrize("is_set", [False, True])
+def test_the_request_s_id_in_the_answer(proxy, origin, is_set):
+    port = start(proxy, origin, {"always_set_request_id_in_response": is_set})
+    answer = get(port)
+    assert (answer["x-request-id"] == json.loads(answer.body)["headers"]["x-request-id"]) == is_set
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -18,6 +18,8 @@ enum hcm_xfcc {
     XFCC_SANITIZE_SET,
     XFCC_ALWAYS_FORWARD_ONLY
 };
+/* server_header_transformation; of no effect without a server_name. */
+enum hcm_server_header { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
 enum hcm_escaped_slashes {
     SLASHES_KEEP,
     SLASHES_REJECT,
@@ -58,6 +60,10 @@ struct hcm {
     const struct http_filter *filters;
     size_t filter_count;
     struct str server_name; /* empty: "tulle" is not added either */
+    enum hcm_server_header server_header;
+    struct str via;                /* appended to the fields of both messages; empty: not */
+    uint32_t xff_num_trusted_hops; /* proxies in front whose word on the client counts */
+    bool skip_xff_append, preserve_external_request_id, always_set_request_id_in_response;
     bool use_remote_address, normalize_path, merge_slashes;
     enum hcm_escaped_slashes escaped_slashes;
     enum hcm_strip_port strip_port; /* of Host: the listener's own, or whichever */

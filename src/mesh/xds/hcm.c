@@ -181,6 +181,48 @@ static int decode_underscores(struct decode *d, const struct pb_path *at,
     }
 }
 
+static int decode_server_header(struct decode *d, const struct pb_path *at,
+                                const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    switch ((int)m->server_header_transformation) {
+    case PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__OVERWRITE:
+        hcm->server_header = SERVER_OVERWRITE;
+        return 0;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__APPEND_IF_ABSENT:
+        hcm->server_header = SERVER_APPEND_IF_ABSENT;
+        return 0;
+    case PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__PASS_THROUGH:
+        hcm->server_header = SERVER_PASS_THROUGH;
+        return 0;
+    default:
+        return decode_fail(d, PB_AT(at, "server_header_transformation"), "no such value");
+    }
+}
+
+/* What is told of the connection and the request in fields. */
+static int decode_headers(struct decode *d, const struct pb_path *at,
+                          const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
+{
+    hcm->server_name = decode_str(d, m->server_name);
+    hcm->via = decode_str(d, m->via);
+    hcm->use_remote_address = decode_bool(m->use_remote_address, false);
+    hcm->xff_num_trusted_hops = m->xff_num_trusted_hops;
+    hcm->skip_xff_append = m->skip_xff_append != 0;
+    hcm->generate_request_id = decode_bool(m->generate_request_id, true);
+    hcm->preserve_external_request_id = m->preserve_external_request_id != 0;
+    hcm->always_set_request_id_in_response = m->always_set_request_id_in_response != 0;
+    const struct str values[] = {hcm->server_name, hcm->via};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        for (size_t k = 0; k < values[i].len; k++) {
+            unsigned char c = (unsigned char)values[i].ptr[k];
+            if (c < 0x20 || c == 0x7f)
+                return decode_fail(d, PB_AT(at, i == 0 ? "server_name" : "via"),
+                                   "a header value has no control bytes");
+        }
+    }
+    return decode_server_header(d, at, m, hcm);
+}
+
 static int decode_codec(struct decode *d, const struct pb_path *at,
                         const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
 {
@@ -206,9 +248,6 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
     if (!decode_is_set(m->stat_prefix))
         return decode_fail(d, PB_AT(at, "stat_prefix"), "a name is needed");
     hcm->stat_prefix = decode_str(d, m->stat_prefix);
-    hcm->server_name = decode_str(d, m->server_name);
-    hcm->use_remote_address = decode_bool(m->use_remote_address, false);
-    hcm->generate_request_id = decode_bool(m->generate_request_id, true);
     hcm->max_request_headers_kb = decode_u32(m->max_request_headers_kb, 0);
     if (m->max_request_headers_kb != NULL &&
         (hcm->max_request_headers_kb == 0 || hcm->max_request_headers_kb > HEADERS_KB_MAX))
@@ -218,7 +257,8 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
     decode_path_options(m, hcm);
     decode_host_options(m, hcm);
     hcm->access_log_count = m->n_access_log;
-    if (decode_codec(d, at, m, hcm) != 0 || decode_timeouts(d, at, m, hcm) != 0 ||
+    if (decode_headers(d, at, m, hcm) != 0 || decode_codec(d, at, m, hcm) != 0 ||
+        decode_timeouts(d, at, m, hcm) != 0 ||
         decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
                              &hcm->http2) != 0 ||
         decode_underscores(d, at, m->common_http_protocol_options, hcm) != 0 ||
@@ -360,6 +400,32 @@ static void encode_host_options(struct encode *e, const struct hcm *in,
     m->common_http_protocol_options->headers_with_underscores_action = actions[in->underscores];
 }
 
+static void encode_headers(struct encode *e, const struct hcm *in,
+                           Pb__Hcm__HttpConnectionManager *m)
+{
+    static const Pb__Hcm__HttpConnectionManager__ServerHeaderTransformation servers[] = {
+        [SERVER_OVERWRITE] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__OVERWRITE,
+        [SERVER_APPEND_IF_ABSENT] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__APPEND_IF_ABSENT,
+        [SERVER_PASS_THROUGH] =
+            PB__HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__PASS_THROUGH,
+    };
+    m->server_name = encode_str(e, in->server_name);
+    m->has_server_header_transformation = in->server_header != SERVER_OVERWRITE;
+    m->server_header_transformation = servers[in->server_header];
+    m->via = encode_str(e, in->via);
+    m->use_remote_address = encode_bool(e, in->use_remote_address);
+    m->has_xff_num_trusted_hops = in->xff_num_trusted_hops != 0;
+    m->xff_num_trusted_hops = in->xff_num_trusted_hops;
+    m->has_skip_xff_append = m->skip_xff_append = in->skip_xff_append;
+    m->generate_request_id = encode_bool(e, in->generate_request_id);
+    m->has_preserve_external_request_id = m->preserve_external_request_id =
+        in->preserve_external_request_id;
+    m->has_always_set_request_id_in_response = m->always_set_request_id_in_response =
+        in->always_set_request_id_in_response;
+}
+
 ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
 {
     static const Pb__Hcm__HttpConnectionManager__CodecType codecs[] = {
@@ -372,9 +438,7 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     m->has_codec_type = in->codec != HCM_CODEC_AUTO;
     m->codec_type = codecs[in->codec];
     m->stat_prefix = in->stat_prefix.len > 0 ? encode_str(e, in->stat_prefix) : "http";
-    m->server_name = encode_str(e, in->server_name);
-    m->use_remote_address = encode_bool(e, in->use_remote_address);
-    m->generate_request_id = encode_bool(e, in->generate_request_id);
+    encode_headers(e, in, m);
     if (memcmp(&in->http2, &(struct http2_options){0}, sizeof in->http2) != 0)
         m->http2_protocol_options = encode_http2_options(e, &in->http2);
     if (in->max_request_headers_kb > 0)

@@ -15,11 +15,14 @@ bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *re
     const struct downstream_info *info = x->info;
     const struct addr *to =
         info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local;
+    const struct request *r = request_of(x);
+    const struct addr *client =
+        r != NULL && r->client.family != ADDR_NONE ? &r->client : &info->remote;
     struct rbac_input in = {
         .head = x->flows[SIDE_REQUEST].head,
         .principal = info->peer_principal,
         .source = to_ip(&info->direct_remote),
-        .remote = to_ip(&info->remote),
+        .remote = to_ip(client),
         .destination = to_ip(to),
         .destination_port = to->port,
         .sni = info->sni,

@@ -32,6 +32,8 @@ struct request {
     struct str direct_identity;       /* call to a replica's own address; else empty */
     struct early_reply early;
     bool is_inbound;
+    struct addr
+        client; /* whom the request is from, by trusted proxies; family NONE: who connected */
     /* Written by filters for logs and metrics. */
     struct str origin;           /* policy or rule that decided */
     struct addr upstream_local;  /* of the last attempt */

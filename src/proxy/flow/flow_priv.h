@@ -199,6 +199,7 @@ extern const struct filter_ops record_filter_ops;  /* config: flow_chain */
  * itself. Before headers_request. */
 void canonical_request(const struct flow_conn *fc, struct request *r, struct http_head *head);
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head);
+void headers_response(const struct request *r, struct http_head *head);
 
 /* --- xfcc.c --- */
 

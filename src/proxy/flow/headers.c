@@ -57,6 +57,13 @@ static bool has_b3(const struct http_head *head)
            http_head_get(head, HTTP_NAME_B3).ptr != NULL;
 }
 
+/* At the edge the id of a stranger would join what has nothing to do with each other. */
+static void drop_strange_id(const struct hcm *hcm, struct http_head *head)
+{
+    if (hcm->use_remote_address && hcm->generate_request_id && !hcm->preserve_external_request_id)
+        http_head_remove(head, HTTP_NAME_X_REQUEST_ID);
+}
+
 static void add_ids(struct exchange *x, const struct hcm *hcm, struct http_head *head)
 {
     if (hcm->generate_request_id && http_head_get(head, HTTP_NAME_X_REQUEST_ID).ptr == NULL)
@@ -64,6 +71,51 @@ static void add_ids(struct exchange *x, const struct hcm *hcm, struct http_head 
     if (hcm->generate_request_id && http_head_get(head, HTTP_NAME_TRACEPARENT).ptr == NULL &&
         !has_b3(head))
         http_head_add(head, HTTP_NAME_TRACEPARENT, make_traceparent(x));
+}
+
+/* The address that the hops-th trusted proxy in front of us wrote, counted from the right, of the
+ * field as it came. Without use_remote_address the last element is our own caller's word, so that
+ * one more counts. Fewer elements than that: who connected. */
+static void find_client(struct request *r, const struct hcm *hcm, const struct http_head *head)
+{
+    if (hcm->xff_num_trusted_hops == 0)
+        return;
+    struct str rest = http_head_get_joined(head, STR("x-forwarded-for"));
+    uint32_t skip = hcm->xff_num_trusted_hops - (hcm->use_remote_address ? 1 : 0);
+    struct addr client;
+    for (;; skip--) {
+        ptrdiff_t comma = str_rfind(rest, ',');
+        if (skip == 0) {
+            rest = str_trim(str_skip(rest, (size_t)(comma + 1)));
+            break;
+        }
+        if (comma < 0)
+            return;
+        rest = str_sub(rest, 0, (size_t)comma);
+    }
+    if (addr_parse_ip(rest, 0, &client))
+        r->client = client;
+}
+
+static void add_via(const struct hcm *hcm, struct http_head *head)
+{
+    if (hcm->via.len == 0)
+        return;
+    struct str given = http_head_get_joined(head, STR("via"));
+    http_head_remove_named(head, STR("via"));
+    http_head_add_named(
+        head, STR("via"),
+        given.len > 0 ? arena_printf(head->arena, "%.*s, %.*s", STR_FMT(given), STR_FMT(hcm->via))
+                      : hcm->via);
+}
+
+void headers_response(const struct request *r, struct http_head *head)
+{
+    const struct http_head *request = r->x->flows[SIDE_REQUEST].head;
+    add_via(r->hcm, head);
+    struct str id = http_head_get(request, HTTP_NAME_X_REQUEST_ID);
+    if (r->hcm->always_set_request_id_in_response && id.ptr != NULL)
+        http_head_set(head, HTTP_NAME_X_REQUEST_ID, id);
 }
 
 static void add_forwarded_for(struct flow_conn *fc, struct http_head *head)
@@ -85,9 +137,12 @@ void headers_request(struct flow_conn *fc, struct request *r, struct http_head *
     else
         http_head_remove_all_of(head, stripped_from_strangers);
     xfcc_set(fc, r->hcm, head);
+    find_client(r, r->hcm, head);
+    drop_strange_id(r->hcm, head);
     add_ids(r->x, r->hcm, head);
-    if (r->hcm->use_remote_address)
+    if (r->hcm->use_remote_address && !r->hcm->skip_xff_append)
         add_forwarded_for(fc, head);
+    add_via(r->hcm, head);
     if (http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO).ptr == NULL)
         http_head_add(head, HTTP_NAME_X_FORWARDED_PROTO,
                       fc->info.tls_version.len > 0 && !fc->info.is_mtls ? STR("https")

@@ -211,9 +211,10 @@ static enum verdict record_on_head(struct exchange *x, void *state, enum side si
     (void)state;
     if (side == SIDE_REQUEST)
         return request_of(x)->early.status == 0 ? check_tunnel(x) : reply_early(x);
+    struct http_head *head = x->flows[SIDE_RESPONSE].head;
+    headers_response(request_of(x), head);
     if (!request_of(x)->is_inbound)
         return VERDICT_NEXT;
-    struct http_head *head = x->flows[SIDE_RESPONSE].head;
     http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
     if (x->is_response_local && x->info->is_mtls &&
         ((x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0 || is_lost_harmlessly(x)))

@@ -130,6 +130,7 @@ static struct record record_of(struct flow_conn *fc, const struct request *r)
     struct record rec = {
         .x = x,
         .info = &fc->info,
+        .client = r->client.family != ADDR_NONE ? &r->client : NULL,
         .start_wall_us = turn_wall_us(x->turn) - (x->ended_us - x->started_us),
         .duration_us = x->ended_us - x->started_us,
         .bytes_received = x->flows[SIDE_REQUEST].bytes,

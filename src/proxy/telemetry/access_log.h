@@ -12,6 +12,7 @@
 struct record {
     const struct exchange *x; /* NULL: TCP */
     const struct downstream_info *info;
+    const struct addr *client; /* whom a trusted proxy names; NULL: info->remote */
     uint64_t start_wall_us, duration_us;
     uint64_t bytes_received, bytes_sent;
     uint64_t flags;

@@ -119,6 +119,11 @@ static const struct addr *downstream_local(const struct downstream_info *info)
     return info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local;
 }
 
+static const struct addr *client_of(const struct record *r)
+{
+    return r->client != NULL ? r->client : &r->info->remote;
+}
+
 OPERATOR(start_time, time_format((int64_t)(r->start_wall_us / 1000), true, buf))
 OPERATOR(req, first_or_other(request_head(r), arg))
 OPERATOR(resp, first_or_other(response_head(r), arg))
@@ -137,8 +142,8 @@ OPERATOR(upstream_cluster, r->upstream_cluster)
 OPERATOR(upstream_local, addr_text(r->upstream_local, true, buf))
 OPERATOR(attempts, str_of_u64(r->attempts, buf))
 OPERATOR(downstream_local, addr_text(downstream_local(r->info), true, buf))
-OPERATOR(downstream_remote, addr_text(&r->info->remote, true, buf))
-OPERATOR(downstream_remote_ip, addr_text(&r->info->remote, false, buf))
+OPERATOR(downstream_remote, addr_text(client_of(r), true, buf))
+OPERATOR(downstream_remote_ip, addr_text(client_of(r), false, buf))
 OPERATOR(peer_uri, r->info->peer_principal)
 OPERATOR(peer_subject, r->info->peer_subject)
 OPERATOR(tls_version, r->info->tls_version)
