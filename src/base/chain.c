@@ -34,7 +34,7 @@ void chunk_pool_deinit(struct chunk_pool *p)
     p->free_count = 0;
 }
 
-bool chunk_pool_trim(struct chunk_pool *p, uint32_t keep)
+bool chunk_pool_shrink(struct chunk_pool *p, uint32_t keep)
 {
     uint32_t unused = p->free_count_low;
 

@@ -39,7 +39,7 @@ void chunk_pool_init(struct chunk_pool *p, uint32_t free_count_max);
 void chunk_pool_deinit(struct chunk_pool *p); /* all chunks must have come back */
 /* Gives back to the heap what nobody needed since the last call, but for `keep` chunks; called from
  * time to time. False: there is nothing left to give. */
-bool chunk_pool_trim(struct chunk_pool *p, uint32_t keep);
+bool chunk_pool_shrink(struct chunk_pool *p, uint32_t keep);
 
 struct chain_account {
     struct chain_account *parent; /* charged too; NULL at the top */

@@ -98,14 +98,14 @@ static void test_pool_is_trimmed(void **state)
             chain_add(&c, str_from((char[1000]){0}, 1000));
         chain_clear(&c);
         assert_in_range(pool.free_count, 20, 22);
-        assert_true(chunk_pool_trim(&pool, 4));
+        assert_true(chunk_pool_shrink(&pool, 4));
         assert_in_range(pool.free_count, 20, 22); /* all were in use */
     }
     uint64_t before = mem_alloc_count();
     chain_add(&c, STR("x"));
     chain_clear(&c);
     assert_int_equal(mem_alloc_count(), before);
-    assert_true(chunk_pool_trim(&pool, 4) == false);
+    assert_true(chunk_pool_shrink(&pool, 4) == false);
     assert_int_equal(pool.free_count, 4);
     chain_deinit(&c);
     chunk_pool_deinit(&pool);

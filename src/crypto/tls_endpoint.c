@@ -76,7 +76,9 @@ static void detach(struct tls_endpoint *e)
 static void copy_sans(struct tls_endpoint *e, const struct tls_endpoint_args *args)
 {
     e->san_count = args->san_count;
-    e->sans = ARENA_ARRAY(&e->arena, struct tls_san_match, args->san_count + 1);
+    if (args->san_count == 0)
+        return;
+    e->sans = ARENA_ARRAY(&e->arena, struct tls_san_match, args->san_count);
     for (size_t i = 0; i < args->san_count; i++) {
         e->sans[i] = args->sans[i];
         e->sans[i].value = arena_str(&e->arena, args->sans[i].value);
@@ -121,7 +123,7 @@ struct tls_endpoint *tls_endpoint_new(const struct tls_endpoint_args *args)
     struct tls_endpoint *e = NEW(struct tls_endpoint);
     e->context = tls_context_ref(args->context);
     e->error = STR_BUF_INIT(ERROR_LEN_MAX);
-    arena_init(&e->arena, 512);
+    arena_init(&e->arena, 256);
     copy_sans(e, args);
     e->ssl = SSL_new(e->context->ssl_ctx);
     BIO *bio = BIO_new(e->context->bio_method);

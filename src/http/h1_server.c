@@ -180,7 +180,7 @@ static void parse_head(struct h1_server *s, size_t len)
     struct h1_request_options options = {
         .limits = config->limits,
         .path = &config->path,
-        .scheme = s->server->info.tls_version.len > 0 ? STR("https") : STR("http"),
+        .scheme = s->server->info->tls_version.len > 0 ? STR("https") : STR("http"),
         .accept_http_10 = config->accept_http_10,
         .accept_upgrade = config->accept_upgrade,
     };

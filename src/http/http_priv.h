@@ -87,8 +87,8 @@ struct http_server {
     const struct http_server_config *config;
     const struct http_server_ops *ops;
     void *ctx;
-    struct downstream_info info;
-    struct arena texts;                    /* of info */
+    const struct downstream_info *info; /* the owner's, or a copy in texts */
+    struct arena texts;
     const struct http_server_codec *codec; /* NULL until decided */
     void *codec_state;
     struct chain_account account; /* of the exchanges */

@@ -22,13 +22,13 @@ static void dig(struct grave *g)
  * longer. */
 static void copy_info(struct http_server *s, const struct downstream_info *from)
 {
-    struct downstream_info *to = &s->info;
+    struct downstream_info *to = ARENA_NEW(&s->texts, struct downstream_info);
     struct str *texts[] = {&to->peer_principal, &to->peer_subject, &to->peer_cert_sha256,
                            &to->peer_dns_san,   &to->sni,          &to->alpn,
                            &to->tls_version};
 
     *to = *from;
-    arena_init(&s->texts, 256);
+    s->info = to;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         if (!str_is_empty(*texts[i]))
             *texts[i] = arena_str(&s->texts, *texts[i]);
@@ -235,7 +235,11 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     s->requests_max = config->requests_max;
     s->ops = ops;
     s->ctx = ctx;
-    copy_info(s, info);
+    arena_init(&s->texts, 512);
+    if (ops->is_info_kept)
+        s->info = info;
+    else
+        copy_info(s, info);
     s->account.parent = turn_account(c->turn);
     s->ref_count = 1;
     timer_init(&s->idle_timer, on_idle);
@@ -265,8 +269,7 @@ static void unpin(struct exchange *x)
 
 struct exchange *http_server_exchange_new(struct http_server *s, struct http_end *downstream)
 {
-    struct exchange *x =
-        exchange_new(s->turn, downstream, &s->info, &s->account, s->config->limits);
+    struct exchange *x = exchange_new(s->turn, downstream, s->info, &s->account, s->config->limits);
 
     x->owner = s;
     x->unpin = unpin;

@@ -40,6 +40,9 @@ struct http_server_ops {
      */
     void (*on_bad_request)(void *ctx, const struct outcome *why);
     void (*on_close)(void *ctx, int err);
+    /* info stays where it is until on_close, and until release of every exchange that has one: it
+     * is borrowed, not copied. */
+    bool is_info_kept;
 };
 
 /* config and ops outlive the connection; info is filled from the conn by the caller and copied. */

@@ -2,7 +2,9 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -28,15 +30,64 @@ static void set_ip6(struct addr *a, const uint8_t ip[16], uint16_t port)
     memcpy(a->ip, ip, 16);
 }
 
-static bool set_unix(struct addr *a, struct str path)
+/* --- paths of unix sockets --- */
+
+enum { PATHS_MAX = 1024 };
+
+/* All that there are; grows at its front. Threads: any. */
+struct known_path {
+    struct known_path *next;
+    unsigned count; /* of this and those behind it */
+    char text[];
+};
+static _Atomic(struct known_path *) known_paths;
+
+static const struct known_path *find_path(const struct known_path *from, struct str path)
 {
-    if (path.len == 0 || path.len >= sizeof a->path || str_find(path, '\0') >= 0)
+    while (from != NULL && !str_eq(str_from_c(from->text), path))
+        from = from->next;
+    return from;
+}
+
+static const char *intern_path(struct str path)
+{
+    struct known_path *first = atomic_load(&known_paths), *fresh = NULL;
+    for (;;) {
+        const struct known_path *known = find_path(first, path);
+        if (known != NULL || (first != NULL && first->count >= PATHS_MAX)) {
+            free(fresh);
+            return known != NULL ? known->text : NULL;
+        }
+        if (fresh == NULL) {
+            fresh = mem_zalloc(sizeof *fresh + path.len + 1);
+            memcpy(fresh->text, path.ptr, path.len);
+        }
+        fresh->next = first;
+        fresh->count = first != NULL ? first->count + 1 : 1;
+        if (atomic_compare_exchange_weak(&known_paths, &first, fresh))
+            return fresh->text;
+    }
+}
+
+bool addr_set_path(struct addr *a, struct str path)
+{
+    const char *text = "";
+    if (path.len > ADDR_PATH_LEN_MAX || str_find(path, '\0') >= 0)
         return false;
-    memset(a, 0, sizeof *a);
-    a->family = ADDR_UNIX;
-    memcpy(a->path, path.ptr, path.len);
+    if (path.len > 0)
+        text = intern_path(path);
+    if (text == NULL)
+        return false;
+    *a = (struct addr){.family = ADDR_UNIX, .path = text};
     return true;
 }
+
+static struct str path_of(const struct addr *a)
+{
+    return str_from_c(a->path);
+}
+
+/* --- reading --- */
 
 bool addr_parse_ip(struct str s, uint16_t port, struct addr *ret_addr)
 {
@@ -58,12 +109,8 @@ bool addr_parse_ip(struct str s, uint16_t port, struct addr *ret_addr)
     return true;
 }
 
-bool addr_parse(struct str s, struct addr *ret_addr)
+static bool parse_ip_port(struct str s, struct addr *ret_addr)
 {
-    if (str_starts_with(s, STR("unix:")))
-        return set_unix(ret_addr, str_skip(s, 5));
-    if (str_starts_with(s, STR("/")) || str_starts_with(s, STR("@")))
-        return set_unix(ret_addr, s);
     ptrdiff_t colon = str_rfind(s, ':');
     if (colon < 1)
         return false;
@@ -81,6 +128,15 @@ bool addr_parse(struct str s, struct addr *ret_addr)
     if (is_bracketed != (str_find(host, ':') >= 0))
         return false;
     return addr_parse_ip(host, (uint16_t)port, ret_addr);
+}
+
+bool addr_parse(struct str s, struct addr *ret_addr)
+{
+    if (str_starts_with(s, STR("unix:")))
+        s = str_skip(s, 5);
+    else if (s.len == 0 || (s.ptr[0] != '/' && s.ptr[0] != '@'))
+        return parse_ip_port(s, ret_addr);
+    return s.len > 0 && addr_set_path(ret_addr, s);
 }
 
 /* --- text: in access logs several times a line, so IPv4 and ports go without printf --- */
@@ -122,7 +178,7 @@ static char *put_ip4(char *at, const uint8_t ip[4])
 /* The end of the text, which is not terminated. */
 static char *put_ip(char *at, const struct addr *a)
 {
-    size_t path_len;
+    struct str path;
     switch (a->family) {
     case ADDR_NONE:
         return at;
@@ -132,9 +188,8 @@ static char *put_ip(char *at, const struct addr *a)
         inet_ntop(AF_INET6, a->ip, at, INET6_ADDRSTRLEN);
         return at + strlen(at);
     case ADDR_UNIX:
-        path_len = strnlen(a->path, sizeof a->path - 1);
-        memcpy(at, a->path, path_len);
-        return at + path_len;
+        path = path_of(a);
+        return str_put(at, path);
     }
     return at;
 }
@@ -173,7 +228,7 @@ static size_t ip_len(const struct addr *a)
 bool addr_eq_ip(const struct addr *a, const struct addr *b)
 {
     return a->family == b->family && memcmp(a->ip, b->ip, ip_len(a)) == 0 &&
-           (a->family != ADDR_UNIX || strncmp(a->path, b->path, sizeof a->path) == 0);
+           (a->family != ADDR_UNIX || str_eq(path_of(a), path_of(b)));
 }
 
 bool addr_eq(const struct addr *a, const struct addr *b)
@@ -197,7 +252,7 @@ bool addr_is_any(const struct addr *a)
 uint64_t addr_hash(const struct addr *a, uint64_t seed)
 {
     if (a->family == ADDR_UNIX)
-        return str_hash(str_from(a->path, strnlen(a->path, sizeof a->path)), seed);
+        return str_hash(path_of(a), seed);
     char key[18];
     memcpy(key, &a->port, 2);
     memcpy(key + 2, a->ip, 16);
@@ -210,7 +265,7 @@ unsigned addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret_sa)
     struct sockaddr_in *in4 = (void *)ret_sa;
     struct sockaddr_in6 *in6 = (void *)ret_sa;
     struct sockaddr_un *un = (void *)ret_sa;
-    size_t path_len = strnlen(a->path, sizeof a->path);
+    struct str path = path_of(a);
     switch (a->family) {
     case ADDR_NONE:
         return 0;
@@ -226,12 +281,12 @@ unsigned addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret_sa)
         return sizeof *in6;
     case ADDR_UNIX:
         un->sun_family = AF_UNIX;
-        memcpy(un->sun_path, a->path, MIN(path_len, sizeof un->sun_path - 1));
-        if (a->path[0] == '@') {
+        str_put(un->sun_path, path);
+        if (path.len > 0 && path.ptr[0] == '@') {
             un->sun_path[0] = '\0';
-            return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path_len);
+            return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path.len);
         }
-        return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path_len + 1);
+        return (unsigned)(offsetof(struct sockaddr_un, sun_path) + path.len + 1);
     }
     return 0;
 }
@@ -243,11 +298,11 @@ static bool from_unix(const struct sockaddr_un *un, unsigned len, struct addr *r
                           : 0;
     char path[sizeof un->sun_path + 1] = "";
     memcpy(path, un->sun_path, MIN(path_max, sizeof un->sun_path));
-    memset(ret_addr, 0, sizeof *ret_addr);
-    ret_addr->family = ADDR_UNIX; /* the peer of an unbound socket has an empty path */
     if (path_max > 1 && path[0] == '\0')
         path[0] = '@';
-    memcpy(ret_addr->path, path, strnlen(path, sizeof ret_addr->path - 1));
+    /* The peer of an unbound socket has an empty path, and so has one too many. */
+    if (!addr_set_path(ret_addr, str_from(path, strnlen(path, ADDR_PATH_LEN_MAX))))
+        addr_set_path(ret_addr, STR(""));
     return true;
 }
 

@@ -11,13 +11,22 @@ struct addr {
     enum addr_family family;
     uint16_t port;  /* host order */
     uint8_t ip[16]; /* network order; IPv4 uses the first 4 */
-    char path[108]; /* ADDR_UNIX: NUL-terminated; a leading '@' means the abstract space */
+    /* ADDR_UNIX: NUL-terminated, at most ADDR_PATH_LEN_MAX bytes, interned (addr_set_path); a
+     * leading
+     * '@' means the abstract space, empty an unbound peer. NULL: another family. */
+    const char *path;
 };
+
+enum { ADDR_PATH_LEN_MAX = 107 };
 
 #define ADDR_TEXT_LEN 128
 
 /* "10.0.0.1", "::1", without port; IPv4-mapped IPv6 becomes IPv4. False when it is no address. */
 bool addr_parse_ip(struct str s, uint16_t port, struct addr *ret_addr);
+/* Makes it the unix socket at a path. Paths are kept for good, by the process, each once, up to
+ * 1,024 of them: connections hold many addresses, and few are of unix sockets. False: too long, a
+ * NUL byte in it, or too many. */
+bool addr_set_path(struct addr *a, struct str path);
 /* "1.2.3.4:80", "[::1]:80", "unix:/path", "/path". */
 bool addr_parse(struct str s, struct addr *ret_addr);
 /* As Envoy writes it: "1.2.3.4:80", "[::1]:80", "/path"; NUL-terminated, returns buf as str. */

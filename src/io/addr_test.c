@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "io/addr.h"
 
@@ -73,6 +74,39 @@ static void test_every_number(void **state)
     }
 }
 
+static void test_paths_are_kept_once(void **state)
+{
+    (void)state;
+    char text[ADDR_PATH_LEN_MAX + 2] = "/";
+    struct addr a, b;
+    assert_true(addr_set_path(&a, STR("/run/one")) && addr_parse(STR("unix:/run/one"), &b));
+    assert_ptr_equal(a.path, b.path);
+    assert_true(addr_eq(&a, &b));
+    assert_true(addr_set_path(&b, STR("/run/other")) && !addr_eq(&a, &b));
+    memset(text + 1, 'x', sizeof text - 1);
+    assert_true(addr_set_path(&a, str_from(text, ADDR_PATH_LEN_MAX)));
+    assert_false(addr_set_path(&a, str_from(text, ADDR_PATH_LEN_MAX + 1)));
+    assert_false(addr_set_path(&a, str_from("/a\0b", 4)));
+    assert_true(addr_set_path(&a, STR("")) && a.family == ADDR_UNIX);
+    /* A peer may call itself what it likes: it has no name once there are too many. */
+    unsigned kept = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        int len = snprintf(text, sizeof text, "@peer-%u", i);
+        struct sockaddr_storage sa;
+        bool is_kept = addr_set_path(&a, str_from(text, (size_t)len));
+        kept += is_kept;
+        struct sockaddr_un *un = (void *)&sa;
+        un->sun_family = AF_UNIX;
+        memcpy(un->sun_path, text, (size_t)len);
+        un->sun_path[0] = '\0';
+        unsigned sa_len = (unsigned)(offsetof(struct sockaddr_un, sun_path) + (size_t)len);
+        assert_true(addr_from_sockaddr(&sa, sa_len, &b));
+        assert_string_equal(b.path, is_kept ? text : "");
+    }
+    assert_in_range(kept, 1000, 1023);
+    assert_true(addr_set_path(&b, STR("/run/one")));
+}
+
 static void test_facts(void **state)
 {
     (void)state;
@@ -104,6 +138,7 @@ int main(void)
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_every_number),
         cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_paths_are_kept_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

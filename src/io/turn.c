@@ -9,7 +9,7 @@ enum { RUN_PASSES_MAX = 16 };
 static void on_trim(struct timer *timer)
 {
     struct turn *t = CONTAINER_OF(timer, struct turn, trim);
-    if (chunk_pool_trim(&t->chunks, CHUNK_POOL_KEEP))
+    if (chunk_pool_shrink(&t->chunks, CHUNK_POOL_KEEP))
         timer_start(t, timer, CHUNK_TRIM_US);
 }
 

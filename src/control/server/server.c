@@ -106,17 +106,19 @@ static bool set_path(struct str path, struct addr *ret_at)
     char dir[PATH_LEN_MAX] = "";
     if (path.len > 0 && path.ptr[0] != '/' && getcwd(dir, sizeof dir) == NULL)
         return false;
-    int len = snprintf(ret_at->path, sizeof ret_at->path, "%s%s%.*s", dir,
-                       dir[0] != '\0' ? "/" : "", STR_FMT(path));
-    return path.len > 0 && len > 0 && (size_t)len < sizeof ret_at->path;
+    char text[ADDR_PATH_LEN_MAX + 1];
+    int len =
+        snprintf(text, sizeof text, "%s%s%.*s", dir, dir[0] != '\0' ? "/" : "", STR_FMT(path));
+    return path.len > 0 && len > 0 && (size_t)len < sizeof text &&
+           addr_set_path(ret_at, str_from(text, (size_t)len));
 }
 
 int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why)
 {
-    struct addr at = {.family = ADDR_UNIX};
+    struct addr at;
     if (!set_path(unix_path, &at)) {
-        str_buf_printf(why, "the socket's path is empty or longer than %zu bytes",
-                       sizeof at.path - 1);
+        str_buf_printf(why, "the socket's path is empty or longer than %d bytes",
+                       ADDR_PATH_LEN_MAX);
         return -ERR_INVALID;
     }
     mode_t old = umask(0177);

@@ -107,7 +107,7 @@ static void take(struct flow_listener *l, struct conn *c)
     fc->ref_count = 1;
     fc->flow = f;
     fc->conn = c;
-    arena_init(&fc->arena, 512);
+    arena_init(&fc->arena, 256);
     list_init(&fc->parked_link);
     list_init(&fc->exchanges);
     timer_init(&fc->timer, on_timer);

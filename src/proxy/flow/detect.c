@@ -38,17 +38,19 @@ static void take_hello(struct flow_conn *fc, const struct tls_hello *hello)
     fc->input.is_tls = true;
     fc->input.server_name = hello->sni;
     fc->input.application_protocol_count = MIN(hello->alpn_count, (size_t)ALPN_MAX);
+    struct str *protocols =
+        ARENA_ARRAY(&fc->arena, struct str, fc->input.application_protocol_count + 1);
     for (size_t i = 0; i < fc->input.application_protocol_count; i++)
-        fc->protocols[i] = hello->alpn[i];
-    fc->input.application_protocols = fc->protocols;
+        protocols[i] = hello->alpn[i];
+    fc->input.application_protocols = protocols;
 }
 
 static void take_http(struct flow_conn *fc, enum http_guess guess)
 {
+    static const struct str http1[] = {{"http/1.1", 8}}, http2[] = {{"h2c", 3}};
     if (guess != GUESS_HTTP1 && guess != GUESS_HTTP2)
         return;
-    fc->protocols[0] = guess == GUESS_HTTP2 ? STR("h2c") : STR("http/1.1");
-    fc->input.application_protocols = fc->protocols;
+    fc->input.application_protocols = guess == GUESS_HTTP2 ? http2 : http1;
     fc->input.application_protocol_count = 1;
 }
 

@@ -116,7 +116,6 @@ struct flow_conn {
     const struct flow_chain *chain; /* of config */
     struct chain_input input;       /* what the chain was chosen by; strings in arena */
     struct arena arena;
-    struct str protocols[ALPN_MAX];
     struct downstream_info info;
     struct timer timer;         /* detection, handshake */
     struct str wanted;          /* parked: the detail it waits for */

@@ -169,6 +169,7 @@ const struct http_server_ops flow_http_ops = {
     .on_exchange = on_exchange,
     .on_bad_request = on_bad_request,
     .on_close = on_close,
+    .is_info_kept = true, /* flow_conn is held by its exchanges */
 };
 
 /* --- the first filter: which tunnels there may be, the last word on a response, the records --- */

@@ -10,8 +10,7 @@ struct addr upstream_addr(const struct model_addr *m)
 {
     struct addr a = {.family = ADDR_NONE, .port = m->port};
     if (m->path.len > 0) {
-        a.family = ADDR_UNIX;
-        memcpy(a.path, m->path.ptr, MIN(m->path.len, sizeof a.path - 1));
+        addr_set_path(&a, m->path);
     } else if (m->ip.family != IP_NONE) {
         a.family = m->ip.family == IP_V4 ? ADDR_IP4 : ADDR_IP6;
         memcpy(a.ip, m->ip.bytes, sizeof a.ip);
