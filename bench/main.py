@@ -21,6 +21,7 @@ from stage import Stage  # noqa: E402
 from turns import Results, run_turns  # noqa: E402
 
 NAMES = [*SCENARIOS, *special.SCENARIOS]
+MAIN = ["http1", "pair", "sidecar", "latency", "memory"]
 
 
 def arguments():
@@ -37,6 +38,7 @@ def arguments():
     parser.add_argument("--pin", action="store_true")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
+    args.scenarios = [name for s in args.scenarios or NAMES for name in (MAIN if s == "main" else [s])]
     unknown = [s for s in args.scenarios if s not in NAMES]
     if unknown:
         parser.error(f"no scenario {', '.join(unknown)} ({', '.join(NAMES)})")
@@ -68,7 +70,7 @@ def run(args, results):
     pinned = (cpus[:half], cpus[half:]) if args.pin and half else ((), ())
     failed = []
     with Stage(*pinned, {"tulle-proxy": str(proxy_of(args.build))}) as stage:
-        for name in args.scenarios or NAMES:
+        for name in args.scenarios:
             print(f"{name}: {title_of(name)}", flush=True)
             if name in SCENARIOS:
                 errors = run_turns(stage, SCENARIOS[name], args, results)

@@ -20,7 +20,7 @@ class Scenario:
     hops: callable                # variant -> the options of each hop, from the client to the app
     cases: dict                   # name -> f(port, seconds, cpus) that loads
     app: str = "http"
-    is_main: bool = False         # takes the whole of --secs, the others half
+    weight: float = 0.5           # of --secs, for one figure
     counts_system_calls: bool = False
 
 
@@ -62,17 +62,18 @@ PAIRS = ("tulle/h2", "tulle/h1", "haproxy/h2", "haproxy/h1", "nginx/h1", "envoy/
 
 SCENARIOS = {s.name: s for s in (
     Scenario("http1", "HTTP/1 on both sides, answers of 100 bytes", ALL, one(), wrk_cases(1, 4, 32, 128),
-             is_main=True, counts_system_calls=True),
+             weight=1, counts_system_calls=True),
     Scenario("pair", "plain -> mutual TLS -> plain through two proxies, the sum of both", PAIRS, pair,
-             wrk_cases(1, 4, 32), is_main=True, counts_system_calls=True),
+             wrk_cases(1, 4, 32), weight=1, counts_system_calls=True),
     Scenario("sidecar", "pair over HTTP/2 with authorization and metrics, access log off or on",
              ("tulle/h2", "tulle/log", "envoy/h2", "envoy/log"), partial(pair, policy=True), wrk_cases(1, 32),
              counts_system_calls=True),
     Scenario("latency", "pair at 1,000 requests/s, fixed rate, 16 connections", ("direct", *PAIRS), pair,
-             {"c16": rate_case}, is_main=True),
-    Scenario("l4", "bytes only", ("relay", "tulle", "haproxy", "envoy"), one(is_tcp=True), wrk_cases(32)),
+             {"c16": rate_case}, weight=2),
+    Scenario("l4", "bytes only", ("relay", "tulle", "haproxy", "envoy"), one(is_tcp=True), wrk_cases(32),
+             counts_system_calls=True),
     Scenario("l4-mtls", "bytes only, plain -> mutual TLS -> plain", ("tulle", "haproxy", "envoy"), tcp_pair,
-             wrk_cases(32)),
+             wrk_cases(32), counts_system_calls=True),
     Scenario("connect", "pair, a new client connection for each request", PAIRS, pair,
              wrk_cases(32, close=True)),
     Scenario("connect-l4", "l4-mtls, a new client connection for each request", ("tulle", "haproxy", "envoy"),

@@ -87,9 +87,7 @@ class Turns:
 
 def run_turns(stage, scenario, args, results):
     """Every case of every subject, args.runs times; what subjects failed at."""
-    cases, seconds, cpus = scenario.cases, args.secs, stage.load_cpus
-    if not scenario.is_main:
-        seconds = max(1, seconds // 2)
+    cases, seconds, cpus = scenario.cases, max(1, int(args.secs * scenario.weight)), stage.load_cpus
     if args.quick:
         cases, seconds = dict(list(cases.items())[-1:]), 1
     turns = Turns(stage, scenario, args, results)
