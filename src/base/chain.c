@@ -24,7 +24,7 @@ void chunk_pool_init(struct chunk_pool *p, uint32_t free_count_max)
 
 void chunk_pool_deinit(struct chunk_pool *p)
 {
-    ASSERT(p->live_count == 0);
+    ASSERT(p->live_count == 0 && p->live_bytes == 0);
     while (p->free != NULL) {
         struct chunk *chunk = p->free;
 
@@ -66,8 +66,10 @@ static struct chunk *chunk_acquire(struct chunk_pool *pool, size_t len_min)
         chunk->cap = (uint32_t)cap;
         chunk->pool = pool;
     }
-    if (pool != NULL)
+    if (pool != NULL) {
         pool->live_count++;
+        pool->live_bytes += chunk->cap;
+    }
     chunk->ref_count = 1;
     chunk->len = 0;
     chunk->next_free = NULL;
@@ -85,6 +87,7 @@ static void chunk_unref(struct chunk *chunk)
         return;
     }
     pool->live_count--;
+    pool->live_bytes -= chunk->cap;
     if (chunk->cap != CHUNK_LEN || pool->free_count >= pool->free_count_max) {
         free(chunk);
         return;

@@ -33,6 +33,7 @@ struct chunk_pool {
     uint32_t free_count, free_count_max;
     uint32_t free_count_low; /* the fewest since the last trim */
     uint64_t live_count;     /* chunks handed out and not yet returned */
+    uint64_t live_bytes;     /* what they take */
 };
 
 void chunk_pool_init(struct chunk_pool *p, uint32_t free_count_max);

@@ -20,6 +20,7 @@ enum {
     FREE_COUNT_MAX = 1024,
     FREE_COUNT_KEEP = 8, /* when nobody needs them */
     TRIM_US = 2 * 1000 * 1000,
+    WINDOW_PRESSED_BYTES = 16 * 1024, /* of those that begin while memory is short */
 };
 
 /* The exchanges of one loop that wait for their next use: as many as were needed of late. */
@@ -118,6 +119,17 @@ static void release(struct exchange *x)
         timer_start(pool->turn, &pool->trim, TRIM_US);
 }
 
+/* The arena counts like the chains do: to the connection, and to the loop. */
+static void charge_arena(struct exchange *x, size_t bytes)
+{
+    int64_t more = (int64_t)bytes - x->charged_bytes;
+
+    x->charged_bytes = (uint32_t)bytes;
+    turn_charge(x->turn, more);
+    for (struct chain_account *a = &x->account; a != NULL; a = a->parent)
+        a->bytes += more;
+}
+
 static void dig(struct grave *g)
 {
     struct exchange *x = CONTAINER_OF(g, struct exchange, grave);
@@ -126,6 +138,7 @@ static void dig(struct grave *g)
         chain_deinit(&x->flows[side].body);
         chain_deinit(&x->flows[side].kept);
     }
+    charge_arena(x, 0);
     if (x->unpin != NULL)
         x->unpin(x);
     release(x);
@@ -173,6 +186,7 @@ static void flow_init(struct exchange *x, struct flow *f)
     chain_init(&f->body, turn_chunks(x->turn), &x->account);
     chain_init(&f->kept, turn_chunks(x->turn), &x->account);
     f->credit_bytes = x->window_bytes;
+    f->withheld_bytes = 0;
 }
 
 struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
@@ -188,6 +202,8 @@ struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
     x->account.parent = account;
     x->ordinal = pool->ordinal++;
     x->window_bytes = (uint32_t)limits->flow_window_bytes;
+    if (turn_is_pressed(t))
+        x->window_bytes = MIN(x->window_bytes, (uint32_t)WINDOW_PRESSED_BYTES);
     x->kept_bytes_max = (uint32_t)limits->kept_body_bytes_max;
     x->started_us = x->moved_us = turn_now_us(t);
     x->downstream = downstream;
@@ -277,6 +293,7 @@ void exchange_recv_head(struct exchange *x, enum side side, struct http_head *he
 
     ASSERT(f->head == NULL && head->is_request == (side == SIDE_REQUEST));
     f->head = head;
+    charge_arena(x, arena_size(&x->arena));
     if (side == SIDE_REQUEST)
         on_request_head(x, head);
     else
@@ -428,6 +445,7 @@ void exchange_restart_response(struct exchange *x)
     f->at = f->body_at = 0;
     f->seen_bytes = f->pass_bytes = 0;
     f->credit_bytes = x->window_bytes;
+    f->withheld_bytes = 0;
     x->response_head_us = 0;
     x->is_switched = x->is_upstream_failed = false;
     x->inform_count = 0;

@@ -72,10 +72,11 @@ struct flow {
     struct http_head *head;     /* NULL until received */
     struct http_head *trailers; /* NULL: none */
     struct chain body;          /* received, not yet taken by the consumer */
-    struct chain kept;     /* request only: all that was received, for replay, until committed */
-    uint32_t credit_bytes; /* what the producer may still add */
-    bool is_ended;         /* the producer has added everything */
-    bool is_committed;     /* kept is given up: no replay any more */
+    struct chain kept;       /* request only: all that was received, for replay, until committed */
+    uint32_t credit_bytes;   /* what the producer may still add */
+    uint32_t withheld_bytes; /* to be credited when the loop is pressed for memory no longer */
+    bool is_ended;           /* the producer has added everything */
+    bool is_committed;       /* kept is given up: no replay any more */
     bool is_head_sent, is_end_sent; /* taken by the consumer */
     uint64_t bytes;                 /* body bytes that the consumer took (of the last attempt) */
     /* The rest belongs to exchange.c. */
@@ -186,6 +187,7 @@ struct exchange {
     /* The rest belongs to exchange*.c. */
     struct exchange_pool *pool;
     struct chain_account account;
+    uint32_t charged_bytes; /* of the arena */
     struct http_end *downstream, *upstream;
     void **states;
     uint32_t called_count; /* filters whose on_head(REQUEST) was called */

@@ -231,6 +231,8 @@ static void commit(struct exchange *x)
     }
 }
 
+enum { PRESSED_BODY_BYTES = 8 * 1024 };
+
 static void credit(struct exchange *x, enum side side, size_t taken)
 {
     struct flow *f = &x->flows[side];
@@ -239,6 +241,13 @@ static void credit(struct exchange *x, enum side side, size_t taken)
     uint32_t bytes = (uint32_t)taken - replayed;
 
     f->replay_bytes -= replayed;
+    /* What waits is enough: under pressure no more comes until it has gone. */
+    if (turn_is_pressed(x->turn) && f->body.len > PRESSED_BODY_BYTES) {
+        f->withheld_bytes += bytes;
+        return;
+    }
+    bytes += f->withheld_bytes;
+    f->withheld_bytes = 0;
     f->credit_bytes += bytes;
     if (bytes > 0 && producer != NULL && !f->is_ended)
         producer->ops->grant(producer, bytes);

@@ -227,6 +227,8 @@ void conn_io_mark_writable(struct conn_io *io)
 
 void conn_io_check_full(struct turn *t)
 {
+    if (turn_is_barred(t))
+        return;
     LIST_FOREACH (&t->full, io, struct conn_io, full_link) {
         if (io->conn->in.len < io->conn->read_max) {
             list_remove(&io->full_link);

@@ -61,6 +61,12 @@ static void on_wire_ended(struct conn_io *io)
     io->is_in_ended = io->wants_input = true;
 }
 
+static bool has_room(const struct conn_io *io)
+{
+    const struct conn *c = io->conn;
+    return c->in.len < c->read_max && !turn_is_barred(c->turn);
+}
+
 static bool may_read(struct conn_io *io)
 {
     const struct conn *c = io->conn;
@@ -68,7 +74,7 @@ static bool may_read(struct conn_io *io)
         return false;
     if (io->state == CONN_HANDSHAKE)
         return true;
-    if (io->state != CONN_OPEN || c->in.len >= c->read_max)
+    if (io->state != CONN_OPEN || !has_room(io))
         return false;
     /* Paused, but the peer has hung up and left nothing to read: that end may be told. */
     return !io->is_paused || (io->is_hup && c->turn->ops->is_drained(io));
@@ -167,7 +173,7 @@ static void settle(struct conn_io *io)
         conn_io_die(io, 0);
     else if (may_read(io))
         turn_later(c->turn, &io->task);
-    else if (io->is_readable && c->in.len >= c->read_max && !list_is_linked(&io->full_link))
+    else if (io->is_readable && !has_room(io) && !list_is_linked(&io->full_link))
         list_push_back(&c->turn->full, &io->full_link);
 }
 

@@ -35,6 +35,12 @@ struct turn {
     _Atomic(struct mail *) mailbox; /* newest first */
 
     struct random random;
+    turn_hook_fn *hook;
+    void *hook_ctx;
+    int64_t charged_bytes;
+    uint64_t bar_bytes;
+    uint64_t count;
+    bool is_pressed;
     struct turn_extra *extra;
     struct chunk_pool chunks;
     struct timer trim; /* of chunks */
@@ -44,6 +50,11 @@ struct turn {
 };
 
 struct turn *turn_new(const struct io_ops *ops, void *backend);
+static inline bool turn_is_barred(const struct turn *t)
+{
+    return t->chunks.live_bytes + (uint64_t)t->charged_bytes > t->bar_bytes;
+}
+
 /* Is there work for which one must not wait? */
 bool turn_is_busy(const struct turn *t);
 void turn_later(struct turn *t, struct turn_task *task);

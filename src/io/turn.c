@@ -24,6 +24,7 @@ struct turn *turn_new(const struct io_ops *ops, void *backend)
                             &t->graves, &t->conns, &t->listens, &t->conn_pool};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
+    t->bar_bytes = UINT64_MAX;
     ops->clock(t, &t->now_us, &t->wall_us);
     timers_init(&t->timers, t->now_us);
     chunk_pool_init(&t->chunks, CHUNK_POOL_MAX);
@@ -142,7 +143,10 @@ void turn_once(struct turn *t, int timeout_ms)
 {
     t->ops->poll(t, wait_us(t, timeout_ms));
     t->ops->clock(t, &t->now_us, &t->wall_us);
+    t->count++;
     run_tasks(t);
+    if (t->hook != NULL)
+        t->hook(t->hook_ctx);
     conn_io_check_full(t);
     flush_dirty(t);
     if (t->chunks.free_count > CHUNK_POOL_KEEP && !timer_is_started(&t->trim))
@@ -188,6 +192,42 @@ struct chunk_pool *turn_chunks(struct turn *t)
 struct chain_account *turn_account(struct turn *t)
 {
     return &t->account;
+}
+
+uint64_t turn_held_bytes(const struct turn *t)
+{
+    return t->chunks.live_bytes + (uint64_t)t->charged_bytes;
+}
+
+void turn_charge(struct turn *t, int64_t bytes)
+{
+    t->charged_bytes += bytes;
+}
+
+bool turn_is_pressed(const struct turn *t)
+{
+    return t->is_pressed;
+}
+
+void turn_set_pressed(struct turn *t, bool is_pressed)
+{
+    t->is_pressed = is_pressed;
+}
+
+void turn_set_bar(struct turn *t, uint64_t held_bytes_max)
+{
+    t->bar_bytes = held_bytes_max;
+}
+
+void turn_set_hook(struct turn *t, turn_hook_fn *hook, void *ctx)
+{
+    t->hook = hook;
+    t->hook_ctx = ctx;
+}
+
+uint64_t turn_count(const struct turn *t)
+{
+    return t->count;
 }
 
 struct turn_extra **turn_extra(struct turn *t)

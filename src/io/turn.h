@@ -92,6 +92,21 @@ struct random *turn_random(struct turn *t);
 struct chunk_pool *turn_chunks(struct turn *t);
 struct chain_account *turn_account(struct turn *t); /* bytes of all chains of this thread */
 
+/* What this loop holds for its connections: the chunks of its chains, used or not, and what was
+ * charged besides (arenas). */
+uint64_t turn_held_bytes(const struct turn *t);
+void turn_charge(struct turn *t, int64_t bytes);
+/* Memory is short: who moves bytes lets no more in than goes out. Set by who watches the budget. */
+bool turn_is_pressed(const struct turn *t);
+void turn_set_pressed(struct turn *t, bool is_pressed);
+/* Beyond so many bytes held nothing is read at all (handshakes are): the bound of the budget, until
+ * who watches it has made room. UINT64_MAX: none. */
+void turn_set_bar(struct turn *t, uint64_t held_bytes_max);
+/* Called in every turn behind the run list: for who watches the budget. One, or NULL. */
+typedef void turn_hook_fn(void *ctx);
+void turn_set_hook(struct turn *t, turn_hook_fn *hook, void *ctx);
+uint64_t turn_count(const struct turn *t); /* turns so far: tells a busy loop from an idle one */
+
 /* What http/ keeps for each loop (recycled exchanges): one object, NULL until it is set, freed with
  * the loop. */
 struct turn_extra {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/log.h"
 #include "proxy/agent/agent.h"
 
@@ -21,6 +22,7 @@ static const char usage[] =
     "\n"
     "Options:\n"
     "  --concurrency N       workers; 0: one for each core (1)\n"
+    "  --limit NAME=VALUE    one of the limits of docs/limits.md; may be repeated\n"
     "  --log-level LEVEL     debug, info, warn, error, off (info)\n"
     "  --log-format FORMAT   text, json (text)\n"
     "  -V, --version         version\n"
@@ -53,6 +55,7 @@ static const struct argument {
 enum {
     OPTION_INDEX = 256,
     OPTION_CONCURRENCY,
+    OPTION_LIMIT,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
     OPTION_ARGUMENT
@@ -107,6 +110,18 @@ static unsigned core_count(void)
     return (unsigned)MIN(MAX(CPU_COUNT(&set), 1), (int)WORKERS_MAX);
 }
 
+static void set_limit(struct agent_args *a, const char *value)
+{
+    struct str s = str_from_c(value);
+    const char *eq = strchr(value, '=');
+    struct str name = eq != NULL ? str_sub(s, 0, (size_t)(eq - value)) : s;
+    int err = eq != NULL ? limits_set(&a->limits, name, str_from_c(eq + 1)) : -ERR_INVALID;
+    if (err == -ERR_NOT_FOUND)
+        refuse("--limit: there is no such limit", value);
+    if (err != 0)
+        refuse("--limit NAME=VALUE: no number, or out of bounds", value);
+}
+
 static void take_option(struct agent_args *a, int option, const char *value)
 {
     switch (option) {
@@ -127,6 +142,9 @@ static void take_option(struct agent_args *a, int option, const char *value)
         if (a->worker_count == 0)
             a->worker_count = core_count();
         return;
+    case OPTION_LIMIT:
+        set_limit(a, value);
+        return;
     case OPTION_LOG_LEVEL:
         set_log_level(value);
         return;
@@ -142,16 +160,17 @@ static void take_option(struct agent_args *a, int option, const char *value)
 
 static void take_options(struct agent_args *a, int argc, char **argv)
 {
-    struct option options[ARRAY_LEN(arguments) + 7] = {
+    struct option options[ARRAY_LEN(arguments) + 8] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {"index", required_argument, NULL, OPTION_INDEX},
         {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
+        {"limit", required_argument, NULL, OPTION_LIMIT},
         {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
         {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
-        options[6 + i] =
+        options[7 + i] =
             (struct option){arguments[i].name, required_argument, NULL, OPTION_ARGUMENT + (int)i};
     for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) >= 0;)
         take_option(a, option, optarg);
@@ -176,6 +195,7 @@ static void check_sidecar(const struct agent_args *a)
 int main(int argc, char **argv)
 {
     struct agent_args args = {.worker_count = 1};
+    limits_init(&args.limits);
     bool is_sidecar = argc > 1 && str_eq(str_from_c(argv[1]), STR("sidecar"));
     if (is_sidecar) {
         argv++;

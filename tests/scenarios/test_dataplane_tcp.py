@@ -9,7 +9,7 @@ import pytest
 from lib.http1 import Connection
 from lib.origin import TcpServer, echo, greet
 from lib.ports import free_port
-from lib.programs import wait_until
+from lib.programs import CONCURRENCY, wait_until
 from lib.proxy import bootstrap, cluster, listener, network_rbac, tcp, tcp_listener
 
 MIB = 1 << 20
@@ -72,7 +72,9 @@ def test_connections_are_spread_over_the_endpoints(proxy):
         for _ in range(20):
             with Connection(port) as c:
                 c.line()
-        assert one.accepted == two.accepted == 10
+        # Each worker takes turns for itself.
+        assert one.accepted + two.accepted == 20
+        assert abs(one.accepted - two.accepted) < int(CONCURRENCY)
 
 
 def test_a_client_that_does_not_read_holds_the_server_back(proxy):

@@ -179,7 +179,9 @@ static void init(struct agent *a, const struct agent_args *args)
 {
     *a = (struct agent){.args = args, .signal_fd = -1};
     arena_init(&a->arena, 2048);
-    limits_init(&a->limits);
+    a->limits = args->limits;
+    if (a->limits.memory_budget_bytes == 0)
+        a->limits.memory_budget_bytes = budget_default();
     raise_limits();
     a->turn = turn_new_linux();
     ASSERT(a->turn != NULL);

@@ -5,9 +5,10 @@
  * Lifetime and thread: agent_run is called once, by main, and returns the exit status. */
 #pragma once
 
-#include "base/str.h"
+#include "base/limits.h"
 
 struct agent_args {
+    struct limits limits;
     unsigned worker_count;
     const char *bootstrap_file; /* NULL: a sidecar, by what follows */
 

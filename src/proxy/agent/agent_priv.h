@@ -23,6 +23,9 @@ enum {
 #define AGENT_SERVER_NAME "tulled"
 #define AGENT_LISTENER_INBOUND "virtualInbound"
 
+/* budget.c: of memory_budget_bytes when nobody set it. */
+uint64_t budget_default(void);
+
 struct agent {
     const struct agent_args *args;
     struct arena arena; /* strings for as long as we run */

@@ -47,6 +47,7 @@ void conn_gone(struct flow_conn *fc)
     f->conn_count--;
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
     flow_dismiss(f);
+    overload_note_end(&f->overload);
     conn_unref(fc);
 }
 

@@ -12,6 +12,7 @@ struct flows *flow_new(const struct flow_env *env)
         flow_share_init(f->share, 1);
     }
     f->connection_ids = env->index;
+    overload_init(&f->overload, f, &f->share->overload);
     map_init(&f->listeners);
     map_init(&f->routes);
     map_init(&f->directories);
@@ -45,6 +46,7 @@ struct flows *flow_free(struct flows *f)
 {
     if (f == NULL)
         return NULL;
+    overload_deinit(&f->overload);
     listeners_free(f);
     directory_index_free(f->index);
     unref_all(&f->routes);

@@ -34,7 +34,8 @@ struct flows {
     struct list conns;                                    /* flow_conn.link */
     unsigned conn_count;
     struct flow_share *share, *own_share; /* env's, or the own one */
-    struct list parked;                   /* flow_conn.parked_link */
+    struct overload overload;
+    struct list parked; /* flow_conn.parked_link */
     unsigned parked_count;
     struct map wanted;   /* detail names that were asked for */
     struct str_buf line; /* of an access log, while it is made */
@@ -49,7 +50,7 @@ struct flows {
 
 /* --- listener.c --- */
 
-enum flow_rest { FLOW_REST_FULL = 1 };
+enum flow_rest { FLOW_REST_FULL = 1, FLOW_REST_MEMORY = 2 };
 
 enum { RBACS_MAX = 8, ACCESS_LOGS_MAX = 4 };
 
@@ -67,7 +68,8 @@ struct flow_chain {
     uint64_t tcp_weight_total;
     struct filter filters[FILTERS_MAX + 1]; /* [0] records */
     uint32_t filter_count;
-    struct limits limits; /* the process's, narrowed by the model */
+    struct filter shed[2]; /* instead of them while memory is short: recorded, refused */
+    struct limits limits;  /* the process's, narrowed by the model */
     struct http_server_config server;
     struct flow_log logs[ACCESS_LOGS_MAX];
     size_t log_count;
@@ -130,6 +132,7 @@ struct flow_conn {
     bool is_proxy_header_taken;
     bool is_detect_extended; /* something came, but not enough to tell: the second wait */
     bool is_outbound;
+    uint64_t shed_turn; /* when it, or a stream of it, was reset for want of memory */
     uint64_t opened_wall_us;
     struct grave grave;
 };
@@ -190,7 +193,8 @@ const struct directory_service *directory_find_host(const struct flows *f, struc
 /* --- http.c --- */
 
 extern const struct http_server_ops flow_http_ops; /* ctx: flow_conn */
-extern const struct filter_ops record_filter_ops;  /* config: flow_chain */
+extern const struct filter_ops shed_filter_ops;
+extern const struct filter_ops record_filter_ops; /* config: flow_chain */
 
 /* --- headers.c --- */
 

@@ -117,6 +117,21 @@ static enum verdict refuse_head(struct exchange *x, void *state, enum side side)
 static const struct filter_ops refuse_filter_ops = {.name = "refuse", .on_head = refuse_head};
 static const struct filter refuse_chain[] = {{.ops = &refuse_filter_ops}};
 
+/* Memory is short: who comes anew is told to come again later. */
+static enum verdict shed_head(struct exchange *x, void *state, enum side side)
+{
+    (void)state;
+    if (side == SIDE_RESPONSE)
+        return VERDICT_NEXT;
+    x->outcome.flags |= FLAG_BIT(OVERLOAD);
+    metrics_add(request_of(x)->metrics, COUNTER_OVERLOAD_SHED, 1);
+    struct http_head *head = exchange_reply(x, 503, STR("overload"), STR("overloaded\n"));
+    http_head_add_named(head, STR("retry-after"), STR("1"));
+    return VERDICT_REPLY;
+}
+
+const struct filter_ops shed_filter_ops = {.name = "shed", .on_head = shed_head};
+
 static void on_exchange(void *ctx, struct exchange *x)
 {
     struct flow_conn *fc = ctx;
@@ -144,8 +159,9 @@ static void on_exchange(void *ctx, struct exchange *x)
     choose_route(fc, r, &p->routes);
     start_timers(p, chain->hcm);
     x->ctx = r;
-    x->filters = chain->filters;
-    x->filter_count = chain->filter_count;
+    bool is_shed = fc->flow->overload.rung >= OVERLOAD_SHED;
+    x->filters = is_shed ? chain->shed : chain->filters;
+    x->filter_count = is_shed ? (uint32_t)ARRAY_LEN(chain->shed) : chain->filter_count;
     x->release = release;
     list_push_back(&fc->exchanges, &x->link);
 }

@@ -88,6 +88,8 @@ static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm 
     chain->hcm = hcm;
     set_limits(f, chain, hcm);
     chain->filters[0] = (struct filter){.ops = &record_filter_ops, .config = chain};
+    chain->shed[0] = chain->filters[0];
+    chain->shed[1] = (struct filter){.ops = &shed_filter_ops};
     int err = filters_build(hcm->filters, hcm->filter_count, why, chain->filters + 1,
                             &chain->filter_count);
     chain->filter_count++;

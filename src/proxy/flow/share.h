@@ -16,6 +16,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "proxy/flow/overload.h"
+
 enum { FLOW_WORKERS_MAX = 64 };
 
 struct flow_load {
@@ -26,6 +28,7 @@ struct flow_load {
 struct flow_share {
     unsigned count; /* workers */
     atomic_uint connections;
+    struct overload_share overload;
     atomic_bool is_full; /* accepting rests: who frees a place tells the acceptor */
     struct flow_load workers[FLOW_WORKERS_MAX];
 };

@@ -109,7 +109,8 @@ static void move(struct flow_tcp *t, struct conn *from, struct conn *to, uint64_
     }
     if (conn_is_in_ended(from))
         conn_end(to);
-    else if (conn_out_len(to) > OUT_HIGH_BYTES)
+    else if (conn_out_len(to) >
+             (turn_is_pressed(to->turn) ? (size_t)OUT_LOW_BYTES : (size_t)OUT_HIGH_BYTES))
         conn_pause(from);
 }
 

@@ -26,6 +26,7 @@ struct upstream_cluster *cluster_new(struct upstream *u, struct str name)
     timer_init(&c->cleanup_timer, cleanup_idle_hosts);
     c->name = str_from(str_dup_c(name), name.len);
     c->is_eligible_stale = true;
+    c->next = u->env.index; /* workers do not all begin with the same host */
     c->share = cluster_share_acquire(u->share, name);
     outlier_init(c);
     return c;

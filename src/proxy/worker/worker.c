@@ -393,10 +393,20 @@ unsigned worker_index(const struct worker *w)
     return w->args.index;
 }
 
+static void set_overload(struct worker *w)
+{
+    const struct overload_share *s = &w->args.group->connections.overload;
+    metrics_set(w->metrics, COUNTER_OVERLOAD_RUNG, atomic_load(&s->rung));
+    metrics_set(w->metrics, COUNTER_OVERLOAD_PRESSURE,
+                overload_percent(w->args.limits, atomic_load(&s->held_bytes)));
+}
+
 struct metrics *worker_metrics(struct worker *w)
 {
-    metrics_set(w->metrics, COUNTER_BYTES_HELD, turn_account(w->turn)->bytes);
+    metrics_set(w->metrics, COUNTER_BYTES_HELD, (int64_t)turn_held_bytes(w->turn));
     metrics_set(w->metrics, COUNTER_ALLOCATIONS, (int64_t)mem_alloc_count());
+    if (w->args.index == 0)
+        set_overload(w); /* of the process: gauges of workers are added up */
     metrics_set(w->metrics, COUNTER_LOG_DROPPED, (int64_t)flow_logs_dropped(w->flow));
     return w->metrics;
 }

@@ -150,11 +150,11 @@ def bootstrap(listeners, clusters, **more):
 
 
 class Proxy(Process):
-    def __init__(self, config, path, log, concurrency=CONCURRENCY, env=None):
+    def __init__(self, config, path, log, concurrency=CONCURRENCY, env=None, args=()):
         self.config = config
         self.admin_port = config["admin"]["address"]["socket_address"]["port_value"]
         path.write_text(json.dumps(config, indent=1))
-        super().__init__(*data_plane(), "-c", path, "--concurrency", concurrency, log=log,
+        super().__init__(*data_plane(), "-c", path, "--concurrency", concurrency, *args, log=log,
                          env=env)
 
     def admin(self, path, method="GET"):

@@ -1,0 +1,41 @@
+/* The ladder of the byte budget as a function of what is held. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "proxy/flow/overload.h"
+
+static void test_rungs(void **state)
+{
+    static const struct {
+        enum overload_rung now;
+        unsigned percent;
+        enum overload_rung then;
+    } cases[] = {
+        {OVERLOAD_CALM, 0, OVERLOAD_CALM},      {OVERLOAD_CALM, 69, OVERLOAD_CALM},
+        {OVERLOAD_CALM, 70, OVERLOAD_READ},     {OVERLOAD_READ, 66, OVERLOAD_READ},
+        {OVERLOAD_READ, 64, OVERLOAD_CALM},     {OVERLOAD_CALM, 99, OVERLOAD_RESET},
+        {OVERLOAD_RESET, 91, OVERLOAD_RESET},   {OVERLOAD_RESET, 89, OVERLOAD_SHED},
+        {OVERLOAD_RESET, 84, OVERLOAD_ACCEPT},  {OVERLOAD_SHED, 10, OVERLOAD_CALM},
+        {OVERLOAD_ACCEPT, 500, OVERLOAD_RESET},
+    };
+    struct limits l;
+    limits_init(&l);
+    assert_int_equal(overload_rung_of(&l, OVERLOAD_CALM, 1ull << 40), OVERLOAD_CALM); /* none set */
+    l.memory_budget_bytes = 100 * 1000;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(overload_rung_of(&l, cases[i].now, cases[i].percent * 1000ull),
+                         cases[i].then);
+    /* One at the very bottom can be left, too. */
+    l.overload_read_percent = 2;
+    assert_int_equal(overload_rung_of(&l, OVERLOAD_READ, 0), OVERLOAD_CALM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rungs)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
