@@ -165,7 +165,7 @@ static void begin_exchange(struct h1_server *s, struct exchange *x, struct http_
  * is a path. */
 static bool set_own_authority(const struct h1_server *s, struct http_head *head)
 {
-    const struct downstream_info *info = &s->server->info;
+    const struct downstream_info *info = s->server->info;
     const struct addr *to =
         info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local;
     char text[ADDR_TEXT_LEN];

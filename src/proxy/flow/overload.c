@@ -221,7 +221,7 @@ static void on_trim(struct timer *t)
         start_trim(o); /* busy: the allocator's locks would be held against requests */
         return;
     }
-    (void)chunk_pool_trim(turn_chunks(turn), 0);
+    (void)chunk_pool_shrink(turn_chunks(turn), 0);
     malloc_trim(0);
     o->held_max = turn_held_bytes(turn);
     o->conn_max = o->flow->conn_count;
