@@ -608,11 +608,16 @@ static void test_destinations(void **state)
         {"240.240.7.7", 80, false, true, false}, /* of the mesh, nobody's */
         {"240.240.0.1", 81, false, true, false}, /* no such port */
         {"10.9.9.9", 80, false, true, false},    /* a replica: by mTLS or not at all */
+        {"10.9.9.9", 9100, true, true, true},    /* unless its sidecar is not in the way there */
     };
+    static const struct listen_options options = {.inherited_fd = -1};
+    struct addr beside = addr_of("10.9.9.9", 9100);
+    struct listen_socket *socket;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct client k;
         open_captured();
         app_open();
+        (void)listen_open(rig.turn, &beside, &options, app_accept, NULL, &socket);
         if (cases[i].has_directory)
             set_directory(cases[i].is_registry_only);
         client_open(&k, cases[i].ip, cases[i].port);
@@ -622,32 +627,10 @@ static void test_destinations(void **state)
         assert_int_equal(app.conn != NULL, cases[i].is_let_past);
         assert_int_equal(metrics_get(rig.metrics, COUNTER_UNKNOWN_REFUSED), !cases[i].is_let_past);
         client_forget(&k);
+        listen_close(socket);
         str_buf_deinit(&app.got);
         close_world();
     }
-}
-
-/* A port that the replica's sidecar does not capture: nobody there speaks mTLS. */
-static void test_a_port_beside_the_sidecar_is_called_in_clear(void **state)
-{
-    static const struct listen_options options = {.inherited_fd = -1};
-    struct addr at = addr_of("10.9.9.9", 9100);
-    struct listen_socket *socket;
-    struct client k;
-    open_captured();
-    app_open();
-    assert_int_equal(listen_open(rig.turn, &at, &options, app_accept, NULL, &socket), 0);
-    set_directory(true);
-    client_open(&k, "10.9.9.9", 9100);
-    client_say(&k, "hello");
-    rig_run(SECOND);
-    assert_false(k.is_closed);
-    assert_true(str_eq(str_buf_str(&app.got), STR("hello")));
-    client_forget(&k);
-    rig_run(SECOND);
-    listen_close(socket);
-    str_buf_deinit(&app.got);
-    close_world();
 }
 
 static void test_the_capture_port_itself(void **state)
@@ -809,7 +792,6 @@ int main(void)
         cmocka_unit_test(test_detail_that_does_not_come),
         cmocka_unit_test(test_parking_is_bounded),
         cmocka_unit_test(test_destinations),
-        cmocka_unit_test(test_a_port_beside_the_sidecar_is_called_in_clear),
         cmocka_unit_test(test_the_capture_port_itself),
         cmocka_unit_test(test_outbound_name_goes),
         cmocka_unit_test(test_abort_with_everything_under_way),
