@@ -19,6 +19,7 @@ void edit_rewrite(struct request *r, struct http_head *head);
 enum retry_verdict {
     RETRY_NO,
     RETRY_YES,
+    RETRY_UNSEEN, /* nobody has looked at the request: not of the budget */
     RETRY_REPLAY, /* the keep-alive race: at once, not counted */
 };
 const struct retry_policy *retry_policy_of(const struct request *r);

@@ -80,15 +80,16 @@ enum retry_verdict retry_on_failure(const struct retry_policy *p, const struct h
         return RETRY_REPLAY;
     if (p == NULL || is_overflow)
         return RETRY_NO;
+    enum retry_verdict again = why->is_retryable ? RETRY_UNSEEN : RETRY_YES;
     if ((p->on & (RETRY_5XX | RETRY_GATEWAY_ERROR | RETRY_RESET)) != 0)
-        return RETRY_YES;
+        return again;
     if (is_connect && (p->on & RETRY_CONNECT_FAILURE) != 0)
-        return RETRY_YES;
+        return again;
     if (why->err == -ERR_REFUSED && !is_connect && (p->on & RETRY_REFUSED_STREAM) != 0)
-        return RETRY_YES;
+        return again;
     if (why->is_unanswered && why->is_retryable && why->err != -ERR_TIMEOUT &&
         (p->on & RETRY_RESET_BEFORE_REQUEST) != 0)
-        return RETRY_YES;
+        return again;
     return RETRY_NO;
 }
 

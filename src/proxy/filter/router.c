@@ -220,11 +220,15 @@ static bool try_again(struct router *s, enum retry_verdict verdict)
         s->x->outcome.flags |= p != NULL && p->retries_max > 0 ? FLAG_BIT(RETRY_LIMIT) : 0;
         return false;
     }
-    if (!upstream_retry_begin(s->r->upstream, s->r->cluster)) {
-        s->x->outcome.flags |= FLAG_BIT(UPSTREAM_OVERFLOW);
-        return false;
+    /* What nobody has looked at burdens nobody twice: the budget is for the others. An app that is
+     * started again makes many of these at once. */
+    if (verdict != RETRY_UNSEEN) {
+        if (!upstream_retry_begin(s->r->upstream, s->r->cluster)) {
+            s->x->outcome.flags |= FLAG_BIT(UPSTREAM_OVERFLOW);
+            return false;
+        }
+        s->is_retry_counted = true;
     }
-    s->is_retry_counted = true;
     s->retries++;
     arm_backoff(s, p);
     return true;
