@@ -610,21 +610,19 @@ static void test_destinations(void **state)
         {"10.9.9.9", 80, false, true, false},    /* a replica: by mTLS or not at all */
         {"10.9.9.9", 9100, true, true, true},    /* unless its sidecar is not in the way there */
     };
-    static const struct listen_options options = {.inherited_fd = -1};
     struct addr beside = addr_of("10.9.9.9", 9100);
     struct listen_socket *socket;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct client k;
         open_captured();
         app_open();
-        (void)listen_open(rig.turn, &beside, &options, app_accept, NULL, &socket);
+        (void)listen_open(rig.turn, &beside, NULL, app_accept, NULL, &socket);
         if (cases[i].has_directory)
             set_directory(cases[i].is_registry_only);
         client_open(&k, cases[i].ip, cases[i].port);
         client_say(&k, "hello");
         rig_run(SECOND);
-        assert_int_equal(k.is_closed, !cases[i].is_let_past);
-        assert_int_equal(app.conn != NULL, cases[i].is_let_past);
+        assert_true(k.is_closed != cases[i].is_let_past && (app.conn == NULL) == k.is_closed);
         assert_int_equal(metrics_get(rig.metrics, COUNTER_UNKNOWN_REFUSED), !cases[i].is_let_past);
         client_forget(&k);
         listen_close(socket);
