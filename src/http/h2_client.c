@@ -25,6 +25,7 @@ static void on_grant(struct http_end *e, uint32_t bytes)
     h2_stream_grant(of_end(e), bytes);
 }
 
+/* The connection has no more stream numbers: another one will do. */
 static void fail_unsent(struct h2_stream *st)
 {
     struct outcome why = {.err = -ERR_UNAVAILABLE,
@@ -42,9 +43,13 @@ static void fail_unsent(struct h2_stream *st)
 /* RFC 8441 3: the peer's SETTINGS do not have it. */
 static void fail_unsupported(struct h2_stream *st)
 {
-    struct outcome why = {.err = -ERR_UNSUPPORTED, .fault = FAULT_UPSTREAM};
+    struct outcome why = {.err = -ERR_UNSUPPORTED,
+                          .fault = FAULT_UPSTREAM,
+                          .is_unanswered = true,
+                          .status = 503,
+                          .flags = FLAG_BIT(UPSTREAM_PROTOCOL),
+                          .details = STR("upstream_tunnel_unsupported")};
 
-    outcome_describe(&why);
     h2_stream_fail(st, &why);
 }
 
