@@ -243,6 +243,7 @@ static void init(struct http_client *client)
 
     c->client = client;
     h2_session_init(&c->session, &session_ops, client->conn, client->config->limits, false, client);
+    c->session.bounds = &client->config->h2;
     client->codec_state = c;
 }
 

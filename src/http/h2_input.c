@@ -279,6 +279,7 @@ static bool take_data_head(struct h2_session *h, const struct h2_frame *f)
         fail(h, f->len == 0 ? H2_FRAME_SIZE_ERROR : H2_PROTOCOL_ERROR);
         return false;
     }
+    h2_session_check_bounds(h, f);
     chain_skip(in, H2_FRAME_HEAD + (is_padded ? 1 : 0));
     begin_data(h, f, pad, is_padded);
     return true;
@@ -305,6 +306,7 @@ static bool take_frame(struct h2_session *h)
             h2_section_wait(h);
         return false;
     }
+    h2_session_check_bounds(h, &f);
     struct str whole = chain_pullup(in, H2_FRAME_HEAD + f.len);
     recv_frame(h, &f, whole.ptr + H2_FRAME_HEAD);
     chain_skip(in, whole.len);

@@ -125,6 +125,7 @@ static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool 
     conn_mark_dirty(h->conn);
     st->send_window -= (int64_t)len;
     h->send_window -= (int64_t)len;
+    h->totals.data_out++;
     expect_updates(h);
 }
 

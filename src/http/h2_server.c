@@ -261,6 +261,7 @@ static void on_open(struct http_server *server)
     s->server = server;
     timer_init(&s->goaway_timer, on_goaway_timer);
     h2_session_init(&s->session, &session_ops, server->conn, server->config->limits, true, server);
+    s->session.bounds = &server->config->h2;
     s->session.allows_connect = server->config->allow_connect;
     server->codec_state = s;
     h2_session_begin(&s->session);
@@ -290,7 +291,8 @@ static void drain(struct http_server *server)
     s->is_noticed = true;
     h2_session_goaway(&s->session, INT32_MAX);
     h2_session_ping(&s->session);
-    timer_start(server->turn, &s->goaway_timer, GOAWAY_WAIT_US);
+    uint64_t wait_us = server->config->drain_timeout_us;
+    timer_start(server->turn, &s->goaway_timer, wait_us > 0 ? wait_us : GOAWAY_WAIT_US);
 }
 
 static void on_headers_timeout(struct http_server *server)

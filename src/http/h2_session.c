@@ -80,6 +80,43 @@ void h2_session_annoy(struct h2_session *h, enum h2_annoyance what)
         h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
 }
 
+/* As Envoy counts them: a peer that is allowed n WINDOW_UPDATE for each DATA frame has some to
+ * begin with, and two for each stream. */
+static bool is_beyond(const struct h2_session *h)
+{
+    const struct h2_bounds *b = h->bounds;
+    const struct h2_totals *t = &h->totals;
+
+    return (b->empty_frames_max > 0 && t->empty_run > b->empty_frames_max) ||
+           (b->priority_frames_max > 0 &&
+            t->priorities > b->priority_frames_max * (1 + t->streams)) ||
+           (b->window_updates_max > 0 &&
+            t->window_updates > 5 + 2 * (t->streams + b->window_updates_max * t->data_out));
+}
+
+void h2_session_check_bounds(struct h2_session *h, const struct h2_frame *f)
+{
+    struct h2_totals *t = &h->totals;
+
+    switch (f->type) {
+    case H2_PRIORITY:
+        t->priorities++;
+        break;
+    case H2_WINDOW_UPDATE:
+        t->window_updates++;
+        break;
+    case H2_DATA:
+    case H2_HEADERS:
+    case H2_CONTINUATION:
+        t->empty_run = f->len == 0 && (f->flags & H2_FLAG_END_STREAM) == 0 ? t->empty_run + 1 : 0;
+        break;
+    default:
+        return;
+    }
+    if (is_beyond(h))
+        h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
+}
+
 /* --- SETTINGS, PING, GOAWAY ----------------------------------------------------------------- */
 
 static char *put_setting(char *to, enum h2_setting id, uint64_t value)

@@ -65,6 +65,13 @@ struct h2_flood {
     uint32_t counts[H2_ANNOY_COUNT];
 };
 
+/* Of the whole connection, for struct h2_bounds. */
+struct h2_totals {
+    uint64_t streams, data_out; /* streams that were opened, DATA frames of ours */
+    uint64_t priorities, window_updates;
+    uint32_t empty_run; /* frames without payload, one behind the other */
+};
+
 /* What is known of the peer by its SETTINGS. */
 struct h2_peer {
     uint32_t window;      /* of a new stream */
@@ -120,6 +127,8 @@ struct h2_session {
     struct h2_peer peer;
     struct h2_past past;
     struct h2_flood flood;
+    struct h2_totals totals;
+    const struct h2_bounds *bounds; /* the configuration's */
     int64_t send_window;            /* of the connection */
     uint32_t recv_window, recv_due; /* likewise; due: not given back yet */
     uint32_t stream_window;         /* what we announce */
@@ -190,6 +199,9 @@ void h2_session_wake_all(struct h2_session *h);
 void h2_session_fail_all(struct h2_session *h, int err);
 /* Counts; too many end the session. */
 void h2_session_annoy(struct h2_session *h, enum h2_annoyance what);
+/* A frame that may be bounded by the configuration has come: PRIORITY, WINDOW_UPDATE, or one that
+ * may have no payload. */
+void h2_session_check_bounds(struct h2_session *h, const struct h2_frame *f);
 /* Frames about the connection. Each may terminate the session. */
 void h2_session_recv_settings(struct h2_session *h, const struct h2_frame *f, const char *payload);
 void h2_session_recv_ping(struct h2_session *h, const struct h2_frame *f, const char *payload);

@@ -334,6 +334,40 @@ static void test_a_peer_that_does_not_read(void **state)
     }
 }
 
+/* Bounds that the configuration sets are those of the connection. */
+static void test_configured_bounds(void **state)
+{
+    static const struct {
+        struct h2_bounds bounds;
+        uint8_t type;
+        unsigned allowed;
+    } table[] = {
+        {{.empty_frames_max = 3}, NGHTTP2_DATA, 3},
+        {{.priority_frames_max = 4}, NGHTTP2_PRIORITY, 8}, /* a stream is open */
+        {{.window_updates_max = 2}, NGHTTP2_WINDOW_UPDATE, 7},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        assert_int_equal(setup(state), 0);
+        struct bench *b = *state;
+
+        b->config.h2 = table[i].bounds;
+        put_preface(b);
+        put_headers(b, 1, POST, NGHTTP2_FLAG_END_HEADERS);
+        for (unsigned k = 0; k <= table[i].allowed; k++) {
+            assert_int_equal(read_answer(b).goaways, 0);
+            if (table[i].type == NGHTTP2_DATA)
+                put_frame(b, NGHTTP2_DATA, 0, 1, STR_NULL);
+            else if (table[i].type == NGHTTP2_PRIORITY)
+                put_frame(b, NGHTTP2_PRIORITY, 0, 3, str_from("\0\0\0\0\1", 5));
+            else
+                put_u32(b, NGHTTP2_WINDOW_UPDATE, 0, 1);
+        }
+        assert_int_equal(read_answer(b).goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+        assert_int_equal(teardown(state), 0);
+    }
+}
+
 static void test_settings_are_acknowledged_in_time(void **state)
 {
     struct bench *b = *state;
@@ -375,6 +409,7 @@ int main(void)
         TEST(made_resets_are_counted),
         TEST(window_updates_that_nobody_asked_for),
         TEST(a_peer_that_does_not_read),
+        cmocka_unit_test(test_configured_bounds),
         TEST(settings_are_acknowledged_in_time),
         TEST(acknowledged_settings_are_not_waited_for),
     };

@@ -59,6 +59,7 @@ void h2_stream_open(struct h2_stream *st, uint32_t id)
     st->send_window = h->peer.window;
     st->recv_window = h->stream_window;
     h->open_count++;
+    h->totals.streams++;
     put_in_bucket(st);
 }
 
