@@ -14,6 +14,37 @@ bool h2_output_has_room(const struct h2_session *h)
     return !h->is_terminated && !h->is_over && conn_out_len(h->conn) < HTTP_OUT_HIGH_BYTES;
 }
 
+static bool is_answer(enum h2_frame_type type)
+{
+    return type == H2_PING || type == H2_SETTINGS || type == H2_RST_STREAM;
+}
+
+/* A frame of so many bytes is in conn->out; the bounds hold for what waits there. */
+static void count_waiting(struct h2_session *h, enum h2_frame_type type, size_t len)
+{
+    const struct h2_bounds *b = h->bounds;
+    struct h2_waiting *w = &h->waiting;
+
+    if (b->outbound_frames_max == 0 && b->outbound_control_frames_max == 0)
+        return;
+    size_t waiting = conn_out_len(h->conn);
+    w->added += len;
+    if (waiting <= len) { /* it is the only one */
+        *w = (struct h2_waiting){.added = w->added, .boundary = w->added};
+    } else if ((int64_t)(w->added - waiting) >= (int64_t)w->boundary) {
+        w->frames[1] = w->frames[0];
+        w->answers[1] = w->answers[0];
+        w->frames[0] = w->answers[0] = 0;
+        w->boundary = w->added;
+    }
+    w->frames[0]++;
+    w->answers[0] += is_answer(type);
+    if ((b->outbound_frames_max > 0 && w->frames[0] + w->frames[1] > b->outbound_frames_max) ||
+        (b->outbound_control_frames_max > 0 &&
+         w->answers[0] + w->answers[1] > b->outbound_control_frames_max))
+        h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
+}
+
 void h2_output_frame(struct h2_session *h, const struct h2_frame *f, struct str payload)
 {
     char bytes[H2_FRAME_HEAD];
@@ -24,7 +55,10 @@ void h2_output_frame(struct h2_session *h, const struct h2_frame *f, struct str 
     chain_add(&h->conn->out, str_from(bytes, sizeof(bytes)));
     chain_add(&h->conn->out, payload);
     conn_mark_dirty(h->conn);
-    if (f->type != H2_GOAWAY && conn_out_len(h->conn) > OUT_TOP_BYTES)
+    if (f->type == H2_GOAWAY)
+        return;
+    count_waiting(h, (enum h2_frame_type)f->type, sizeof(bytes) + payload.len);
+    if (conn_out_len(h->conn) > OUT_TOP_BYTES)
         h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
 }
 
@@ -89,6 +123,7 @@ void h2_output_head(struct h2_stream *st, enum h2_head_kind kind, const struct h
     h2_frame_put(at, &f);
     chain_commit(&h->conn->out, (size_t)(end - at));
     conn_mark_dirty(h->conn);
+    count_waiting(h, H2_HEADERS, (size_t)(end - at));
 }
 
 /* --- DATA ----------------------------------------------------------------------------------- */
@@ -126,6 +161,7 @@ static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool 
     st->send_window -= (int64_t)len;
     h->send_window -= (int64_t)len;
     h->totals.data_out++;
+    count_waiting(h, H2_DATA, sizeof(bytes) + len);
     expect_updates(h);
 }
 

@@ -106,6 +106,14 @@ struct h2_incoming {
     bool is_waiting; /* on_section was told */
 };
 
+/* Frames that wait to be written, counted in two parts: those up to a byte of the output, and those
+ * behind it. When that byte is written, the first part is gone; what is
+ * counted may be up to twice what waits, never less. */
+struct h2_waiting {
+    uint64_t added, boundary;       /* bytes since the beginning */
+    uint32_t frames[2], answers[2]; /* answers: PING, SETTINGS, RST_STREAM */
+};
+
 struct h2_session {
     const struct h2_session_ops *ops;
     struct conn *conn;
@@ -128,6 +136,7 @@ struct h2_session {
     struct h2_past past;
     struct h2_flood flood;
     struct h2_totals totals;
+    struct h2_waiting waiting;      /* counted when bounds has something of it */
     const struct h2_bounds *bounds; /* the configuration's */
     int64_t send_window;            /* of the connection */
     uint32_t recv_window, recv_due; /* likewise; due: not given back yet */

@@ -368,6 +368,24 @@ static void test_configured_bounds(void **state)
     }
 }
 
+/* Answers that wait: those of a turn, for nothing is written before its end. */
+static void test_configured_answers(void **state)
+{
+    struct bench *b = *state;
+
+    b->config.h2 = (struct h2_bounds){.outbound_frames_max = 100, .outbound_control_frames_max = 5};
+    put_preface(b);
+    run(b);
+    for (int i = 0; i < 10; i++) {
+        for (int k = 0; k < 5; k++)
+            put_frame(b, NGHTTP2_PING, 0, 0, STR("12345678"));
+        assert_int_equal(read_answer(b).goaways, 0);
+    }
+    for (int k = 0; k < 20; k++)
+        put_frame(b, NGHTTP2_PING, 0, 0, STR("12345678"));
+    assert_int_equal(read_answer(b).goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 static void test_settings_are_acknowledged_in_time(void **state)
 {
     struct bench *b = *state;
@@ -410,6 +428,7 @@ int main(void)
         TEST(window_updates_that_nobody_asked_for),
         TEST(a_peer_that_does_not_read),
         cmocka_unit_test(test_configured_bounds),
+        TEST(configured_answers),
         TEST(settings_are_acknowledged_in_time),
         TEST(acknowledged_settings_are_not_waited_for),
     };
