@@ -23,6 +23,9 @@ enum {
     WINDOW_PRESSED_BYTES = 16 * 1024, /* of those that begin while memory is short */
 };
 
+/* HTTP/2 streams raise it to what they have told their peer. */
+static const uint64_t window_bytes_max = 24 * 1024;
+
 /* The exchanges of one loop that wait for their next use: as many as were needed of late. */
 struct exchange_pool {
     struct turn_extra extra;
@@ -181,11 +184,14 @@ static void on_idle(struct timer *timer)
                                        .details = STR("stream_idle_timeout")});
 }
 
-static void flow_init(struct exchange *x, struct flow *f)
+static void flow_init(struct exchange *x, struct flow *f, const struct limits *limits)
 {
     chain_init(&f->body, turn_chunks(x->turn), &x->account);
     chain_init(&f->kept, turn_chunks(x->turn), &x->account);
-    f->credit_bytes = x->window_bytes;
+    f->window_bytes = (uint32_t)MIN(limits->flow_window_bytes, window_bytes_max);
+    if (turn_is_pressed(x->turn))
+        f->window_bytes = MIN(f->window_bytes, (uint32_t)WINDOW_PRESSED_BYTES);
+    f->credit_bytes = f->window_bytes;
     f->withheld_bytes = 0;
 }
 
@@ -201,9 +207,6 @@ struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
     x->info = info;
     x->account.parent = account;
     x->ordinal = pool->ordinal++;
-    x->window_bytes = (uint32_t)limits->flow_window_bytes;
-    if (turn_is_pressed(t))
-        x->window_bytes = MIN(x->window_bytes, (uint32_t)WINDOW_PRESSED_BYTES);
     x->kept_bytes_max = (uint32_t)limits->kept_body_bytes_max;
     x->started_us = x->moved_us = turn_now_us(t);
     x->downstream = downstream;
@@ -212,8 +215,8 @@ struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
     list_init(&x->grave.link);
     turn_task_init(&x->task, run_task);
     timer_init(&x->idle_timer, on_idle);
-    flow_init(x, &x->flows[SIDE_REQUEST]);
-    flow_init(x, &x->flows[SIDE_RESPONSE]);
+    flow_init(x, &x->flows[SIDE_REQUEST], limits);
+    flow_init(x, &x->flows[SIDE_RESPONSE], limits);
     return x;
 }
 
@@ -444,7 +447,7 @@ void exchange_restart_response(struct exchange *x)
     f->is_ended = f->is_end_seen = f->is_pass_ended = false;
     f->at = f->body_at = 0;
     f->seen_bytes = f->pass_bytes = 0;
-    f->credit_bytes = x->window_bytes;
+    f->credit_bytes = f->window_bytes;
     f->withheld_bytes = 0;
     x->response_head_us = 0;
     x->is_switched = x->is_upstream_failed = false;

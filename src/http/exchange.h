@@ -74,6 +74,7 @@ struct flow {
     struct chain body;          /* received, not yet taken by the consumer */
     struct chain kept;       /* request only: all that was received, for replay, until committed */
     uint32_t credit_bytes;   /* what the producer may still add */
+    uint32_t window_bytes;   /* what it may add ahead of the consumer */
     uint32_t withheld_bytes; /* to be credited when the loop is pressed for memory no longer */
     bool is_ended;           /* the producer has added everything */
     bool is_committed;       /* kept is given up: no replay any more */
@@ -198,7 +199,7 @@ struct exchange {
     struct outcome failure; /* what the flags above are about */
     const struct http_head *informs[EXCHANGE_INFORMS_MAX]; /* not yet told downstream */
     uint32_t inform_count;
-    uint32_t kept_bytes_max, window_bytes;
+    uint32_t kept_bytes_max;
     uint64_t moved_us;
     struct timer idle_timer;
     struct turn_task task;

@@ -294,7 +294,7 @@ static void test_is_recycled(void **state)
     begin(b);
     assert_ptr_equal(b->x, first);
     assert_int_equal(b->x->ordinal, ordinal + 1);
-    assert_int_equal(b->x->flows[0].credit_bytes, b->limits.flow_window_bytes);
+    assert_int_equal(b->x->flows[0].credit_bytes, b->x->flows[0].window_bytes);
     exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
 }
 
@@ -305,7 +305,7 @@ static void test_slow_consumer_holds_the_credit(void **state)
     b->up.take_max = 1000;
     recv_head(b, SIDE_REQUEST, true);
     exchange_set_upstream(b->x, &b->up.end);
-    recv_body(b, SIDE_REQUEST, b->limits.flow_window_bytes);
+    recv_body(b, SIDE_REQUEST, b->x->flows[0].window_bytes);
     assert_int_equal(b->x->flows[SIDE_REQUEST].credit_bytes, 0);
     run(b);
     assert_int_equal(b->down.granted, 1000);
@@ -392,7 +392,7 @@ static void test_retry_replays_the_body(void **state)
     assert_got(&b->up2, 4900);
     assert_true(b->up2.is_ended);
     assert_int_equal(b->down.granted, 2500); /* the rest came with the end: nobody is to be told */
-    assert_int_equal(b->x->flows[0].credit_bytes, b->limits.flow_window_bytes);
+    assert_int_equal(b->x->flows[0].credit_bytes, b->x->flows[0].window_bytes);
     recv_head(b, SIDE_RESPONSE, false);
     run(b);
     assert_int_equal(b->down.head->status, 200);

@@ -34,6 +34,7 @@ struct h1_client {
     bool is_close_said;
     /* The response: */
     struct h1_scan scan;
+    size_t head_read_max; /* conn->read_max while a head is read */
     struct h1_framing framing;
     struct h1_body body;
     unsigned informational;
@@ -179,6 +180,9 @@ static bool read_head(struct h1_client *s)
     case H1_SCAN_MORE:
         if (conn_is_in_ended(c))
             fail_lost(s, s->is_answered ? -ERR_TRUNCATED : -ERR_CLOSED);
+        /* A head that is allowed must fit, else it would never be complete. */
+        if (c->in.len >= s->head_read_max)
+            s->head_read_max = h1_head_bytes_max(s->client->config->limits) + 1;
         return false;
     case H1_SCAN_BAD:
         fail_protocol(s, error.details);
@@ -295,20 +299,29 @@ static bool read_on(struct h1_client *s)
     return false;
 }
 
+/* As h1_server.c's: a body is read as far as there is credit for it. */
+static void limit_reading(struct h1_client *s)
+{
+    bool is_body = s->end.x != NULL && s->state == H1_CLIENT_BODY;
+
+    conn_of(s)->read_max = is_body ? s->end.x->flows[SIDE_RESPONSE].credit_bytes : s->head_read_max;
+}
+
 static void on_input(struct http_client *client)
 {
-    while (read_on(client->codec_state))
+    struct h1_client *s = client->codec_state;
+
+    while (read_on(s))
         ;
+    limit_reading(s);
 }
 
 /* --- writing: the exchange's end ------------------------------------------------------------ */
 
 static void on_grant(struct http_end *e, uint32_t bytes)
 {
-    struct conn *c = conn_of(of_end(e));
-
-    if (bytes > 0 && c->in.len > 0)
-        conn_wake(c);
+    if (bytes > 0)
+        conn_wake(conn_of(of_end(e)));
 }
 
 static void send_head(struct h1_client *s, struct flow *flow)
@@ -392,13 +405,12 @@ static const struct http_end_ops end_ops = {
 static void on_codec_open(struct http_client *client)
 {
     struct h1_client *s = NEW(struct h1_client);
-    size_t head_bytes_max = h1_head_bytes_max(client->config->limits);
 
     s->client = client;
     s->end.ops = &end_ops;
     client->codec_state = s;
-    /* A head that is allowed must fit, else it would never be complete. */
-    client->conn->read_max = MAX(client->conn->read_max, head_bytes_max + 1);
+    s->head_read_max = client->conn->read_max = H1_READ_BYTES;
+    client->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void wake(struct http_client *client)
@@ -425,6 +437,7 @@ static void start(struct http_client *client, struct exchange *x)
     s->is_request_begun = s->is_request_done = s->is_close_said = false;
     s->is_answered = s->is_abort = s->is_tunnel = false;
     s->informational = 0;
+    s->head_read_max = H1_READ_BYTES;
     s->is_reused = client->requests > 1;
     h1_scan_init(&s->scan, H1_SECTION_RESPONSE);
     exchange_set_upstream(x, &s->end);

@@ -8,7 +8,7 @@ void h1_out_init(struct h1_out *o, enum h1_body_kind kind, uint64_t length)
     *o = (struct h1_out){kind, kind == H1_BODY_LENGTH ? length : 0};
 }
 
-static int move_body(struct h1_out *o, struct conn *c, struct chain *body)
+static int move_body(struct h1_out *o, struct conn *c, struct chain *body, size_t len)
 {
     switch (o->kind) {
     case H1_BODY_NONE:
@@ -17,14 +17,14 @@ static int move_body(struct h1_out *o, struct conn *c, struct chain *body)
     case H1_BODY_LENGTH:
         if (body->len > o->left)
             return -ERR_PROTOCOL;
-        o->left -= body->len;
-        chain_move(&c->out, body, body->len);
+        o->left -= len;
+        chain_move(&c->out, body, len);
         break;
     case H1_BODY_CHUNKED:
-        h1_chunk_move(&c->out, body, body->len);
+        h1_chunk_move(&c->out, body, len);
         break;
     case H1_BODY_UNTIL_CLOSE:
-        chain_move(&c->out, body, body->len);
+        chain_move(&c->out, body, len);
         break;
     }
     conn_mark_dirty(c);
@@ -33,8 +33,10 @@ static int move_body(struct h1_out *o, struct conn *c, struct chain *body)
 
 int h1_out_move(struct h1_out *o, struct conn *c, struct flow *flow)
 {
-    if (flow->body.len > 0 && conn_out_len(c) < HTTP_OUT_HIGH_BYTES) {
-        int err = move_body(o, c, &flow->body);
+    size_t waiting = conn_out_len(c);
+
+    if (flow->body.len > 0 && waiting < H1_OUT_MAX_BYTES) {
+        int err = move_body(o, c, &flow->body, MIN(flow->body.len, H1_OUT_MAX_BYTES - waiting));
         if (err != 0)
             return err;
     }

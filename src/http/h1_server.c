@@ -30,7 +30,8 @@ struct h1_server {
     struct http_end end; /* of the exchange under way; end.x is NULL when there is none */
     enum h1_server_state state;
     struct h1_scan scan;
-    bool is_blank_seen; /* an empty line before the request */
+    size_t head_read_max; /* conn->read_max while a head is read */
+    bool is_blank_seen;   /* an empty line before the request */
     /* The request: */
     struct http_head *request;
     struct h1_body body;
@@ -60,6 +61,7 @@ static void expect_head(struct h1_server *s)
 {
     s->state = H1_SERVER_HEAD;
     s->is_blank_seen = false;
+    s->head_read_max = H1_READ_BYTES;
     h1_scan_init(&s->scan, H1_SECTION_REQUEST);
 }
 
@@ -220,6 +222,9 @@ static bool read_head(struct h1_server *s)
             close_conn(s);
         else
             http_server_headers_begin(s->server);
+        /* A head that is allowed must fit, else it would never be complete. */
+        if (c->in.len >= s->head_read_max)
+            s->head_read_max = h1_head_bytes_max(s->server->config->limits) + 1;
         return false;
     case H1_SCAN_BAD:
         refuse_head(s, NULL, &error);
@@ -366,10 +371,21 @@ static bool read_on(struct h1_server *s)
     return false;
 }
 
+/* A body is read as far as there is credit for it: what is not wanted yet stays with the client. */
+static void limit_reading(struct h1_server *s)
+{
+    bool is_body = s->end.x != NULL && !s->is_request_done && s->state != H1_SERVER_HEAD;
+
+    conn_of(s)->read_max = is_body ? s->end.x->flows[SIDE_REQUEST].credit_bytes : s->head_read_max;
+}
+
 static void on_input(struct http_server *server)
 {
-    while (read_on(server->codec_state))
+    struct h1_server *s = server->codec_state;
+
+    while (read_on(s))
         ;
+    limit_reading(s);
 }
 
 /* --- writing: the exchange's end ------------------------------------------------------------ */
@@ -391,7 +407,7 @@ static void on_grant(struct http_end *e, uint32_t bytes)
 
     if (bytes == 0)
         send_continue(s);
-    else if (conn_of(s)->in.len > 0)
+    else
         conn_wake(conn_of(s));
 }
 
@@ -514,14 +530,13 @@ static const struct http_end_ops end_ops = {
 static void on_open(struct http_server *server)
 {
     struct h1_server *s = NEW(struct h1_server);
-    size_t head_bytes_max = h1_head_bytes_max(server->config->limits);
 
     s->server = server;
     s->end.ops = &end_ops;
     server->codec_state = s;
-    /* A head that is allowed must fit, else it would never be complete. */
-    server->conn->read_max = MAX(server->conn->read_max, head_bytes_max + 1);
     expect_head(s);
+    server->conn->read_max = s->head_read_max;
+    server->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void on_drain(struct http_server *server)

@@ -112,9 +112,9 @@ void h2_stream_attach(struct h2_stream *st, struct exchange *x)
 
     st->x = x;
     st->is_attached = true;
-    if (x->window_bytes < st->session->stream_window) {
-        in->credit_bytes += st->session->stream_window - x->window_bytes;
-        x->window_bytes = st->session->stream_window;
+    if (in->window_bytes < st->session->stream_window) {
+        in->credit_bytes += st->session->stream_window - in->window_bytes;
+        in->window_bytes = st->session->stream_window;
     }
 }
 

@@ -67,6 +67,8 @@ static void on_input(struct http_client *client)
 
     if (s->state == TCP_CLIENT_OPEN && !s->is_in_done && s->end.x != NULL) {
         read_bytes(s);
+        if (s->end.x != NULL)
+            client->conn->read_max = s->end.x->flows[SIDE_RESPONSE].credit_bytes;
     } else if (s->state == TCP_CLIENT_IDLE && conn_is_in_ended(client->conn)) {
         s->state = TCP_CLIENT_CLOSED;
         http_client_set_draining(client);
@@ -78,7 +80,7 @@ static void on_input(struct http_client *client)
 
 static void on_grant(struct http_end *e, uint32_t bytes)
 {
-    if (bytes > 0 && conn_of(of_end(e))->in.len > 0)
+    if (bytes > 0)
         conn_wake(conn_of(of_end(e)));
 }
 
@@ -158,6 +160,8 @@ static void on_codec_open(struct http_client *client)
     s->client = client;
     s->end.ops = &end_ops;
     client->codec_state = s;
+    client->conn->read_max = H1_READ_BYTES;
+    client->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void wake(struct http_client *client)

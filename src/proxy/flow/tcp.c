@@ -6,7 +6,7 @@
 
 #include "proxy/flow/flow_priv.h"
 
-enum { OUT_HIGH_BYTES = 128 * 1024, OUT_LOW_BYTES = 32 * 1024, READ_MAX_BYTES = 64 * 1024 };
+enum { OUT_HIGH_BYTES = 16 * 1024, OUT_LOW_BYTES = 8 * 1024, READ_MAX_BYTES = 40 * 1024 };
 
 struct flow_tcp {
     struct flow_conn *fc;
