@@ -54,6 +54,74 @@ def post(port):
         assert c.get("/p?q", [("x-key", "v")], method="POST", body=b"abc").status == 200
 
 
+PORTS = {  # operator: what it is
+    "DOWNSTREAM_LOCAL_ADDRESS": "127.0.0.1:{port}", "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": "127.0.0.1",
+    "DOWNSTREAM_LOCAL_PORT": "{port}", "DOWNSTREAM_REMOTE_PORT": "{client}",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": "127.0.0.1:{client}", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": "127.0.0.1",
+    "UPSTREAM_HOST": "127.0.0.1:{origin}", "UPSTREAM_REMOTE_ADDRESS": "127.0.0.1:{origin}",
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": "127.0.0.1", "UPSTREAM_REMOTE_PORT": "{origin}",
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": "127.0.0.1", "DOWNSTREAM_PEER_FINGERPRINT_256": "-",
+    "DOWNSTREAM_LOCAL_URI_SAN": "-", "DOWNSTREAM_PEER_DNS_SAN": "-",
+}
+
+
+def test_addresses_and_ports(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    text = "".join(f"{name}=%{name}%|" for name in PORTS) + "\n"
+    port = start(proxy, origin, log_of(log, text))
+    with Connection(port) as c:
+        client = c.socket.getsockname()[1]
+        assert c.get().status == 200
+    got = dict(p.partition("=")[::2] for p in lines(log)[0].split("|") if p)
+    assert got == {k: v.format(port=port, client=client, origin=origin.port) for k, v in PORTS.items()}
+
+
+def test_durations_and_ids(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    post(start(proxy, origin, log_of(log, "%REQUEST_DURATION% %RESPONSE_DURATION% %DURATION% %CONNECTION_ID%\n")))
+    request, answer, whole, connection = map(int, lines(log)[0].split())
+    assert request <= answer <= whole + 1 and connection >= 0
+
+
+def status(op, value):
+    return {"status_code_filter": {"comparison": {"op": op, "value": {"default_value": value, "runtime_key": "k"}}}}
+
+
+def duration(op, value):
+    return {"duration_filter": {"comparison": {"op": op, "value": {"default_value": value, "runtime_key": "k"}}}}
+
+
+FILTERS = {  # of GET /ok (200), /none (404, NR), /ok with x-debug
+    "status ge": (status("GE", 400), ["/none"]), "status le": (status("LE", 200), ["/ok", "/debug"]),
+    "status eq": (status("EQ", 404), ["/none"]), "flags": ({"response_flag_filter": {}}, ["/none"]),
+    "one flag": ({"response_flag_filter": {"flags": ["NR", "UH"]}}, ["/none"]),
+    "another flag": ({"response_flag_filter": {"flags": ["UH"]}}, []),
+    "header": ({"header_filter": {"header": {"name": "x-debug", "present_match": True}}}, ["/debug"]),
+    "duration": (duration("GE", 60000), []), "no health check": ({"not_health_check_filter": {}}, ["/ok", "/none", "/debug"]),
+    "and": ({"and_filter": {"filters": [status("LE", 200), {"header_filter": {"header": {
+        "name": "x-debug", "string_match": {"exact": "1"}}}}]}}, ["/debug"]),
+    "or": ({"or_filter": {"filters": [status("GE", 400), {"header_filter": {"header": {
+        "name": "x-debug", "string_match": {"exact": "1"}}}}]}}, ["/none", "/debug"]),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_which_requests_are_told_of(proxy, origin, tmp_path, name):
+    log, every = tmp_path / "log", tmp_path / "every"
+    what, want = FILTERS[name]
+    logs = log_of(log, "%REQ(:PATH)%\n") + log_of(every, "%REQ(:PATH)%\n")
+    logs[0]["filter"] = what
+    port = start(proxy, origin, logs, [route("/ok", "app"), route("/debug", "app")])
+    with Connection(port) as c:
+        c.get("/ok")
+        c.get("/none")
+        c.get("/debug", [("x-debug", "1")])
+    lines(every, 3)
+    if want:
+        lines(log, len(want))
+    assert (log.read_text() if log.exists() else "").split() == want
+
+
 def test_operators_in_text(proxy, origin, tmp_path):
     log = tmp_path / "log"
     text = "".join(f"{name}=%{name}%|" for name in OPERATORS) + "\n"

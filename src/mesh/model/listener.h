@@ -40,9 +40,31 @@ struct http_filter {
     const struct rbac *rbac;
 };
 
+/* envoy.config.accesslog.v3.AccessLogFilter. */
+enum log_filter_kind {
+    LOG_FILTER_ALL,
+    LOG_FILTER_STATUS,
+    LOG_FILTER_DURATION, /* ms */
+    LOG_FILTER_HEADER,   /* of the request */
+    LOG_FILTER_FLAGS,    /* any of them */
+    LOG_FILTER_AND,
+    LOG_FILTER_OR,
+};
+enum log_compare { LOG_COMPARE_EQUAL, LOG_COMPARE_AT_LEAST, LOG_COMPARE_AT_MOST };
+struct access_log_filter {
+    enum log_filter_kind kind;
+    enum log_compare compare;
+    uint32_t value;
+    uint64_t flags; /* bits in the order of http/flags.def; 0: any at all */
+    struct header_match header;
+    const struct access_log_filter *children;
+    size_t child_count;
+};
+
 /* envoy.extensions.access_loggers.file.v3.FileAccessLog / stdout. */
 struct access_log_config {
-    struct str path; /* "/dev/stdout" */
+    const struct access_log_filter *filter; /* NULL: all requests */
+    struct str path;                        /* "/dev/stdout" */
     bool is_json;
     struct str text_format;                          /* empty: the default */
     const struct access_log_json_field *json_fields; /* none with is_json: the default */

@@ -51,6 +51,8 @@ static int decode_access_log(struct decode *d, const struct pb_path *parent,
     const void *config = decode_any(d, at, m->typed_config, &desc);
     if (config == NULL)
         return -ERR_INVALID;
+    if (decode_access_log_filter(d, PB_AT(parent, "filter"), m->filter, &log->filter) != 0)
+        return -ERR_INVALID;
     const Pb__Core__SubstitutionFormatString *format;
     if (desc == &pb__access_log_file__file_access_log__descriptor) {
         const Pb__AccessLogFile__FileAccessLog *file = config;
@@ -132,6 +134,8 @@ Pb__Accesslog__AccessLog **encode_access_logs(struct encode *e,
         items[i] = PB_NEW(e, Pb__Accesslog__AccessLog, pb__accesslog__access_log);
         items[i]->name = "envoy.access_loggers.file";
         items[i]->typed_config = encode_any(e, &file->base);
+        if (logs[i].filter != NULL)
+            items[i]->filter = encode_access_log_filter(e, logs[i].filter);
     }
     return items;
 }

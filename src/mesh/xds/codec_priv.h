@@ -28,6 +28,12 @@ int decode_access_logs(struct decode *d, const struct pb_path *at,
                        const struct access_log_config **ret_logs);
 Pb__Accesslog__AccessLog **encode_access_logs(struct encode *e,
                                               const struct access_log_config *logs, size_t count);
+/* --- access_log_filter.c --- */
+int decode_access_log_filter(struct decode *d, const struct pb_path *at,
+                             const Pb__Accesslog__AccessLogFilter *m,
+                             const struct access_log_filter **ret_filter); /* NULL: NULL */
+Pb__Accesslog__AccessLogFilter *encode_access_log_filter(struct encode *e,
+                                                         const struct access_log_filter *in);
 /* --- route.c --- */
 int decode_route_config(struct decode *d, const struct pb_path *at, const void *message,
                         struct str *ret_name, const void **ret_body);

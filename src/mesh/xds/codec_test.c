@@ -178,8 +178,20 @@ static const struct http_filter http_filters[] = {
     {HTTP_FILTER_ROUTER, S("router")},
 };
 static const struct access_log_json_field json_fields[] = {{S("code"), S("%RESPONSE_CODE%")}};
+static const struct access_log_filter log_parts[] = {
+    {.kind = LOG_FILTER_STATUS, .compare = LOG_COMPARE_AT_LEAST, .value = 400},
+    {.kind = LOG_FILTER_DURATION, .compare = LOG_COMPARE_AT_MOST},
+    {.kind = LOG_FILTER_FLAGS, .flags = 5},
+    {.kind = LOG_FILTER_ALL},
+};
+static const struct access_log_filter log_either[] = {
+    {.kind = LOG_FILTER_AND, .children = log_parts, .child_count = 4},
+    {.kind = LOG_FILTER_HEADER, .header = {.name = S("x-debug"), .value = {STRING_MATCH_ANY}}},
+};
+static const struct access_log_filter log_filter = {
+    .kind = LOG_FILTER_OR, .children = log_either, .child_count = 2};
 static const struct access_log_config logs[] = {
-    {.path = S("/dev/stdout")},
+    {.path = S("/dev/stdout"), .filter = &log_filter},
     {.path = S("/tmp/a"), .text_format = S("%PROTOCOL%\n")},
     {.path = S("/tmp/b"), .is_json = true, .json_fields = json_fields, .json_field_count = 1},
 };

@@ -55,6 +55,7 @@ enum flow_rest { FLOW_REST_FULL = 1, FLOW_REST_MEMORY = 2 };
 enum { RBACS_MAX = 8, ACCESS_LOGS_MAX = 4 };
 
 struct flow_log {
+    const struct access_log_filter *filter; /* NULL: all */
     struct access_log_format *format;
     struct access_log_sink *sink; /* the flow's */
 };
@@ -222,6 +223,10 @@ struct record_tcp {
 struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp *t);
 void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
                     const struct record_tcp *t);
+
+/* --- log_filter.c --- */
+
+bool log_is_wanted(const struct access_log_filter *f, const struct record *rec);
 
 /* --- tcp.c --- */
 

@@ -47,6 +47,7 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
         if (err != 0)
             return err;
         log->sink = flow_sink(f, logs[i].path);
+        log->filter = logs[i].filter;
         chain->log_count++;
     }
     return 0;

@@ -94,6 +94,8 @@ static struct metrics_hop hop_of(struct flow_conn *fc, struct upstream_host *hos
 static void write_logs(struct flows *f, const struct flow_chain *chain, const struct record *rec)
 {
     for (size_t i = 0; i < chain->log_count; i++) {
+        if (!log_is_wanted(chain->logs[i].filter, rec))
+            continue;
         str_buf_reset(&f->line);
         access_log_format_line(chain->logs[i].format, rec, &f->line);
         access_log_sink_add(chain->logs[i].sink, str_buf_str(&f->line));

@@ -114,6 +114,13 @@ static struct str addr_text(const struct addr *a, bool has_port, char buf[ACCESS
     return has_port ? addr_format(a, buf) : addr_format_ip(a, buf);
 }
 
+static struct str port_text(const struct addr *a, char buf[ACCESS_LOG_TEXT_MAX])
+{
+    if (a == NULL || (a->family != ADDR_IP4 && a->family != ADDR_IP6))
+        return STR_NULL;
+    return str_of_u64(a->port, buf);
+}
+
 static const struct addr *downstream_local(const struct downstream_info *info)
 {
     return info->original_dst.family != ADDR_NONE ? &info->original_dst : &info->local;
@@ -123,6 +130,30 @@ static const struct addr *client_of(const struct record *r)
 {
     return r->client != NULL ? r->client : &r->info->remote;
 }
+
+/* From the first byte of the request until then. */
+static struct str since_start(const struct record *r, uint64_t at_us, char buf[ACCESS_LOG_TEXT_MAX])
+{
+    if (r->x == NULL || at_us == 0)
+        return STR_NULL;
+    return str_of_u64((at_us - r->x->started_us) / 1000, buf);
+}
+
+static uint64_t request_end_us(const struct record *r)
+{
+    return r->x != NULL ? r->x->request_end_us : 0;
+}
+
+static uint64_t response_begin_us(const struct record *r)
+{
+    return r->x != NULL && !r->x->is_response_local ? r->x->response_head_us : 0;
+}
+
+/* An address whole, without its port, and its port alone. */
+#define ADDR_OPERATORS(name, expression)                                                           \
+    OPERATOR(name, addr_text(expression, true, buf))                                               \
+    OPERATOR(name##_ip, addr_text(expression, false, buf))                                         \
+    OPERATOR(name##_port, port_text(expression, buf))
 
 OPERATOR(start_time, time_format((int64_t)(r->start_wall_us / 1000), true, buf))
 OPERATOR(req, first_or_other(request_head(r), arg))
@@ -137,13 +168,19 @@ OPERATOR(upstream_failure, r->upstream_failure)
 OPERATOR(bytes_received, str_of_u64(r->bytes_received, buf))
 OPERATOR(bytes_sent, str_of_u64(r->bytes_sent, buf))
 OPERATOR(duration, str_of_u64(r->duration_us / 1000, buf))
-OPERATOR(upstream_host, addr_text(r->upstream_host, true, buf))
 OPERATOR(upstream_cluster, r->upstream_cluster)
-OPERATOR(upstream_local, addr_text(r->upstream_local, true, buf))
+ADDR_OPERATORS(downstream_local, downstream_local(r->info))
+ADDR_OPERATORS(downstream_remote, client_of(r))
+ADDR_OPERATORS(downstream_direct, &r->info->direct_remote)
+ADDR_OPERATORS(upstream_host, r->upstream_host)
+ADDR_OPERATORS(upstream_local, r->upstream_local)
+OPERATOR(connection_id, str_of_u64(r->info->connection_id, buf))
+OPERATOR(request_duration, since_start(r, request_end_us(r), buf))
+OPERATOR(response_duration, since_start(r, response_begin_us(r), buf))
 OPERATOR(attempts, str_of_u64(r->attempts, buf))
-OPERATOR(downstream_local, addr_text(downstream_local(r->info), true, buf))
-OPERATOR(downstream_remote, addr_text(client_of(r), true, buf))
-OPERATOR(downstream_remote_ip, addr_text(client_of(r), false, buf))
+OPERATOR(peer_dns, r->info->peer_dns_san)
+OPERATOR(peer_sha256, r->info->peer_cert_sha256)
+OPERATOR(own_uri, r->info->own_principal)
 OPERATOR(peer_uri, r->info->peer_principal)
 OPERATOR(peer_subject, r->info->peer_subject)
 OPERATOR(tls_version, r->info->tls_version)
@@ -174,6 +211,23 @@ static const struct access_log_operator operators[] = {
     {"DOWNSTREAM_LOCAL_ADDRESS", op_downstream_local, false, false},
     {"DOWNSTREAM_REMOTE_ADDRESS", op_downstream_remote, false, false},
     {"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", op_downstream_remote_ip, false, false},
+    {"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", op_downstream_local_ip, false, false},
+    {"DOWNSTREAM_LOCAL_PORT", op_downstream_local_port, false, true},
+    {"DOWNSTREAM_REMOTE_PORT", op_downstream_remote_port, false, true},
+    {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS", op_downstream_direct, false, false},
+    {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", op_downstream_direct_ip, false, false},
+    {"DOWNSTREAM_DIRECT_REMOTE_PORT", op_downstream_direct_port, false, true},
+    {"UPSTREAM_REMOTE_ADDRESS", op_upstream_host, false, false},
+    {"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", op_upstream_host_ip, false, false},
+    {"UPSTREAM_REMOTE_PORT", op_upstream_host_port, false, true},
+    {"UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", op_upstream_local_ip, false, false},
+    {"UPSTREAM_LOCAL_PORT", op_upstream_local_port, false, true},
+    {"CONNECTION_ID", op_connection_id, false, true},
+    {"REQUEST_DURATION", op_request_duration, false, true},
+    {"RESPONSE_DURATION", op_response_duration, false, true},
+    {"DOWNSTREAM_PEER_DNS_SAN", op_peer_dns, false, false},
+    {"DOWNSTREAM_PEER_FINGERPRINT_256", op_peer_sha256, false, false},
+    {"DOWNSTREAM_LOCAL_URI_SAN", op_own_uri, false, false},
     {"DOWNSTREAM_PEER_URI_SAN", op_peer_uri, false, false},
     {"DOWNSTREAM_PEER_SUBJECT", op_peer_subject, false, false},
     {"DOWNSTREAM_TLS_VERSION", op_tls_version, false, false},
