@@ -165,6 +165,26 @@ def test_delayed_close_keeps_the_answer_whole(proxy, wait):
         assert c.is_closed()
 
 
+COUNTED = {
+    "tulle_heads_too_large_total": ("GET / HTTP/1.1\r\nhost: a\r\nx-long: " + "v" * 3000 + "\r\n\r\n", 431),
+    "tulle_urls_too_long_total": ("GET /" + "a" * 9000 + " HTTP/1.1\r\nhost: a\r\n\r\n", 414),
+    "tulle_request_headers_timeouts_total": ("GET / HTTP/1.1\r\nhost", 408),
+    "tulle_request_timeouts_total": ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na", 408),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.differs("has other names of metrics")
+def test_limits_count(proxy, origin, name):
+    data, status = COUNTED[name]
+    port, kb = free_port(), 1 if status == 431 else 60
+    chain = [hcm([route("/", "app")], request_timeout="0.3s", max_request_headers_kb=kb)]
+    p = proxy(bootstrap([listener("http", port, chain)], [cluster("app", origin.port)]))
+    with Connection(port) as c:
+        assert c.send(data).answer().status == status
+    wait_until(lambda: f"\n{name} 1\n" in p.admin("/stats/prometheus"), f"{name} 1")
+
+
 # --- HTTP/2: what is announced ---
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

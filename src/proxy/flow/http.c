@@ -169,8 +169,14 @@ static void on_exchange(void *ctx, struct exchange *x)
 static void on_bad_request(void *ctx, const struct outcome *why)
 {
     struct flow_conn *fc = ctx;
-    (void)why;
-    metrics_add(fc->flow->env.metrics, COUNTER_BAD_REQUESTS, 1);
+    struct metrics *m = fc->flow->env.metrics;
+    metrics_add(m, COUNTER_BAD_REQUESTS, 1);
+    if (why->status == 431)
+        metrics_add(m, COUNTER_HEADS_TOO_LARGE, 1);
+    else if (why->status == 414)
+        metrics_add(m, COUNTER_URLS_TOO_LONG, 1);
+    else if (why->status == 408)
+        metrics_add(m, COUNTER_HEADERS_TIMEOUTS, 1);
 }
 
 static void on_close(void *ctx, int err)

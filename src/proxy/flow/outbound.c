@@ -35,6 +35,7 @@ static void park(struct flow_conn *fc, struct str name)
 {
     struct flows *f = fc->flow;
     if (f->parked_count >= f->env.limits->parked_connections_max) {
+        metrics_add(f->env.metrics, COUNTER_PARKED_OVERFLOWS, 1);
         refuse(fc, STR("too_many_parked_connections"));
         return;
     }

@@ -160,12 +160,31 @@ static struct record record_of(struct flow_conn *fc, const struct request *r)
     return rec;
 }
 
+/* Time-outs of a stream are told apart by what its outcome says. */
+static void count_limit(struct flow_conn *fc, const struct exchange *x)
+{
+    static const struct {
+        struct str details;
+        enum metrics_counter counter;
+    } rows[] = {
+        {{"request_overall_timeout", 23}, COUNTER_REQUEST_TIMEOUTS},
+        {{"stream_idle_timeout", 19}, COUNTER_STREAM_IDLE_TIMEOUTS},
+        {{"max_duration_timeout", 20}, COUNTER_STREAM_DURATIONS},
+        {{"upstream_max_stream_duration_reached", 36}, COUNTER_STREAM_DURATIONS},
+    };
+    for (size_t i = 0; x->outcome.err == -ERR_TIMEOUT && i < ARRAY_LEN(rows); i++) {
+        if (str_eq(x->outcome.details, rows[i].details))
+            metrics_add(fc->flow->env.metrics, rows[i].counter, 1);
+    }
+}
+
 void record_request(struct exchange *x)
 {
     struct request *r = request_of(x);
     struct flow_conn *fc = r->owner;
     const struct flow_chain *chain = x->filters[0].config;
     count_request(fc, r);
+    count_limit(fc, x);
     if (chain->log_count == 0)
         return;
     struct record rec = record_of(fc, r);
