@@ -22,12 +22,13 @@ from turns import Results, run_turns  # noqa: E402
 
 NAMES = [*SCENARIOS, *special.SCENARIOS]
 MAIN = ["http1", "pair", "sidecar", "latency", "memory"]
+QUICK = ["direct", "tulle", "haproxy"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="script/bench", description="see script/bench --help")
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
-    parser.add_argument("--peers", default=",".join(("direct", *KINDS)))
+    parser.add_argument("--peers", default="")
     parser.add_argument("--secs", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
@@ -42,7 +43,7 @@ def arguments():
     unknown = [s for s in args.scenarios if s not in NAMES]
     if unknown:
         parser.error(f"no scenario {', '.join(unknown)} ({', '.join(NAMES)})")
-    args.kinds = args.peers.split(",")
+    args.kinds = args.peers.split(",") if args.peers else QUICK if args.quick else ["direct", *KINDS]
     unknown = [k for k in args.kinds if k not in KINDS and k != "direct"]
     if unknown:
         parser.error(f"no subject {', '.join(unknown)} (direct, {', '.join(KINDS)})")

@@ -127,17 +127,17 @@ def machine():
     return f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}{virtual}, Linux {platform.release()}"
 
 
+def _version(*command):
+    found = re.search(r"\d+\.\d+[\w.+-]*", _first_line(*command))
+    return found[0] if found else ""
+
+
 def versions(build):
-    envoy = re.search(r"/([\d.]+)/", _first_line(PEERS["envoy"][0], "--version"))
-    return {
-        "tulle-proxy": _first_line(build / "src/main/tulle-proxy", "--version").split()[-1],
-        "haproxy": _first_line("haproxy", "-v").split(" ")[2],
-        "nginx": _first_line("nginx", "-v").rpartition("/")[2],
-        "envoy": envoy[1] if envoy else "",
-        "wrk": _first_line("wrk", "-v").split(" ")[1],
-        "h2load": _first_line("h2load", "--version").rpartition("/")[2],
-        "fortio": _first_line(FORTIO, "version"),
-    }
+    """Of those that are here."""
+    return {"tulle-proxy": _version(build / "src/main/tulle-proxy", "--version"), "haproxy": _version("haproxy", "-v"),
+            "nginx": _version("nginx", "-v"), "envoy": _version(PEERS["envoy"][0], "--version"),
+            "wrk": _version("wrk", "-v"), "h2load": _version("h2load", "--version"),
+            "fortio": _version(FORTIO, "version")}
 
 
 def as_json(results, args):

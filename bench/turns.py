@@ -48,6 +48,9 @@ class Results:
         for name, value in figures.items():
             cell.setdefault(name, []).append(value)
 
+    def drop(self, scenario, subject):
+        self.cells = {key: cell for key, cell in self.cells.items() if (key[0], key[2]) != (scenario, subject)}
+
 
 class Turns:
     """A scenario under way. A subject that fails once is out, with what it failed at; the others go on."""
@@ -61,6 +64,7 @@ class Turns:
             return act()
         except (LoadError, RuntimeError) as e:
             self.errors.append(f"{self.scenario.name}: {subject}: {e}")
+            self.results.drop(self.scenario.name, subject)
             if subject in self.chains:
                 self.chains.pop(subject).stop()
             return None
