@@ -47,10 +47,10 @@ struct tls_context *tls_context_unref(struct tls_context *c);
 struct tls_endpoint;
 
 /* What a client keeps of a handshake so that the next one with the same peer is short (RFC 8446
- * 2.2): at most one session, given by the peer's last ticket and taken by the next endpoint. It
- * serves only the context that made it, so that new roots or a new certificate of our own mean a
- * whole handshake; the peer's names and expiry are checked again. Counted without atomics, because
- * connections may outlive who keeps it. Thread: the loop's. */
+ * 2.2): at most one session, given by the peer's last ticket. It is dropped with a connection that
+ * fails, and serves only the context that made it, so that new roots or a new certificate of our
+ * own mean a whole handshake; the peer's names and expiry are checked again. Counted without
+ * atomics, because connections may outlive who keeps it. Thread: the loop's. */
 struct tls_session;
 struct tls_session *tls_session_new(void);
 struct tls_session *tls_session_ref(struct tls_session *s);
@@ -67,7 +67,7 @@ struct tls_endpoint_args {
     /* Client: instead of the context's ALPN list; none: the context's. */
     const struct str *alpn;
     size_t alpn_count;
-    /* Client: taken for this handshake and filled by it; referenced. NULL: whole handshakes. */
+    /* Client: offered in this handshake and replaced by it; referenced. NULL: whole handshakes. */
     struct tls_session *session;
 };
 

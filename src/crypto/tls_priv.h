@@ -47,7 +47,7 @@ int tls_verify_callback(X509_STORE_CTX *ctx, void *arg);
 
 /* OpenSSL's callback for a session that a ticket made: into the endpoint's session. */
 int tls_session_on_new(SSL *ssl, SSL_SESSION *made);
-/* Takes what is kept; the endpoint's handshake offers it if it may. */
+/* The endpoint's handshake offers what is kept, if it may. */
 void tls_session_use(struct tls_session *s, struct tls_endpoint *e, uint64_t now_s);
 
 /* Does the certificate carry one of the wanted names? On no, *why says what was wanted and what

@@ -2,8 +2,10 @@
 
 #include "crypto/tls_priv.h"
 
-/* A ticket serves one handshake (RFC 8446 appendix C.4), and not longer than a server of ours would
- * take it, whatever a foreign one says (up to seven days). */
+/* A session serves no longer than a server of ours would take it, whatever a foreign one says (up
+ * to seven days). Until the next one comes it serves every connection: that two of them come from
+ * one client, which single use would hide from onlookers (RFC 8446 appendix C.4), the addresses
+ * tell. */
 enum { AGE_MAX_S = 3600 };
 
 struct tls_session {
@@ -36,7 +38,7 @@ struct tls_session *tls_session_unref(struct tls_session *s)
 
 bool tls_session_is_kept(const struct tls_session *s)
 {
-    return s->kept != NULL;
+    return s->kept != NULL && SSL_SESSION_is_resumable(s->kept);
 }
 
 /* TLS 1.2 resumes without a fresh key exchange: not ours. */
@@ -60,14 +62,15 @@ int tls_session_on_new(SSL *ssl, SSL_SESSION *made)
 
 void tls_session_use(struct tls_session *s, struct tls_endpoint *e, uint64_t now_s)
 {
-    SSL_SESSION *kept = s->kept;
-    s->kept = NULL;
-    if (kept == NULL)
+    if (s->kept == NULL)
         return;
-    long made_s = SSL_SESSION_get_time(kept);
+    long made_s = SSL_SESSION_get_time(s->kept);
     bool is_young =
         made_s >= 0 && (uint64_t)made_s <= now_s && now_s - (uint64_t)made_s < AGE_MAX_S;
-    if (is_young && s->context_id == e->context->id)
-        SSL_set_session(e->ssl, kept);
-    SSL_SESSION_free(kept);
+    if (is_young && s->context_id == e->context->id && tls_session_is_kept(s)) {
+        SSL_set_session(e->ssl, s->kept);
+        return;
+    }
+    SSL_SESSION_free(s->kept);
+    s->kept = NULL;
 }

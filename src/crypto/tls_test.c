@@ -576,10 +576,11 @@ static void test_sessions(void **state)
         {0, 0, ORDERS, true, false, true},
         {0, 0, ORDERS, true, true, true},
         {0, 0, ORDERS, true, true, true},
-        {1, 0, ORDERS, true, false, true},  /* another context of the client */
-        {1, 0, WEB, false, true, false},    /* names are judged again */
-        {1, 0, ORDERS, true, false, true},  /* nothing was left */
-        {1, 1, ORDERS, true, false, false}, /* a server without tickets */
+        {1, 0, ORDERS, true, false, true}, /* another context of the client */
+        {1, 0, WEB, false, true, false},   /* names are judged again */
+        {1, 0, ORDERS, true, false, true}, /* nothing was left */
+        {1, 1, ORDERS, true, false, true}, /* a server without tickets knows none */
+        {1, 0, ORDERS, true, true, true},
     };
     static const uint8_t ticket_key[80] = {1, 2, 3};
     struct test_id ca = test_ca("mesh.local");

@@ -90,12 +90,14 @@ static void put_large(struct h2_stream *st, struct str block, uint8_t flags)
     } while (block.len > 0);
 }
 
-/* A peer answers a stream and its DATA with WINDOW_UPDATE. */
-static void expect_updates(struct h2_session *h)
+/* A peer answers a stream and its DATA with WINDOW_UPDATE, and many (gRPC's) with a PING that
+ * measures the bandwidth. */
+static void expect_answers(struct h2_session *h)
 {
-    uint32_t *updates = &h->flood.counts[H2_ANNOY_WINDOW];
+    uint32_t *counts = h->flood.counts;
 
-    *updates -= MIN(*updates, 4u);
+    counts[H2_ANNOY_WINDOW] -= MIN(counts[H2_ANNOY_WINDOW], 4u);
+    counts[H2_ANNOY_CONTROL] -= MIN(counts[H2_ANNOY_CONTROL], 1u);
 }
 
 void h2_output_head(struct h2_stream *st, enum h2_head_kind kind, const struct http_head *head,
@@ -105,7 +107,7 @@ void h2_output_head(struct h2_stream *st, enum h2_head_kind kind, const struct h
     size_t room = h2_head_room(head), given;
     uint8_t flags = is_ended ? H2_FLAG_END_STREAM : 0;
 
-    expect_updates(h);
+    expect_answers(h);
     if (room > HEAD_AT_ONCE_BYTES) {
         char *block = mem_alloc(room), *end = h2_head_put(&h->encoder, block, kind, head);
 
@@ -162,7 +164,7 @@ static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool 
     h->send_window -= (int64_t)len;
     h->totals.data_out++;
     count_waiting(h, H2_DATA, sizeof(bytes) + len);
-    expect_updates(h);
+    expect_answers(h);
 }
 
 /* One frame, or two: of the first len bytes; all of them, when is_last. The stream may be gone

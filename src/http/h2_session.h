@@ -52,8 +52,8 @@ struct h2_session_ops {
 
 /* What costs us more than its sender, counted per period. */
 enum h2_annoyance {
-    H2_ANNOY_RESET, /* by the peer, or by us for its faults */
-    H2_ANNOY_CONTROL,
+    H2_ANNOY_RESET,   /* by the peer, or by us for its faults */
+    H2_ANNOY_CONTROL, /* SETTINGS, PING, beyond one for each frame of a stream that we send */
     H2_ANNOY_EMPTY,
     H2_ANNOY_IGNORED, /* PRIORITY and unknown frames */
     H2_ANNOY_WINDOW,  /* WINDOW_UPDATE, beyond what DATA frames of ours call for */

@@ -315,6 +315,27 @@ static void test_window_updates_that_nobody_asked_for(void **state)
     assert_null(b->server);
 }
 
+/* gRPC's libraries send a PING with nearly every answer that they get; who sends nothing else is
+ * flooding. */
+static void test_pings(void **state)
+{
+    struct bench *b = *state;
+
+    put_preface(b);
+    for (uint32_t i = 0; i < 3000; i++) {
+        put_headers(b, 1 + 2 * i, GET, ENDED);
+        put_frame(b, NGHTTP2_PING, 0, 0, STR("abcdefgh"));
+        sim_world_run(b->world, sim_world_now_us(b->world) + 1000);
+        chain_clear(&b->in);
+    }
+    assert_int_equal(b->exchanges, 3000);
+    assert_non_null(b->server);
+    for (int i = 0; i < 1100; i++)
+        put_frame(b, NGHTTP2_PING, 0, 0, STR("abcdefgh"));
+    assert_int_equal(read_answer(b).goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+    assert_null(b->server);
+}
+
 /* Answers to one who does not read them are bounded: with the windows open, and PING between. */
 static void test_a_peer_that_does_not_read(void **state)
 {
@@ -426,6 +447,7 @@ int main(void)
         TEST(streams_take_turns),
         TEST(made_resets_are_counted),
         TEST(window_updates_that_nobody_asked_for),
+        TEST(pings),
         TEST(a_peer_that_does_not_read),
         cmocka_unit_test(test_configured_bounds),
         TEST(configured_answers),

@@ -3,7 +3,7 @@
 
 #include "http/h2_session.h"
 
-enum { SPARE_COUNT_MAX = 8, BUCKETS_FIRST = 16 };
+enum { SPARE_COUNT_MAX = 64, SPARE_COUNT_IDLE = 4, BUCKETS_FIRST = 16 };
 
 /* --- by number ------------------------------------------------------------------------------ */
 
@@ -86,6 +86,18 @@ struct h2_stream *h2_stream_new(struct h2_session *h, uint32_t id)
     return st;
 }
 
+/* An idle connection keeps few. */
+static void drop_spares(struct h2_session *h)
+{
+    while (h->spare_count > SPARE_COUNT_IDLE) {
+        struct h2_stream *st = LIST_FIRST(&h->spare, struct h2_stream, link);
+
+        list_remove(&st->link);
+        h->spare_count--;
+        free(st);
+    }
+}
+
 /* When neither the exchange nor the wire needs it any more. */
 static void free_if_done(struct h2_stream *st)
 {
@@ -101,6 +113,8 @@ static void free_if_done(struct h2_stream *st)
     } else {
         free(st);
     }
+    if (list_is_empty(&h->streams))
+        drop_spares(h);
     h->ops->on_stream_free(h);
     if (h->is_goaway_in && list_is_empty(&h->streams))
         h2_session_mark(h);

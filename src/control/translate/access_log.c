@@ -22,14 +22,14 @@ static void set_path_normalization(struct hcm *hcm, enum api_path_normalization 
 
 static const struct upgrade_config websocket = {.type = {"websocket", 9}, .is_enabled = true};
 
-/* Envoy's own defaults under Istio (reference: HttpConnectionManager). */
+/* Envoy's own defaults under Istio (reference: HttpConnectionManager), which ends no stream for
+ * being idle: gRPC streams and WebSockets may be silent for hours. */
 void hcm_defaults(struct job *j, struct hcm *hcm)
 {
     hcm->codec = HCM_CODEC_AUTO;
     set_path_normalization(hcm, job_mesh(j)->path_normalization);
     hcm->generate_request_id = true;
     hcm->idle_timeout_us = 3600ull * 1000 * 1000;
-    hcm->stream_idle_timeout_us = 300ull * 1000 * 1000;
     hcm->drain_timeout_us = 5ull * 1000 * 1000;
     hcm->upgrades = &websocket;
     hcm->upgrade_count = 1;
