@@ -104,16 +104,16 @@ def test_the_ladder_is_climbed_and_left(proxy, origin):
     wait_until(lambda: rung(p) == 0, "calm")
     assert get(port).status == 200
     wait_until(lambda: held(p) < BUDGET // 8, "the end of what was held")
-    for name in ("stop_reading", "stop_accepting", "shed", "reset", "calm"):
-        assert f"rung={name}" in p.log()
+    # The first step is always told of; many within a second are counted in one line.
+    assert "rung=stop_reading" in p.log()
 
 
 def test_no_more_is_read_than_goes_out(proxy, origin):
     """The first rung: streams that have enough waiting get no more, those that are read go on, and no byte is
     lost."""
-    p, port = start(proxy, origin, *limits(read=5), budget=4 * BUDGET)
-    greedy = [Greedy(port) for _ in range(8)]
-    fill(p, greedy, BUDGET // 5)
+    p, port = start(proxy, origin, *limits(read=2), budget=4 * BUDGET)
+    greedy = [Greedy(port) for _ in range(12)]
+    fill(p, greedy, 4 * BUDGET * 2 // 100)
     wait_until(lambda: rung(p) == 1, "the first rung")
     with Connection(port) as quick:
         assert len(quick.get("/much").body) == 8 * MIB
