@@ -426,6 +426,19 @@ static void encode_headers(struct encode *e, const struct hcm *in,
         in->always_set_request_id_in_response;
 }
 
+static bool has_http2_options(const struct http2_options *o)
+{
+    const uint32_t numbers[] = {
+        o->streams_max,         o->stream_window_bytes,         o->connection_window_bytes,
+        o->outbound_frames_max, o->outbound_control_frames_max, o->empty_frames_max,
+        o->priority_frames_max, o->window_updates_max,
+    };
+    bool is_any = o->allow_connect;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        is_any |= numbers[i] != 0;
+    return is_any;
+}
+
 ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
 {
     static const Pb__Hcm__HttpConnectionManager__CodecType codecs[] = {
@@ -439,7 +452,7 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     m->codec_type = codecs[in->codec];
     m->stat_prefix = in->stat_prefix.len > 0 ? encode_str(e, in->stat_prefix) : "http";
     encode_headers(e, in, m);
-    if (memcmp(&in->http2, &(struct http2_options){0}, sizeof in->http2) != 0)
+    if (has_http2_options(&in->http2))
         m->http2_protocol_options = encode_http2_options(e, &in->http2);
     if (in->max_request_headers_kb > 0)
         m->max_request_headers_kb = encode_u32(e, in->max_request_headers_kb);

@@ -40,7 +40,7 @@ enum overload_rung overload_rung_of(const struct limits *l, enum overload_rung n
     while (rung > OVERLOAD_CALM && percent < from[rung])
         rung--;
     /* Downwards only when it is clear. */
-    while (rung < now &&
+    while (rung < now && rung < OVERLOAD_RESET &&
            percent + MIN((uint64_t)LEAVE_PERCENT, from[rung + 1] / 2) >= from[rung + 1])
         rung++;
     return rung;
