@@ -189,7 +189,7 @@ def test_memory_goes_back_when_it_is_quiet(proxy, origin):
     fill(p, greedy, 4 * MIB)
     for g in greedy:
         g.leave()
-    wait_until(lambda: stat(p, "tulle_memory_trims_total") == 1, "the trim")
+    wait_until(lambda: stat(p, "tulle_memory_trims_total") >= 1, "the trim")
 
 
 def test_a_limit_that_is_none(proxy):
