@@ -89,9 +89,9 @@ struct h2_stream *h2_stream_new(struct h2_session *h, uint32_t id)
 /* An idle connection keeps few. */
 static void drop_spares(struct h2_session *h)
 {
-    while (h->spare_count > SPARE_COUNT_IDLE) {
-        struct h2_stream *st = LIST_FIRST(&h->spare, struct h2_stream, link);
-
+    LIST_FOREACH (&h->spare, st, struct h2_stream, link) {
+        if (h->spare_count <= SPARE_COUNT_IDLE)
+            return;
         list_remove(&st->link);
         h->spare_count--;
         free(st);
