@@ -253,6 +253,11 @@ void exchange_end(struct exchange *x)
 
 /* --- what ends tell ------------------------------------------------------------------------- */
 
+void exchange_note_moved(struct exchange *x)
+{
+    x->moved_us = turn_now_us(x->turn);
+}
+
 static void moved(struct exchange *x)
 {
     x->moved_us = turn_now_us(x->turn);

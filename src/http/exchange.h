@@ -226,6 +226,9 @@ void exchange_recv_end(struct exchange *x, enum side side);
  * producer of the request is the downstream end, that of the response the upstream end. */
 void exchange_recv_fail(struct exchange *x, enum side side, const struct outcome *why);
 
+/* Something that the end holds has gone on its way: no idle time-out for now. */
+void exchange_note_moved(struct exchange *x);
+
 /* Any number of times; runs nothing: puts the exchange on the run list. */
 void exchange_wake(struct exchange *x);
 /* The pump: until nothing moves or its budget is spent (then it has woken itself). Called from the

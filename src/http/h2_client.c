@@ -91,7 +91,7 @@ static void on_send(struct http_end *e, struct flow *flow)
 {
     struct h2_stream *st = of_end(e);
 
-    if (!st->session->may_send || st->is_gone)
+    if (!st->session->may_send || (st->is_gone && !st->is_out_ended))
         return;
     if (!flow->is_head_sent) {
         if (flow->head->protocol.len > 0 && !st->session->peer.is_known)

@@ -45,6 +45,14 @@ static void count_waiting(struct h2_session *h, enum h2_frame_type type, size_t 
         h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
 }
 
+/* Bodies and heads of exchanges wait for room (h2_output_has_room), answers and refusals do not:
+ * who asks for them and reads none is given up. */
+static void bound_output(struct h2_session *h)
+{
+    if (conn_out_len(h->conn) > OUT_TOP_BYTES)
+        h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
+}
+
 void h2_output_frame(struct h2_session *h, const struct h2_frame *f, struct str payload)
 {
     char bytes[H2_FRAME_HEAD];
@@ -58,8 +66,7 @@ void h2_output_frame(struct h2_session *h, const struct h2_frame *f, struct str 
     if (f->type == H2_GOAWAY)
         return;
     count_waiting(h, (enum h2_frame_type)f->type, sizeof(bytes) + payload.len);
-    if (conn_out_len(h->conn) > OUT_TOP_BYTES)
-        h2_session_terminate(h, H2_ENHANCE_YOUR_CALM);
+    bound_output(h);
 }
 
 void h2_output_u32(struct h2_session *h, enum h2_frame_type type, uint32_t id, uint32_t value)
@@ -126,6 +133,7 @@ void h2_output_head(struct h2_stream *st, enum h2_head_kind kind, const struct h
     chain_commit(&h->conn->out, (size_t)(end - at));
     conn_mark_dirty(h->conn);
     count_waiting(h, H2_HEADERS, (size_t)(end - at));
+    bound_output(h);
 }
 
 /* --- DATA ----------------------------------------------------------------------------------- */
@@ -205,6 +213,8 @@ static void send_frame(struct h2_stream *st)
         return; /* its own window: WINDOW_UPDATE brings it back */
     }
     put_some(st, &st->out, len, is_last, st->flow);
+    if (st->is_attached)
+        exchange_note_moved(st->x);
     if (st->is_attached && (is_last || st->out.len < STREAM_OUT_BYTES / 2))
         exchange_wake(st->x);
     if (is_last)
@@ -256,7 +266,9 @@ void h2_output_body(struct h2_stream *st, struct flow *flow)
         st->is_source_ended = flow->is_ended && chain_is_empty(&flow->body);
         h2_output_ready(st);
     }
-    flow->is_end_sent = st->is_source_ended && (trailers_of(flow) == NULL || st->is_out_ended);
+    /* Not before all is in frames: the exchange's time-outs are those of a peer that does not read.
+     */
+    flow->is_end_sent = st->is_out_ended;
 }
 
 /* --- windows -------------------------------------------------------------------------------- */

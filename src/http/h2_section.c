@@ -127,7 +127,8 @@ static void begin_stream(struct h2_session *h, uint32_t id, struct str block, bo
         decode(h, block, false); /* the peer was told */
         return;
     }
-    if (h->open_count >= h->limits->streams_per_connection_max) {
+    if (h->open_count >= h->limits->streams_per_connection_max ||
+        (h->ops->may_begin != NULL && !h->ops->may_begin(h))) {
         if (!decode(h, block, false))
             return;
         if (!is_ended)

@@ -129,6 +129,13 @@ static const struct http_end_ops end_ops = {
 
 /* --- the session ---------------------------------------------------------------------------- */
 
+/* An exchange holds the server until the turn in which it ended is over. */
+static bool may_begin(const struct h2_session *h)
+{
+    const struct http_server *server = h->owner;
+    return server->ref_count - 1 < 2 * h->limits->streams_per_connection_max;
+}
+
 static struct h2_stream *on_new_stream(struct h2_session *h, uint32_t id)
 {
     struct h2_stream *st = h2_stream_new(h, id);
@@ -151,8 +158,8 @@ static void refuse(struct h2_stream *st, int err, bool is_ended)
 
     outcome_describe(&why);
     http_server_bad_request(h->owner, &why);
+    h2_session_annoy(h, H2_ANNOY_RESET);
     if (err == -ERR_PROTOCOL) {
-        h2_session_annoy(h, H2_ANNOY_RESET);
         h2_stream_reset(st, H2_PROTOCOL_ERROR);
     } else {
         h2_output_head(st, H2_HEAD_RESPONSE, &head, true);
@@ -242,6 +249,7 @@ static void on_over(struct h2_session *h)
 }
 
 static const struct h2_session_ops session_ops = {
+    .may_begin = may_begin,
     .on_new_stream = on_new_stream,
     .on_head = on_head,
     .why_gone = why_gone,

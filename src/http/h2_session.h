@@ -32,6 +32,9 @@ struct h2_stream;
 #define H2_LOST UINT32_MAX /* no error code of RFC 9113: the connection is gone */
 
 struct h2_session_ops {
+    /* Whether one more exchange may begin (server only; NULL: yes). Those of reset streams live
+     * until the turn ends. */
+    bool (*may_begin)(const struct h2_session *h);
     /* A request begins (server only). */
     struct h2_stream *(*on_new_stream)(struct h2_session *h, uint32_t id);
     /* The section is complete in h->reader; h2_head_reader_finish has not been called. */

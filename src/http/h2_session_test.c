@@ -355,6 +355,57 @@ static void test_a_peer_that_does_not_read(void **state)
     }
 }
 
+/* Refusals to one who does not read them are bounded, too. */
+static void test_a_peer_that_does_not_read_refusals(void **state)
+{
+    struct bench *b = *state;
+
+    put_preface(b);
+    conn_pause(b->client);
+    for (uint32_t i = 0; i < 200000 && b->client != NULL && b->server != NULL; i++) {
+        put_headers(b, 1 + 2 * i, GET "expect\nx\n", ENDED);
+        if (i % 500 == 499)
+            sim_world_run(b->world, sim_world_now_us(b->world) + 1000);
+    }
+    assert_true(turn_account(b->turn)->bytes < 4 << 20);
+    assert_null(b->server);
+}
+
+/* Nor does one who opens no window keep streams for ever. */
+static void test_a_peer_that_opens_no_window(void **state)
+{
+    struct bench *b = *state;
+
+    b->config.stream_idle_timeout_us = 5000000;
+    b->config.idle_timeout_us = 5000000;
+    b->reply_bytes = 50000;
+    put_preface(b);
+    put_setting(b, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0);
+    put_frame(b, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, STR_NULL);
+    for (uint32_t i = 0; i < 50; i++)
+        put_headers(b, 1 + 2 * i, GET, ENDED);
+    run(b);
+    assert_int_equal(b->exchanges, 50);
+    sim_world_run(b->world, sim_world_now_us(b->world) + 30000000);
+    assert_null(b->server);
+}
+
+/* Streams that are reset in the very read that opened them are begun no more than others. */
+static void test_resets_within_a_turn(void **state)
+{
+    struct bench *b = *state;
+
+    put_preface(b);
+    run(b);
+    for (uint32_t i = 0; i < 1000; i++) {
+        put_headers(b, 1 + 2 * i, GET, ENDED);
+        put_u32(b, NGHTTP2_RST_STREAM, 1 + 2 * i, NGHTTP2_CANCEL);
+    }
+    run(b);
+    assert_in_range(b->begun_max, 1, 2 * 100);
+    assert_non_null(b->server);
+}
+
 /* Bounds that the configuration sets are those of the connection. */
 static void test_configured_bounds(void **state)
 {
@@ -449,6 +500,9 @@ int main(void)
         TEST(window_updates_that_nobody_asked_for),
         TEST(pings),
         TEST(a_peer_that_does_not_read),
+        TEST(a_peer_that_does_not_read_refusals),
+        TEST(a_peer_that_opens_no_window),
+        TEST(resets_within_a_turn),
         cmocka_unit_test(test_configured_bounds),
         TEST(configured_answers),
         TEST(settings_are_acknowledged_in_time),

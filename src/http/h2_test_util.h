@@ -25,6 +25,8 @@ struct bench {
     struct chain in; /* what the server sent */
     nghttp2_hd_inflater *inflater;
     unsigned exchanges, bad_requests, ends;
+    uint64_t begun_turn; /* begun_count: of exchanges that began in it; begun_max: in any */
+    unsigned begun_count, begun_max;
     char path[128], authority[64], cookie[64], trailers[128];
     struct outcome bad;
     size_t reply_bytes;     /* of an answer; 0: "fine" */
@@ -101,6 +103,10 @@ static void on_exchange(void *ctx, struct exchange *x)
     struct bench *b = ctx;
 
     b->exchanges++;
+    if (b->begun_turn != turn_count(x->turn))
+        b->begun_count = 0;
+    b->begun_turn = turn_count(x->turn);
+    b->begun_max = MAX(b->begun_max, ++b->begun_count);
     x->filters = &b->filter;
     x->filter_count = 1;
 }

@@ -27,9 +27,9 @@ enum {
 struct hpack_entry {
     uint32_t at; /* the name in the table's bytes, the value behind it */
     uint32_t name_len, value_len;
-    uint32_t hash, next; /* encoder: an older entry of the same bucket */
-    uint8_t kind, id;    /* enum h2_kind, enum http_name */
-    bool is_valid;       /* decoder */
+    uint32_t hash, next;          /* encoder: an older entry of the same bucket */
+    uint8_t kind, id;             /* enum h2_kind, enum http_name */
+    bool is_valid, is_name_valid; /* decoder; is_valid: both of its strings */
 };
 
 struct hpack_store;
@@ -50,7 +50,7 @@ struct hpack_field {
     struct str name, value;
     enum h2_kind kind;
     enum http_name id;
-    bool is_valid; /* RFC 9113 8.2.1: else the message is malformed */
+    bool is_valid, is_name_valid; /* RFC 9113 8.2.1: else the message is malformed */
     bool is_name_static, is_value_static;
     bool is_never_indexed; /* RFC 7541 6.2.3: to be passed on as such */
 };

@@ -122,51 +122,42 @@ static bool look_up(const struct hpack_decoder *d, uint32_t index, struct hpack_
     if (index <= HPACK_STATIC_COUNT) {
         const struct hpack_static_row *row = &hpack_static[index];
 
-        *ret_field = (struct hpack_field){row->name,
-                                          row->value,
-                                          (enum h2_kind)row->kind,
-                                          (enum http_name)row->id,
-                                          row->is_valid,
-                                          true,
-                                          true,
-                                          false};
+        *ret_field = (struct hpack_field){.name = row->name,
+                                          .value = row->value,
+                                          .kind = (enum h2_kind)row->kind,
+                                          .id = (enum http_name)row->id,
+                                          .is_valid = row->is_valid,
+                                          .is_name_valid = true,
+                                          .is_name_static = true,
+                                          .is_value_static = true};
         return true;
     }
     index -= HPACK_STATIC_COUNT + 1;
     if (index >= t->count)
         return false;
     const struct hpack_entry *e = hpack_table_entry(t, t->inserted - index);
-    *ret_field = (struct hpack_field){hpack_entry_name(t, e),
-                                      hpack_entry_value(t, e),
-                                      (enum h2_kind)e->kind,
-                                      (enum http_name)e->id,
-                                      e->is_valid,
-                                      false,
-                                      false,
-                                      false};
+    *ret_field = (struct hpack_field){.name = hpack_entry_name(t, e),
+                                      .value = hpack_entry_value(t, e),
+                                      .kind = (enum h2_kind)e->kind,
+                                      .id = (enum http_name)e->id,
+                                      .is_valid = e->is_valid,
+                                      .is_name_valid = e->is_name_valid};
     return true;
 }
 
 static bool take_name(struct hpack_decoder *d, struct str *block, unsigned prefix_bits,
-                      struct hpack_field *ret_field, bool *ret_is_valid)
+                      struct hpack_field *ret_field)
 {
     uint32_t index;
 
     if (!take_integer(block, prefix_bits, &index))
         return false;
-    *ret_is_valid = true;
-    if (index != 0) {
-        if (!look_up(d, index, ret_field))
-            return false;
-        /* An entry does not say which of its two strings is wrong: the name is looked at again. */
-        if (!ret_field->is_valid && !ret_field->is_name_static)
-            *ret_is_valid = h2_field_name(ret_field->name, &ret_field->kind, &ret_field->id);
-        return true;
-    }
+    if (index != 0)
+        return look_up(d, index, ret_field);
     *ret_field = (struct hpack_field){0};
     if (!take_string(d, block, &ret_field->name))
         return false;
-    *ret_is_valid = h2_field_name(ret_field->name, &ret_field->kind, &ret_field->id);
+    ret_field->is_name_valid = h2_field_name(ret_field->name, &ret_field->kind, &ret_field->id);
     return true;
 }
 
@@ -174,12 +165,11 @@ static bool take_literal(struct hpack_decoder *d, struct str *block, unsigned pr
                          struct hpack_field *ret_field)
 {
     struct hpack_field f;
-    bool is_name_valid;
 
-    if (!take_name(d, block, prefix_bits, &f, &is_name_valid) || !take_string(d, block, &f.value))
+    if (!take_name(d, block, prefix_bits, &f) || !take_string(d, block, &f.value))
         return false;
     f.is_value_static = false;
-    f.is_valid = is_name_valid && h2_field_value_is_valid(f.kind, f.id, f.value);
+    f.is_valid = f.is_name_valid && h2_field_value_is_valid(f.kind, f.id, f.value);
     *ret_field = f;
     return true;
 }
@@ -196,6 +186,7 @@ static bool take_inserted(struct hpack_decoder *d, struct str *block, struct hpa
         e->kind = (uint8_t)f.kind;
         e->id = (uint8_t)f.id;
         e->is_valid = f.is_valid;
+        e->is_name_valid = f.is_name_valid;
         f.name = f.is_name_static ? f.name : hpack_entry_name(&d->table, e);
         f.value = hpack_entry_value(&d->table, e);
     }
