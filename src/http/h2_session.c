@@ -7,7 +7,6 @@
 enum {
     FLOOD_PERIOD_US = 10 * 1000 * 1000,
     SETTINGS_WAIT_US = 30 * 1000 * 1000, /* for the peer to acknowledge ours: RFC 9113 6.5.3 */
-    NOWHERE_BYTES = 1024,
 };
 
 static const struct str preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
@@ -327,7 +326,6 @@ void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, str
     timer_init(&h->settings_timer, on_settings_timer);
     hpack_decoder_init(&h->decoder);
     hpack_encoder_init(&h->encoder);
-    arena_init(&h->nowhere, NOWHERE_BYTES);
     /* What a block may have in all; its fields have a limit of their own. */
     h->in.block = STR_BUF_INIT(2 * limits->header_bytes_max + H2_FRAME_LEN_MAX);
 }
@@ -345,7 +343,6 @@ void h2_session_deinit(struct h2_session *h)
     free(h->buckets);
     hpack_decoder_deinit(&h->decoder);
     hpack_encoder_deinit(&h->encoder);
-    arena_deinit(&h->nowhere);
     str_buf_deinit(&h->in.block);
 }
 

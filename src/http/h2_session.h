@@ -133,7 +133,6 @@ struct h2_session {
     struct hpack_decoder decoder;
     struct hpack_encoder encoder;
     struct h2_head_reader reader; /* of the section that is decoded now */
-    struct arena nowhere;         /* for sections of streams that are no more */
     struct h2_incoming in;
     struct h2_peer peer;
     struct h2_past past;
