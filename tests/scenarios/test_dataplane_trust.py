@@ -260,6 +260,30 @@ def test_forwarded_proto(proxy, origin, certs, is_tls):
         assert json.loads(c.get().body)["headers"]["x-forwarded-proto"] == ("https" if is_tls else "http")
 
 
+@pytest.mark.parametrize("is_remote, hops, is_kept", [(True, 0, False), (True, 1, True), (False, 0, True)])
+def test_what_a_stranger_says_of_itself_at_an_edge(proxy, origin, is_remote, hops, is_kept):
+    port = start(proxy, origin, {"use_remote_address": is_remote, "xff_num_trusted_hops": hops})
+    got = json.loads(get(port, "/", [("x-forwarded-proto", "https")]).body)["headers"]
+    assert got["x-forwarded-proto"] == ("https" if is_kept else "http")
+
+
+FORGED_ORIGIN = {"x-envoy-internal": "forged", "x-envoy-external-address": "192.0.2.1"}
+
+
+def test_an_edge_believes_no_stranger_about_its_origin(proxy, origin):
+    port = start(proxy, origin, {"use_remote_address": True})
+    got = json.loads(get(port, "/", list(FORGED_ORIGIN.items())).body)["headers"]
+    assert not [name for name, value in FORGED_ORIGIN.items() if got.get(name) == value]
+
+
+def test_an_edge_with_client_certificates_is_https(proxy, origin, certs):
+    port = start(proxy, origin, {"use_remote_address": True},
+                 downstream_tls(*certs["server"], root=certs["root"]))
+    with Connection(port, tls=client(certs, "web")) as c:
+        got = json.loads(c.get(headers=[("x-forwarded-proto", "http")]).body)["headers"]
+    assert got["x-forwarded-proto"] == "https"
+
+
 def test_the_server_s_name_in_answers(proxy, origin):
     port = start(proxy, origin, {"server_name": "mine"})
     assert get(port)["server"] == "mine"

@@ -129,6 +129,22 @@ static void add_forwarded_for(struct flow_conn *fc, struct http_head *head)
                       : arena_str(head->arena, ip));
 }
 
+/* Whether a caller is of the house is not for itself to say. */
+static void drop_strange_origin(struct http_head *head)
+{
+    http_head_remove_named(head, STR("x-envoy-internal"));
+    http_head_remove_named(head, STR("x-envoy-external-address"));
+}
+
+/* At an edge what the caller spoke is what this proxy saw; behind one, what was told first. */
+static void set_forwarded_proto(const struct flow_conn *fc, bool is_edge, struct http_head *head)
+{
+    bool is_given = http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO).ptr != NULL;
+    bool is_https = fc->info.tls_version.len > 0 && (is_edge || !fc->info.is_mtls);
+    if (is_edge || !is_given)
+        http_head_set(head, HTTP_NAME_X_FORWARDED_PROTO, is_https ? STR("https") : STR("http"));
+}
+
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head)
 {
     r->version = fc->info.is_mtls ? caller_version(head) : head->version;
@@ -137,14 +153,14 @@ void headers_request(struct flow_conn *fc, struct request *r, struct http_head *
     else
         http_head_remove_all_of(head, stripped_from_strangers);
     xfcc_set(fc, r->hcm, head);
+    bool is_edge = r->hcm->use_remote_address && r->hcm->xff_num_trusted_hops == 0;
+    if (is_edge)
+        drop_strange_origin(head);
     find_client(r, r->hcm, head);
     drop_strange_id(r->hcm, head);
     add_ids(r->x, r->hcm, head);
     if (r->hcm->use_remote_address && !r->hcm->skip_xff_append)
         add_forwarded_for(fc, head);
     add_via(r->hcm, head);
-    if (http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO).ptr == NULL)
-        http_head_add(head, HTTP_NAME_X_FORWARDED_PROTO,
-                      fc->info.tls_version.len > 0 && !fc->info.is_mtls ? STR("https")
-                                                                        : STR("http"));
+    set_forwarded_proto(fc, is_edge, head);
 }
