@@ -181,6 +181,19 @@ def test_a_name_cannot_pass_for_more_than_one(proxy, origin, certs, authority):
     assert text.endswith(';URI="spiffe://x/a;URI=spiffe://forged"')
 
 
+@pytest.mark.differs("Envoy writes the name as it stands")
+@pytest.mark.parametrize("tail", ["\\", '\\"', '"', "\\\\"])
+def test_a_name_cannot_end_its_own_quotes(proxy, origin, certs, authority, tail):
+    manager = {"forward_client_cert_details": "SANITIZE_SET", "set_current_client_cert_details": {"dns": True}}
+    port = start(proxy, origin, manager, downstream_tls(*certs["server"], root=certs["root"]))
+    name = "a;b" + tail
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')  # as openssl reads it, too
+    odd = {"web": authority.leaf("trust-quotes", f"URI:{WEB},DNS:{escaped}"), "root": certs["root"]}
+    with Connection(port, tls=client(odd, "web")) as c:
+        text = json.loads(c.get().body)["headers"]["x-forwarded-client-cert"]
+    assert text.endswith(f';DNS="{escaped}"')
+
+
 LOOPBACK = pytest.mark.differs("Envoy writes an address of this machine for a caller on loopback")
 
 

@@ -14,14 +14,14 @@ static void add_value(struct str_buf *to, struct str value)
 {
     bool is_plain = true;
     for (size_t i = 0; i < value.len; i++)
-        is_plain &= memchr(",;=\" ", value.ptr[i], 5) == NULL;
+        is_plain &= memchr(",;=\"\\ ", value.ptr[i], 6) == NULL;
     if (is_plain) {
         str_buf_add(to, value);
         return;
     }
     str_buf_add_char(to, '"');
     for (size_t i = 0; i < value.len; i++) {
-        if (value.ptr[i] == '"')
+        if (value.ptr[i] == '"' || value.ptr[i] == '\\')
             str_buf_add_char(to, '\\');
         str_buf_add_char(to, value.ptr[i]);
     }
