@@ -260,8 +260,8 @@ static void do_due(struct replica *r, uint64_t now_ms)
 static int next_timeout(const struct replica *r, uint64_t now_ms)
 {
     uint64_t at = r->rotate_at_ms;
-    if (r->is_stopping)
-        at = MIN(at, now_ms + 50);
+    if (r->is_stopping) /* then nothing is started: what is due to start keeps nobody awake */
+        return (int)MIN(at - MIN(at, now_ms), 50u);
     if (r->sidecar.restart_at_ms != 0)
         at = MIN(at, r->sidecar.restart_at_ms);
     if (r->app.restart_at_ms != 0)
