@@ -22,6 +22,7 @@ class NameServer:
 
     def __init__(self, **names):
         self.names, self.ttl, self.asked = {k.replace("_", "."): v for k, v in names.items()}, 60, 0
+        self.is_cut = False
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -52,6 +53,8 @@ class NameServer:
                 data = socket.inet_pton(family, text)
                 count += 1
                 records += struct.pack(">HHHIH", 0xc00c, kind, 1, self.ttl, len(data)) + data
+        if self.is_cut:  # TC, before the first record
+            return packet[:2] + struct.pack(">HHHHH", 0x8380 | code, 1, 0, 0, 0) + question
         return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + records
 
     def __enter__(self):
@@ -128,6 +131,16 @@ def test_a_failure_keeps_what_was_known(proxy):
         names.names["app.test"] = None
         asked = names.asked
         wait_until(lambda: names.asked > asked + 3, "questions that fail")
+        assert seen(at) == {"127.0.0.1"}
+
+
+def test_an_answer_that_was_cut_off_tells_nothing(proxy):
+    with origins("127.0.0.1") as port, NameServer(app_test=["127.0.0.1"]) as names:
+        at = start(proxy, by_name(port, names))
+        assert seen(at) == {"127.0.0.1"}
+        names.is_cut = True
+        asked = names.asked
+        wait_until(lambda: names.asked > asked + 3, "questions whose answers are cut off")
         assert seen(at) == {"127.0.0.1"}
 
 

@@ -29,6 +29,12 @@ enum { LEN_MAX = 1 << 16 };
 #define ONE_ENDPOINT                                                                               \
     "'load_assignment':{'cluster_name':'c','endpoints':[{'lb_endpoints':["                         \
     "{'endpoint':{'address':{'socket_address':{'address':'127.0.0.1','port_value':1}}}}]}]}"
+#define X64 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx."
+/* A name of 253 bytes and what stands before it. */
+#define NAMED(more)                                                                                \
+    "'type':'STRICT_DNS','load_assignment':{'cluster_name':'c','endpoints':[{'lb_endpoints':["     \
+    "{'endpoint':{'address':{'socket_address':{'address':'" more X64 X64 X64                       \
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx','port_value':1}}}}]}]}"
 #define HTTP(more)                                                                                 \
     LISTENER(ADDRESS "," CHAIN("{'name':'h','typed_config':{'@type':'" HCM "',"                    \
                                "'stat_prefix':'h','http_filters':[" ROUTER "]," more "}}"))
@@ -185,6 +191,8 @@ static const struct {
     {CLUSTER("'type':'STATIC'"), "static_resources.clusters[0].load_assignment: endpoints"},
     {CLUSTER("'type':'LOGICAL_DNS','load_assignment':{'cluster_name':'c'}"),
      "static_resources.clusters[0].load_assignment: LOGICAL_DNS has one endpoint"},
+    {CLUSTER(NAMED("y")), "static_resources.clusters[0].load_assignment.endpoints[0]"
+                          ".lb_endpoints[0].endpoint.address.socket_address.address: a name of 254"},
     {CLUSTER("'type':'STATIC','lb_policy':'MAGLEV'," ONE_ENDPOINT),
      "static_resources.clusters[0].lb_policy: "},
     {CLUSTER("'type':'STATIC','connect_timeout':'0s'," ONE_ENDPOINT),
@@ -227,6 +235,14 @@ static void test_bad_ones_are_refused_by_their_path(void **state)
     }
     str_buf_deinit(&json);
     str_buf_deinit(&why);
+}
+
+static void test_the_longest_name(void **state)
+{
+    struct bootstrap *b = parse(CLUSTER(NAMED("")));
+    const struct endpoint *e = &b->resources[0]->cluster->inline_endpoints->items[0];
+    assert_int_equal(e->hostname.len, 253);
+    bootstrap_free(b);
 }
 
 static void test_files_are_for_bootstraps(void **state)
@@ -344,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_defaults_of_http),
         cmocka_unit_test(test_bad_ones_are_refused_by_their_path),
+        cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_files_are_for_bootstraps),
         cmocka_unit_test(test_malformed_wire),
         cmocka_unit_test(test_depth_is_bounded),

@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "codec/dns.h"
 #include "mesh/xds/codec_priv.h"
 
 /* Envoy's own filter: which transport socket match an endpoint asks for. */
@@ -64,6 +65,9 @@ static int decode_endpoint_address(struct decode *d, const struct pb_path *at,
         return decode_fail(d, PB_AT(at, "address.socket_address.port_value"), "%u is not a port",
                            sa->port_value);
     ep->hostname = decode_str_lower(d, sa->address);
+    if (ep->hostname.len >= DNS_NAME_MAX)
+        return decode_fail(d, PB_AT(at, "address.socket_address.address"),
+                           "a name of %zu bytes, at most %d", ep->hostname.len, DNS_NAME_MAX - 1);
     ep->address.port = (uint16_t)sa->port_value;
     return 0;
 }

@@ -187,7 +187,9 @@ static void on_answer(void *ctx, const struct addr *from, struct str payload)
         return;
     enum dns_rcode rcode = dns_response_rcode(payload);
     bool is_told = rcode == DNS_NOERROR || rcode == DNS_NXDOMAIN;
-    if (!is_told || dns_response_addrs(payload, addrs, ARRAY_LEN(addrs), &count, &ttl_s) != 0) {
+    /* Cut off before its first record it tells nothing, least of all that there are none. */
+    if (!is_told || dns_response_addrs(payload, addrs, ARRAY_LEN(addrs), &count, &ttl_s) != 0 ||
+        (count == 0 && dns_response_is_truncated(payload))) {
         next_server(l);
         return;
     }
@@ -252,7 +254,8 @@ struct lookup *lookup_start(const struct lookup_args *args)
     l->family = args->family;
     l->done = args->done;
     l->ctx = args->ctx;
-    memcpy(l->name, args->name.ptr, MIN(args->name.len, sizeof l->name - 1));
+    ASSERT(args->name.len < sizeof l->name);
+    memcpy(l->name, args->name.ptr, args->name.len);
     timer_init(&l->timer, on_silence);
     turn_task_init(&l->task, run_task);
     set_types(l);

@@ -23,7 +23,7 @@ struct lookup_result {
 
 struct lookup_args {
     struct turn *turn;
-    struct str name;
+    struct str name; /* shorter than DNS_NAME_MAX; the decoder sees to it */
     enum dns_family family;
     const struct model_addr *servers; /* none: those of /etc/resolv.conf */
     size_t server_count;
