@@ -191,8 +191,9 @@ static const struct {
     {CLUSTER("'type':'STATIC'"), "static_resources.clusters[0].load_assignment: endpoints"},
     {CLUSTER("'type':'LOGICAL_DNS','load_assignment':{'cluster_name':'c'}"),
      "static_resources.clusters[0].load_assignment: LOGICAL_DNS has one endpoint"},
-    {CLUSTER(NAMED("y")), "static_resources.clusters[0].load_assignment.endpoints[0]"
-                          ".lb_endpoints[0].endpoint.address.socket_address.address: a name of 254"},
+    {CLUSTER(NAMED("y")),
+     "static_resources.clusters[0].load_assignment.endpoints[0]"
+     ".lb_endpoints[0].endpoint.address.socket_address.address: a name of 254"},
     {CLUSTER("'type':'STATIC','lb_policy':'MAGLEV'," ONE_ENDPOINT),
      "static_resources.clusters[0].lb_policy: "},
     {CLUSTER("'type':'STATIC','connect_timeout':'0s'," ONE_ENDPOINT),
