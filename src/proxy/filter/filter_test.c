@@ -344,6 +344,28 @@ static void test_keep_alive_race(void **state)
     close_world();
 }
 
+/* Over plain text anybody who listens there could say so. */
+static void test_a_note_of_the_peer_needs_tls(void **state)
+{
+    static const struct retry_policy policy = {.on = RETRY_CONNECT_FAILURE, .retries_max = 2};
+    struct cluster model = cluster_defaults();
+    struct endpoint e = endpoint_of(0);
+    struct asked a;
+    open_world(1);
+    route.retry = &policy;
+    e.is_tulle = true;
+    set_endpoints("c", &e, 1);
+    set_cluster("c", &model);
+    rig.origins[0].status = 503;
+    rig.origins[0].extra = "x-tulle-unreached: 1\r\n";
+    one(&a);
+    assert_int_equal(a.status, 503);
+    assert_int_equal(a.r.attempts, 1);
+    assert_false(has_field(&a, "x-tulle-unreached"));
+    forget(&a);
+    close_world();
+}
+
 static void test_retry_budget(void **state)
 {
     struct asked a;
@@ -710,6 +732,7 @@ int main(void)
         cmocka_unit_test(test_connect_failures_are_hidden),
         cmocka_unit_test(test_body_is_replayed_as_long_as_it_is_kept),
         cmocka_unit_test(test_keep_alive_race),
+        cmocka_unit_test(test_a_note_of_the_peer_needs_tls),
         cmocka_unit_test(test_retry_budget),
         cmocka_unit_test(test_cancel_in_every_state),
         cmocka_unit_test(test_cancel_harms_nobody),

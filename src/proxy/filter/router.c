@@ -420,16 +420,10 @@ static void decorate(struct router *s, struct http_head *head)
     edit_response(s->r, head);
 }
 
-/* The peer's proxy could not connect to its app: the same as if the connect had been ours. */
-static bool take_unreached(const struct router *s, struct http_head *head)
-{
-    const struct upstream_host *h = s->attempt.host;
-    const struct endpoint *e = h != NULL ? upstream_host_info(h)->endpoint : NULL;
-    unsigned count = http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
-    return count > 0 && e != NULL && e->is_tulle;
-}
-
-static enum retry_verdict judge_response(const struct router *s, struct http_head *head)
+/* The peer's proxy has no answer of its app: "1" is the same as if a connect of ours had failed,
+ * "lost" tells of a request that the app had taken. Believed of a mesh proxy that proved who it is.
+ */
+static enum retry_verdict judge_unreached(const struct router *s, struct str told)
 {
     static const struct outcome unreached = {
         .err = -ERR_CONNECT,
@@ -438,8 +432,25 @@ static enum retry_verdict judge_response(const struct router *s, struct http_hea
         .is_unanswered = true,
         .flags = FLAG_BIT(UPSTREAM_CONNECT),
     };
-    if (take_unreached(s, head))
-        return retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &unreached);
+    enum retry_verdict again =
+        retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &unreached);
+    /* What may have ended the app burdens the next one: within the budget. */
+    return again == RETRY_UNSEEN && !str_eq(told, STR("1")) ? RETRY_YES : again;
+}
+
+static bool is_believed(const struct router *s)
+{
+    const struct upstream_host *h = s->attempt.host;
+    const struct endpoint *e = h != NULL ? upstream_host_info(h)->endpoint : NULL;
+    return e != NULL && e->is_tulle && upstream_attempt_is_tls(&s->attempt);
+}
+
+static enum retry_verdict judge_response(const struct router *s, struct http_head *head)
+{
+    struct str told = http_head_get(head, HTTP_NAME_X_TULLE_UNREACHED);
+    http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
+    if (told.ptr != NULL && is_believed(s))
+        return judge_unreached(s, told);
     return retry_on_response(retry_policy_of(s->r), head);
 }
 

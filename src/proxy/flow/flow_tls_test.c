@@ -159,6 +159,7 @@ static void test_a_lost_request_is_tried_elsewhere(void **state)
 {
     static const struct retry_policy retries = {.on = RETRY_CONNECT_FAILURE, .retries_max = 2};
     struct client k;
+    unsigned budget = 0;
     open_mesh();
     set_listener(&(struct spec){.name = "out",
                                 .ip = "10.2.0.1",
@@ -169,13 +170,26 @@ static void test_a_lost_request_is_tried_elsewhere(void **state)
     rig.origins[0].mode = ORIGIN_RESETS;
     expect("HTTP/1.1 503 ");
     assert_int_equal(rig.origins[0].requests, 3);
+    /* The app had it, so that it counts against the budget, which others use up. */
+    struct upstream_cluster *mesh = upstream_find(rig.upstream, STR("mesh"));
+    while (upstream_retry_begin(rig.upstream, mesh))
+        budget++;
+    expect("HTTP/1.1 503 ");
+    assert_int_equal(rig.origins[0].requests, 4);
     client_open(&k, "10.2.0.1", 80);
     client_say(&k, "POST /x HTTP/1.1\r\nHost: catalog\r\nContent-Length: 0\r\n\r\n");
     rig_run(3 * SECOND);
     assert_true(client_got(&k, "HTTP/1.1 503 "));
     assert_false(client_got(&k, "x-tulle-unreached"));
     client_forget(&k);
-    assert_int_equal(rig.origins[0].requests, 4);
+    assert_int_equal(rig.origins[0].requests, 5);
+    /* What never reached an app does not. */
+    sim_world_refuse(rig.sim, &rig.origins[0].addr, false);
+    int64_t failures = metrics_get(rig.metrics, COUNTER_UPSTREAM_CONNECT_FAILURES);
+    expect("HTTP/1.1 503 ");
+    assert_int_equal(metrics_get(rig.metrics, COUNTER_UPSTREAM_CONNECT_FAILURES), failures + 3);
+    for (; budget > 0; budget--)
+        upstream_retry_end(rig.upstream, mesh);
     close_mesh();
 }
 

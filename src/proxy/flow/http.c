@@ -227,8 +227,17 @@ static enum verdict check_tunnel(struct exchange *x)
     return VERDICT_REPLY;
 }
 
-/* A mesh peer is told that the request never reached the app, so that it may ask another replica
- * as after a failed connect of its own. Nobody but this proxy may say so. */
+/* A mesh peer is told that the app gave no answer, so that it may ask another replica: "1" when the
+ * request never reached it, as after a failed connect of the peer's own; "lost" when the app had
+ * it. Nobody but this proxy may say so. */
+static void tell_unreached(const struct exchange *x, struct http_head *head)
+{
+    bool is_unseen = (x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0;
+    http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
+    if (x->is_response_local && x->info->is_mtls && (is_unseen || is_lost_harmlessly(x)))
+        http_head_add(head, HTTP_NAME_X_TULLE_UNREACHED, is_unseen ? STR("1") : STR("lost"));
+}
+
 static enum verdict record_on_head(struct exchange *x, void *state, enum side side)
 {
     (void)state;
@@ -236,12 +245,8 @@ static enum verdict record_on_head(struct exchange *x, void *state, enum side si
         return request_of(x)->early.status == 0 ? check_tunnel(x) : reply_early(x);
     struct http_head *head = x->flows[SIDE_RESPONSE].head;
     headers_response(request_of(x), head);
-    if (!request_of(x)->is_inbound)
-        return VERDICT_NEXT;
-    http_head_remove(head, HTTP_NAME_X_TULLE_UNREACHED);
-    if (x->is_response_local && x->info->is_mtls &&
-        ((x->outcome.flags & FLAG_BIT(UPSTREAM_CONNECT)) != 0 || is_lost_harmlessly(x)))
-        http_head_add(head, HTTP_NAME_X_TULLE_UNREACHED, STR("1"));
+    if (request_of(x)->is_inbound)
+        tell_unreached(x, head);
     return VERDICT_NEXT;
 }
 

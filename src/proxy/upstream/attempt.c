@@ -1,5 +1,11 @@
 /* One attempt of a request: host, breaker, connection, result. */
+#include "crypto/tls.h"
 #include "proxy/upstream/upstream_priv.h"
+
+bool upstream_attempt_is_tls(const struct upstream_attempt *a)
+{
+    return a->client != NULL && tls_endpoint_of(http_client_conn(a->client)) != NULL;
+}
 
 void attempt_fail_later(struct upstream_attempt *a, const struct outcome *why)
 {

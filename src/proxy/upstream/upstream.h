@@ -111,6 +111,9 @@ void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a);
 void upstream_attempt_finish(struct upstream *u, struct upstream_attempt *a, unsigned status,
                              const struct outcome *outcome);
 
+/* Whether a live attempt's stream goes over TLS, so that who answers is who was meant. */
+bool upstream_attempt_is_tls(const struct upstream_attempt *a);
+
 /* Whether one more retry is within the limit: max(10, 20 % of active requests), or the cluster's
  * own. Taken with true; given back by upstream_retry_end. */
 bool upstream_retry_begin(struct upstream *u, struct upstream_cluster *c);
