@@ -46,38 +46,81 @@ enum overload_rung overload_rung_of(const struct limits *l, enum overload_rung n
     return rung;
 }
 
-/* --- the last rung --- */
-
-/* What a connection holds, with its exchanges. */
-static int64_t held_by(const struct flow_conn *fc)
+static uint64_t publish_step(const struct limits *l)
 {
-    return fc->conn->account.bytes;
+    return MIN((uint64_t)PUBLISH_BYTES, l->memory_budget_bytes / 64);
 }
 
-static struct flow_conn *largest_conn(struct flows *f)
+uint64_t overload_growth(const struct limits *l, uint64_t held_bytes, unsigned workers)
+{
+    uint64_t budget = l->memory_budget_bytes;
+    uint64_t left = budget > held_bytes ? budget - held_bytes : 0;
+    return MAX(left / workers, publish_step(l));
+}
+
+bool overload_is_above_part(uint64_t own_bytes, uint64_t held_bytes, unsigned workers)
+{
+    return own_bytes >= held_bytes / workers;
+}
+
+/* --- the last rung --- */
+
+/* The budget counts chunks, of which a chain with little in it takes one, too. */
+static uint64_t chunk_of(size_t len)
+{
+    return len > 0 ? CHUNK_LEN : 0;
+}
+
+static uint64_t held_by_exchange(const struct exchange *x)
+{
+    uint64_t held = (uint64_t)MAX(x->account.bytes, 0);
+    for (int side = SIDE_REQUEST; side <= SIDE_RESPONSE; side++)
+        held += chunk_of(x->flows[side].body.len) + chunk_of(x->flows[side].kept.len);
+    return held;
+}
+
+/* What a connection holds, with its exchanges, which have an account of their own. */
+static uint64_t held_by(const struct flow_conn *fc)
+{
+    uint64_t held = (uint64_t)MAX(fc->conn->account.bytes, 0) + chunk_of(fc->conn->in.len) +
+                    chunk_of(conn_out_len(fc->conn));
+    LIST_FOREACH (&fc->exchanges, x, struct exchange, link)
+        held += held_by_exchange(x);
+    return held;
+}
+
+static struct flow_conn *largest_conn(struct flows *f, uint64_t *ret_held)
 {
     struct flow_conn *largest = NULL;
-    uint64_t now = turn_count(f->env.turn);
+    uint64_t now = turn_count(f->env.turn), most = 0;
     LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         /* What was reset gets the turns to go. */
-        if (fc->shed_turn + SHED_TURNS < now && (largest == NULL || held_by(fc) > held_by(largest)))
+        uint64_t held = fc->shed_turn + SHED_TURNS < now ? held_by(fc) : 0;
+        if (held > most) {
             largest = fc;
+            most = held;
+        }
     }
-    return largest != NULL && held_by(largest) > 0 ? largest : NULL;
+    *ret_held = most;
+    return largest;
 }
 
 static struct exchange *largest_exchange(struct flow_conn *fc)
 {
     struct exchange *largest = NULL;
+    uint64_t most = 0;
     LIST_FOREACH (&fc->exchanges, x, struct exchange, link) {
-        if (largest == NULL || x->account.bytes > largest->account.bytes)
+        uint64_t held = held_by_exchange(x);
+        if (largest == NULL || held > most) {
             largest = x;
+            most = held;
+        }
     }
     return largest;
 }
 
 /* A stream when it holds most of what its connection does, else the connection. */
-static void reset_conn(struct flow_conn *fc)
+static void reset_conn(struct flow_conn *fc, uint64_t held)
 {
     static const struct outcome why = {
         .err = -ERR_LIMIT,
@@ -88,7 +131,7 @@ static void reset_conn(struct flow_conn *fc)
     };
     struct exchange *x = largest_exchange(fc);
     fc->shed_turn = turn_count(fc->flow->env.turn);
-    if (x != NULL && x->account.bytes * 2 >= held_by(fc)) {
+    if (x != NULL && held_by_exchange(x) * 2 >= held) {
         exchange_fail(x, &why);
         return;
     }
@@ -104,15 +147,19 @@ static void reset_largest(struct overload *o, uint64_t held)
 {
     struct flows *f = o->flow;
     const struct limits *l = f->env.limits;
+    /* Each worker looks: those that hold less than their part leave it to the others. */
+    if (!overload_is_above_part(o->published_bytes, held, f->share->count))
+        return;
     for (int i = 0; i < RESETS_MAX; i++) {
+        uint64_t freed;
         if (overload_percent(l, held) + LEAVE_PERCENT < l->overload_reset_percent)
             return;
-        struct flow_conn *fc = largest_conn(f);
+        struct flow_conn *fc = largest_conn(f, &freed);
         if (fc == NULL)
             return;
-        held -= MIN(held, (uint64_t)held_by(fc));
+        held -= MIN(held, freed);
         metrics_add(f->env.metrics, COUNTER_OVERLOAD_RESETS, 1);
-        reset_conn(fc);
+        reset_conn(fc, freed);
     }
 }
 
@@ -156,13 +203,11 @@ static void publish(struct overload *o, uint64_t held)
     o->held_max = MAX(o->held_max, held);
 }
 
-/* What this worker may grow by before it looks again: its part of what is left. */
 static void set_bar(struct overload *o, uint64_t held)
 {
     struct flows *f = o->flow;
-    uint64_t budget = f->env.limits->memory_budget_bytes;
-    uint64_t left = budget > held ? budget - held : 0;
-    turn_set_bar(f->env.turn, o->published_bytes + left / f->share->count);
+    turn_set_bar(f->env.turn,
+                 o->published_bytes + overload_growth(f->env.limits, held, f->share->count));
 }
 
 static void look(struct overload *o)
@@ -186,7 +231,7 @@ static void on_turn(void *ctx)
     if (o->flow->env.limits->memory_budget_bytes == 0)
         return; /* none: that is for tests, the agent always sets one */
     uint64_t held = turn_held_bytes(o->flow->env.turn);
-    uint64_t step = MIN((uint64_t)PUBLISH_BYTES, o->flow->env.limits->memory_budget_bytes / 64);
+    uint64_t step = publish_step(o->flow->env.limits);
     uint64_t moved =
         held > o->published_bytes ? held - o->published_bytes : o->published_bytes - held;
     if (moved < step &&

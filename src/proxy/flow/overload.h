@@ -48,6 +48,12 @@ enum overload_rung overload_rung_of(const struct limits *l, enum overload_rung n
 const char *overload_rung_name(enum overload_rung rung);
 unsigned overload_percent(const struct limits *l, uint64_t held_bytes);
 
+/* What a worker may grow by before it looks again: its part of what is left, but never less than is
+ * published at a time, lest it looks at each chunk. */
+uint64_t overload_growth(const struct limits *l, uint64_t held_bytes, unsigned workers);
+/* Whether a worker that holds so much of what all hold has to give something back. */
+bool overload_is_above_part(uint64_t own_bytes, uint64_t held_bytes, unsigned workers);
+
 void overload_init(struct overload *o, struct flows *f, struct overload_share *share);
 void overload_deinit(struct overload *o);
 /* A connection is gone: perhaps the load with it. */

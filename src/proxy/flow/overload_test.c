@@ -34,8 +34,33 @@ static void test_rungs(void **state)
     assert_int_equal(overload_rung_of(&l, OVERLOAD_READ, 0), OVERLOAD_CALM);
 }
 
+static void test_the_growth_of_a_worker(void **state)
+{
+    struct limits l;
+    limits_init(&l);
+    l.memory_budget_bytes = 64 << 20;
+    assert_int_equal(overload_growth(&l, 32 << 20, 4), 8 << 20);
+    assert_int_equal(overload_growth(&l, (64 << 20) - 4096, 4), 64 << 10);
+    assert_int_equal(overload_growth(&l, 65 << 20, 1), 64 << 10);
+    l.memory_budget_bytes = 640 << 10;
+    assert_int_equal(overload_growth(&l, 640 << 10, 1), 10 << 10);
+}
+
+static void test_who_has_to_give(void **state)
+{
+    assert_true(overload_is_above_part(100, 100, 1));
+    assert_true(overload_is_above_part(25, 100, 4));
+    assert_false(overload_is_above_part(24, 100, 4));
+    assert_false(overload_is_above_part(1, 100, 2));
+    assert_true(overload_is_above_part(99, 100, 2));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rungs)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rungs),
+        cmocka_unit_test(test_the_growth_of_a_worker),
+        cmocka_unit_test(test_who_has_to_give),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
