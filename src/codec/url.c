@@ -316,19 +316,6 @@ bool url_decode(struct arena *a, struct str s, struct str *ret_text)
     return true;
 }
 
-void url_encode(struct str_buf *out, struct str s)
-{
-    char text[3];
-
-    for (size_t i = 0; i < s.len; i++) {
-        if (is_unreserved(s.ptr[i]))
-            str_buf_add_char(out, s.ptr[i]);
-        else
-            str_buf_add(out,
-                        str_from(text, (size_t)(put_escape(text, (unsigned char)s.ptr[i]) - text)));
-    }
-}
-
 /* Whether raw, once decoded, is name; a malformed escape stands for itself. */
 static bool is_decoded_equal(struct str raw, struct str name)
 {

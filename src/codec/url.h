@@ -76,8 +76,6 @@ struct str url_host_canonical(struct arena *a, struct str host);
 
 /* Decodes every %XX; '+' stays. False on a malformed escape. In the arena, or the input itself. */
 bool url_decode(struct arena *a, struct str s, struct str *ret_text);
-/* Encodes all but unreserved bytes. */
-void url_encode(struct str_buf *out, struct str s);
 
 /* The raw value of the first parameter of that name in a query (a=1&b=2); names are compared after
  * decoding. False when there is none. "a" has the empty value. */

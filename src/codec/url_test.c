@@ -218,7 +218,6 @@ static void test_hosts(void **state)
 
 static void test_escapes_and_queries(void **state)
 {
-    struct str_buf out = STR_BUF_INIT(100);
     struct arena a;
     struct str s;
 
@@ -226,8 +225,6 @@ static void test_escapes_and_queries(void **state)
     assert_true(url_decode(&a, STR("a%20+%C3%a4"), &s) && str_eq(s, STR("a +\xc3\xa4")));
     assert_true(url_decode(&a, STR("plain"), &s) && str_eq(s, STR("plain")));
     assert_false(url_decode(&a, STR("a%2"), &s));
-    url_encode(&out, STR("a b/\xc3\xa4~"));
-    assert_string_equal(out.ptr, "a%20b%2F%C3%A4~");
     assert_true(url_query_get(STR("a=1&b=2%203&b=4&c"), STR("b"), &s) && str_eq(s, STR("2%203")));
     assert_true(url_query_get(STR("a=1&c"), STR("c"), &s) && s.ptr != NULL && s.len == 0);
     assert_true(url_query_get(STR("%61b%63=1"), STR("abc"), &s) && str_eq(s, STR("1")));
@@ -236,7 +233,6 @@ static void test_escapes_and_queries(void **state)
     assert_false(url_query_get(STR("ab=1"), STR("abc"), &s));
     assert_false(url_query_get(STR_NULL, STR("a"), &s));
     assert_true(url_query_get(STR("a%=1"), STR("a%"), &s));
-    str_buf_deinit(&out);
     arena_deinit(&a);
 }
 

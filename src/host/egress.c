@@ -244,18 +244,6 @@ int egress_open(const char *path, unsigned uid, struct egress **ret_egress)
     return 0;
 }
 
-struct egress *egress_free(struct egress *e)
-{
-    if (e == NULL)
-        return NULL;
-    for (size_t i = 0; i < EGRESS_CLIENTS_MAX; i++)
-        if (e->clients[i].fd >= 0)
-            drop(e, &e->clients[i]);
-    close(e->listener);
-    free(e);
-    return NULL;
-}
-
 size_t egress_fds(const struct egress *e, struct pollfd *fds, size_t max)
 {
     size_t n = 0;

@@ -21,7 +21,6 @@ struct egress;
 
 /* Listens at path, for the given owner only. 0 or -ERR_X. */
 int egress_open(const char *path, unsigned uid, struct egress **ret_egress);
-struct egress *egress_free(struct egress *e); /* accepts NULL, returns NULL */
 
 /* Fills up to max entries; the number. */
 size_t egress_fds(const struct egress *e, struct pollfd *fds, size_t max);

@@ -149,11 +149,6 @@ unsigned http_client_active(const struct http_client *c)
     return c->active;
 }
 
-bool http_client_was_used(const struct http_client *c)
-{
-    return c->requests > 0;
-}
-
 int http_client_start(struct http_client *c, struct exchange *x)
 {
     if (http_client_room(c) == 0)
@@ -183,11 +178,6 @@ void http_client_abort(struct http_client *c, int err)
 struct conn *http_client_conn(const struct http_client *c)
 {
     return c->conn;
-}
-
-enum http_version http_client_version(const struct http_client *c)
-{
-    return c->codec->version;
 }
 
 /* --- for codecs ----------------------------------------------------------------------------- */

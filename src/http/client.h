@@ -36,10 +36,8 @@ struct http_client *http_client_open(struct conn *c, enum http_version version,
 /* How many more streams may start now. */
 unsigned http_client_room(const struct http_client *c);
 unsigned http_client_active(const struct http_client *c);
-bool http_client_was_used(const struct http_client *c); /* carried an exchange before */
 /* Attaches x's upstream end (exchange_set_upstream). -ERR_UNAVAILABLE: no room. */
 int http_client_start(struct http_client *c, struct exchange *x);
 void http_client_drain(struct http_client *c); /* closes after its last stream */
 void http_client_abort(struct http_client *c, int err);
 struct conn *http_client_conn(const struct http_client *c);
-enum http_version http_client_version(const struct http_client *c);

@@ -137,23 +137,3 @@ struct str grpc_message_decode(struct str text, struct arena *a)
     }
     return str_from(out, n);
 }
-
-bool grpc_timeout_parse(struct str s, uint64_t *ret_us)
-{
-    static const struct {
-        char unit;
-        uint64_t numerator, denominator; /* microseconds each */
-    } units[] = {{'H', 3600000000, 1}, {'M', 60000000, 1}, {'S', 1000000, 1},
-                 {'m', 1000, 1},       {'u', 1, 1},        {'n', 1, 1000}};
-    uint64_t value;
-
-    if (s.len < 2 || s.len > 9 || !str_to_u64(str_sub(s, 0, s.len - 1), 99999999, &value))
-        return false;
-    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-        if (units[i].unit != s.ptr[s.len - 1])
-            continue;
-        *ret_us = (value * units[i].numerator + units[i].denominator - 1) / units[i].denominator;
-        return true;
-    }
-    return false;
-}

@@ -37,5 +37,3 @@ int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf
 /* grpc-message percent-encoding. */
 struct str grpc_message_encode(struct str text, struct arena *a);
 struct str grpc_message_decode(struct str text, struct arena *a);
-/* grpc-timeout ("100m") in microseconds; false when malformed. */
-bool grpc_timeout_parse(struct str s, uint64_t *ret_us);

@@ -64,38 +64,6 @@ static void test_messages(void **state)
     arena_deinit(&a);
 }
 
-static void test_timeouts(void **state)
-{
-    static const struct {
-        const char *text;
-        bool is_valid;
-        uint64_t us;
-    } table[] = {
-        {"1H", true, 3600000000},
-        {"2M", true, 120000000},
-        {"3S", true, 3000000},
-        {"100m", true, 100000},
-        {"5u", true, 5},
-        {"1n", true, 1},
-        {"99999999n", true, 100000},
-        {"0m", true, 0},
-        {"", false, 0},
-        {"m", false, 0},
-        {"1", false, 0},
-        {"123456789S", false, 0},
-        {"-1S", false, 0},
-        {"1x", false, 0},
-        {"1 S", false, 0},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        uint64_t us = 0;
-        assert_int_equal(grpc_timeout_parse(str_from_c(table[i].text), &us), table[i].is_valid);
-        assert_int_equal(us, table[i].us);
-    }
-}
-
 static void test_status(void **state)
 {
     struct http_head head, trailers;
@@ -123,7 +91,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_timeouts),
         cmocka_unit_test(test_status),
     };
 

@@ -4,12 +4,6 @@
 
 static const char *const mode_names[] = {"UNSET", "DISABLE", "PERMISSIVE", "STRICT", NULL};
 
-const char *api_mtls_mode_name(enum api_mtls_mode mode)
-{
-    ASSERT((size_t)mode < ARRAY_LEN(mode_names) - 1);
-    return mode_names[mode];
-}
-
 static void read_mode(const struct in *in, void *out)
 {
     int index = in_enum(in, mode_names, NULL);

@@ -5,8 +5,6 @@
 
 enum api_mtls_mode { API_MTLS_UNSET, API_MTLS_DISABLE, API_MTLS_PERMISSIVE, API_MTLS_STRICT };
 
-const char *api_mtls_mode_name(enum api_mtls_mode mode); /* "STRICT" */
-
 struct api_port_mtls {
     uint16_t port; /* of the workload */
     enum api_mtls_mode mode;

@@ -243,11 +243,6 @@ struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *wh
     return e;
 }
 
-const struct addr *edge_addr(const struct edge *e)
-{
-    return listen_addr(e->socket);
-}
-
 struct edge *edge_close(struct edge *e)
 {
     if (e == NULL)

@@ -106,11 +106,6 @@ int push_listen(struct push *p, const struct addr *at, struct str_buf *why)
     return err;
 }
 
-const struct addr *push_addr(const struct push *p)
-{
-    return p->edge != NULL ? edge_addr(p->edge) : NULL;
-}
-
 uint64_t push_bytes_sent(const struct push *p)
 {
     return p->counters.bytes;

@@ -33,8 +33,6 @@ struct push *push_free(struct push *p);
  * tulle.mesh.v1.Agent/Report (client certificate), IstioCertificateService/CreateCertificate
  * (client certificate, or join token). */
 int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
-/* Where push_listen listens, with the port that the kernel chose; NULL: not yet. */
-const struct addr *push_addr(const struct push *p);
 /* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);
 /* The supervisor saw this sidecar die: no lease for it. False: no such replica. */

@@ -172,5 +172,4 @@ void push_expire_soon(struct push *p);
 /* edge.c */
 struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err);
 struct edge *edge_close(struct edge *e);
-const struct addr *edge_addr(const struct edge *e);
 void edge_mesh_changed(struct edge *e);
