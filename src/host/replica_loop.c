@@ -260,8 +260,11 @@ static void do_due(struct replica *r, uint64_t now_ms)
 static int next_timeout(const struct replica *r, uint64_t now_ms)
 {
     uint64_t at = r->rotate_at_ms;
-    if (r->is_stopping) /* then nothing is started: what is due to start keeps nobody awake */
-        return (int)MIN(at - MIN(at, now_ms), 50u);
+    if (r->is_stopping) {
+        /* Nothing is started any more: what would be due keeps nobody awake. */
+        uint64_t rest_ms = at > now_ms ? at - now_ms : 0;
+        return (int)MIN(rest_ms, 50u);
+    }
     if (r->sidecar.restart_at_ms != 0)
         at = MIN(at, r->sidecar.restart_at_ms);
     if (r->app.restart_at_ms != 0)
