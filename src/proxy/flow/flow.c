@@ -144,6 +144,17 @@ unsigned flow_active(const struct flows *f)
     return atomic_load(&f->share->workers[f->env.index].connections);
 }
 
+unsigned flow_active_of_all(const struct flows *f)
+{
+    return atomic_load(&f->share->connections);
+}
+
+bool flow_is_closed(const struct flows *f, bool inbound_only)
+{
+    return atomic_load(&f->share->is_closed) ||
+           (inbound_only && atomic_load(&f->share->is_inbound_closed));
+}
+
 struct access_log_sink *flow_sink(struct flows *f, struct str path)
 {
     struct access_log_sink *sink = map_get(&f->sinks, path);
@@ -183,6 +194,9 @@ void flow_drain(struct flows *f, bool inbound_only)
         if (is_inbound || !inbound_only)
             listener_stop(l);
     }
+    /* After the last hand-over, which counts for whom it goes to. */
+    if (f->env.index == 0)
+        atomic_store(inbound_only ? &f->share->is_inbound_closed : &f->share->is_closed, true);
     LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         if (fc->server != NULL && !(inbound_only && fc->is_outbound))
             http_server_drain(fc->server);

@@ -75,5 +75,8 @@ void flow_drain_conns(struct flows *f, bool inbound_only);
 void flow_drain(struct flows *f, bool inbound_only);
 uint64_t flow_inbound_accepted(const struct flows *f); /* so far */
 unsigned flow_active(const struct flows *f);           /* connections open */
-uint64_t flow_logs_dropped(const struct flows *f);     /* lines that slow sinks lost */
+unsigned flow_active_of_all(const struct flows *f);    /* those of all workers */
+/* Worker 0 has drained (inbound_only: at least what comes in): nobody gets new connections. */
+bool flow_is_closed(const struct flows *f, bool inbound_only);
+uint64_t flow_logs_dropped(const struct flows *f); /* lines that slow sinks lost */
 void flow_render_listeners(const struct flows *f, struct str_buf *to); /* JSON array */

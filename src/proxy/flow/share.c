@@ -8,6 +8,8 @@ void flow_share_init(struct flow_share *s, unsigned count)
     s->count = count;
     atomic_init(&s->connections, 0);
     atomic_init(&s->is_full, false);
+    atomic_init(&s->is_closed, false);
+    atomic_init(&s->is_inbound_closed, false);
     atomic_init(&s->overload.held_bytes, 0);
     atomic_init(&s->overload.rung, OVERLOAD_CALM);
     for (unsigned i = 0; i < FLOW_WORKERS_MAX; i++)

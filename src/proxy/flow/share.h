@@ -29,6 +29,8 @@ struct flow_share {
     unsigned count; /* workers */
     atomic_uint connections;
     struct overload_share overload;
+    /* Draining: worker 0 has closed its listeners, nobody is handed a connection any more. */
+    atomic_bool is_closed, is_inbound_closed;
     atomic_bool is_full; /* accepting rests: who frees a place tells the acceptor */
     struct flow_load workers[FLOW_WORKERS_MAX];
 };

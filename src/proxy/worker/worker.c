@@ -151,7 +151,9 @@ static void on_room(void *ctx)
 
 /* --- drain ---
  *
- *   ANNOUNCED --time--> ENDING --nobody comes--> STOPPED --idle, or time is up--> told */
+ *   ANNOUNCED --time--> ENDING --nobody comes--> STOPPED --idle, or time is up--> told
+ *
+ * Worker 0 accepts for all: when it has closed, nobody comes to the others either. */
 
 enum drain_phase { DRAIN_ANNOUNCED, DRAIN_ENDING, DRAIN_STOPPED };
 
@@ -177,16 +179,30 @@ static void on_drained_mail(struct turn *turn, struct mail *mail)
     free(d);
 }
 
-/* Whoever has not heard yet still comes, and is served; not for ever. */
-static bool comes_nobody(struct drain *d, uint64_t now_us)
+/* Of all workers; worker 0 only. */
+static bool is_quiet(struct drain *d, uint64_t now_us)
 {
     uint64_t accepted = flow_inbound_accepted(d->worker->flow);
     if (accepted != d->accepted) {
         d->accepted = accepted;
         d->quiet_since_us = now_us;
     }
-    return flow_active(d->worker->flow) == 0 || now_us - d->quiet_since_us >= DRAIN_QUIET_US ||
+    return flow_active_of_all(d->worker->flow) == 0 || now_us - d->quiet_since_us >= DRAIN_QUIET_US;
+}
+
+/* Whoever has not heard yet still comes, and is served; not for ever. */
+static bool comes_nobody(struct drain *d, uint64_t now_us)
+{
+    const struct worker *w = d->worker;
+    return (w->args.index == 0 ? is_quiet(d, now_us) : flow_is_closed(w->flow, d->inbound_only)) ||
            now_us + d->time_us / 2 >= d->until_us;
+}
+
+/* Closed is looked at first: what was handed over before it counts. */
+static bool is_idle(const struct drain *d)
+{
+    const struct flows *f = d->worker->flow;
+    return flow_is_closed(f, d->inbound_only) && flow_active(f) == 0;
 }
 
 /* True: all is over. */
@@ -202,7 +218,7 @@ static bool drain_step(struct drain *d, uint64_t now_us)
         d->phase = DRAIN_STOPPED;
         flow_drain(f, d->inbound_only);
     }
-    return d->phase == DRAIN_STOPPED && (flow_active(f) == 0 || now_us >= d->until_us);
+    return d->phase == DRAIN_STOPPED && (is_idle(d) || now_us >= d->until_us);
 }
 
 static void look_at_drain(struct timer *t)

@@ -492,6 +492,75 @@ static void test_announced_drain_loses_nothing(void **state)
     close_worker();
 }
 
+static void wait_us(uint64_t us)
+{
+    uint64_t until_us = turn_now_us(t.turn) + us;
+    while (turn_now_us(t.turn) < until_us)
+        turn_once(t.turn, 10);
+}
+
+static void drain_all(uint64_t announce_us)
+{
+    for (unsigned i = 0; i < t.group->count; i++)
+        worker_post_drain(t.workers[i], false, announce_us, 5ull * SECOND, on_drained, NULL);
+}
+
+static bool all_are_drained(void)
+{
+    return t.drained == t.group->count;
+}
+
+/* Worker 0 closes for all, when nobody comes any more to any of them; before that none is done:
+ * here it is the one without a connection that is handed the late one. */
+static void test_drain_of_several_is_one(void **state)
+{
+    open_all(100);
+    struct conn *c[5];
+    for (unsigned i = 0; i < 4; i++) {
+        c[i] = client_open();
+        ask(c[i]);
+        str_buf_deinit(&got);
+    }
+    conn_abort(c[0], 0);
+    conn_abort(c[3], 0);
+    for (unsigned i = 0; i < 300 && atomic_load(&t.group->connections.connections) != 2; i++)
+        turn_once(t.turn, 10);
+    drain_all(SECOND / 10);
+    wait_us(SECOND / 5);
+    assert_int_equal(t.drained, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        c[4] = client_open();
+        ask(c[4]);
+        assert_true(is_told_to_close());
+        wait_until(has_closed);
+        str_buf_deinit(&got);
+    }
+    conn_abort(c[1], 0);
+    conn_abort(c[2], 0);
+    wait_until(all_are_drained);
+    (void)client_open();
+    wait_until(has_closed);
+    str_buf_deinit(&got);
+    close_worker();
+}
+
+/* Nobody announces anything: done is who has nothing, and gets nothing any more. */
+static void test_drain_at_once_waits_for_the_acceptor(void **state)
+{
+    open_all(100);
+    for (unsigned i = 1; i < t.group->count; i++)
+        worker_post_drain(t.workers[i], false, 0, 60ull * SECOND, on_drained, NULL);
+    wait_us(SECOND / 5);
+    assert_int_equal(t.drained, 0);
+    struct conn *c = client_open();
+    ask(c);
+    worker_post_drain(t.workers[0], false, 0, 60ull * SECOND, on_drained, NULL);
+    wait_until(all_are_drained);
+    wait_until(has_closed);
+    str_buf_deinit(&got);
+    close_worker();
+}
+
 static void test_ends_with_connections_open(void **state)
 {
     open_worker();
@@ -514,6 +583,8 @@ int main(void)
         cmocka_unit_test(test_an_error_is_told),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_announced_drain_loses_nothing),
+        cmocka_unit_test(test_drain_of_several_is_one),
+        cmocka_unit_test(test_drain_at_once_waits_for_the_acceptor),
         cmocka_unit_test(test_the_least_loaded_gets_it),
         cmocka_unit_test(test_the_limit_is_the_process_s),
         cmocka_unit_test(test_changes_under_connections),
