@@ -158,6 +158,16 @@ static bool write_out(struct access_log_sink *s)
     return is_done;
 }
 
+/* The rest of a line that is cut off is lost; the pipe is not kept from the others for it. */
+static void let_go(struct access_log_sink *s)
+{
+    struct out *o = s->out;
+    pthread_mutex_lock(&o->lock);
+    if (o->holder == s)
+        o->holder = NULL;
+    pthread_mutex_unlock(&o->lock);
+}
+
 static void write_or_retry(struct access_log_sink *s)
 {
     if (!write_out(s))
@@ -196,6 +206,7 @@ struct access_log_sink *access_log_sink_free(struct access_log_sink *s)
     timer_stop(&s->retry);
     if (s->out->fd >= 0)
         write_out(s); /* the last try */
+    let_go(s);
     out_release(s->out);
     str_buf_deinit(&s->buffer);
     free(s);

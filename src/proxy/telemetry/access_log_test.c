@@ -304,6 +304,42 @@ static void test_slow_sink(void **state)
     unlink(path);
 }
 
+/* Whoever goes in the middle of a line does not keep the pipe from the others. */
+static void test_a_holder_goes(void **state)
+{
+    char path[64], line[1000], buf[4096];
+    static const struct sim_options options = {.seed = 1};
+    snprintf(path, sizeof path, "/tmp/tulle-fifo-%d", (int)getpid());
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
+    struct sim_world *w = sim_world_new(&options);
+    struct turn *t = turn_new_sim(w);
+    struct access_log_share *share = access_log_share_new();
+    struct access_log_sink *first =
+        access_log_sink_new(t, share, str_from_c(path), (size_t)256 * 1024);
+    struct access_log_sink *second = access_log_sink_new(t, share, str_from_c(path), 1024);
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\n';
+    for (unsigned i = 0; i < 200; i++)
+        access_log_sink_add(first, str_from(line, sizeof line));
+    turn_once(t, 0); /* more than a pipe holds: cut within a line */
+    access_log_sink_free(first);
+    ssize_t n;
+    while ((n = read(fd, buf, sizeof buf)) > 0)
+        line[0] = buf[n - 1];
+    assert_int_equal(line[0], 'x');
+    access_log_sink_add(second, STR("mine\n"));
+    turn_once(t, 0);
+    assert_int_equal(read(fd, buf, sizeof buf), 5);
+    assert_memory_equal(buf, "mine\n", 5);
+    access_log_sink_free(second);
+    access_log_share_free(share);
+    turn_free(t);
+    sim_world_free(w);
+    close(fd);
+    unlink(path);
+}
+
 static void test_sink_that_does_not_open(void **state)
 {
     static const struct sim_options options = {.seed = 1};
@@ -331,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_every_byte_is_looked_at),
         cmocka_unit_test(test_json_of_several_pieces),
         cmocka_unit_test(test_line_has_its_end),
+        cmocka_unit_test(test_a_holder_goes),
         cmocka_unit_test(test_sink_that_does_not_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
