@@ -19,8 +19,14 @@ bool breaker_take_connection(struct upstream_cluster *c)
 
 void breaker_give_connection(struct upstream_cluster *c)
 {
-    if (share_give_connection(c->share, c->u->env.index))
-        cluster_grant_connection(c);
+    if (!share_give_connection(c->share, c->u->env.index))
+        return;
+    /* Those who wait are of the cluster that has the name now. */
+    struct upstream_cluster *now = c->is_removed ? upstream_find(c->u, c->name) : c;
+    if (now != NULL)
+        cluster_grant_connection(now);
+    else if (share_give_connection(c->share, c->u->env.index))
+        share_give(&c->share->connections);
 }
 
 void breaker_wait(struct upstream_cluster *c)

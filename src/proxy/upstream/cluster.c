@@ -50,6 +50,7 @@ void cluster_free_if_unused(struct upstream_cluster *c)
     turn_cancel(&c->failed_task);
     turn_cancel(&c->unresolved_task);
     ASSERT(list_is_empty(&c->waiting));
+    ASSERT(c->granted == 0);
     cluster_share_release(c->share);
     resource_unref(c->resource);
     resource_unref(c->endpoints);
@@ -100,6 +101,8 @@ void cluster_remove(struct upstream_cluster *c)
         share_give(&c->share->pending);
         attempt_fail_later(a, &why);
     }
+    /* The bit is the next one's of this name from here on. */
+    turn_cancel(&c->waiting_task);
     share_set_waiting(c->share, c->u->env.index, false);
     give_back_granted(c);
     while (c->hosts.len > 0)

@@ -140,6 +140,39 @@ static void test_waiting_attempt_chooses_again(void **state)
     rig_close();
 }
 
+/* A cluster that goes and comes again: its slots are those of the old one's requests, and come
+ * back to those who wait now. */
+static void test_slots_of_a_removed_cluster(void **state)
+{
+    struct cluster model = cluster_defaults();
+    struct tried t[4] = {0};
+    model.breaker.connections_max = 1;
+    rig_open(1);
+    set_simple(&model, 1);
+    rig.origins[0].mode = ORIGIN_HANGS;
+    begin(&t[0]);
+    begin(&t[3]);
+    rig_run(10 * MS);
+    upstream_set_cluster(rig.upstream, STR("c"), NULL);
+    set_simple(&model, 1);
+    begin(&t[1]);
+    begin(&t[2]);
+    rig_run(10 * MS);
+    assert_int_equal(the_cluster()->share->pending, 2);
+    rig.origins[0].mode = ORIGIN_ANSWERS;
+    call_cancel(t[0].call);
+    rig_run(SECOND);
+    for (unsigned i = 1; i < 3; i++) {
+        assert_true(t[i].is_over);
+        assert_int_equal(t[i].status, 200);
+    }
+    assert_int_equal(the_cluster()->share->connections, 0);
+    assert_true(t[3].is_failed); /* it waited for the old one's */
+    for (unsigned i = 0; i < 4; i++)
+        forget(&t[i]);
+    rig_close();
+}
+
 static void test_retry_limits(void **state)
 {
     static const struct {
@@ -549,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_no_hosts),
         cmocka_unit_test(test_connections_pending_overflow),
         cmocka_unit_test(test_waiting_attempt_chooses_again),
+        cmocka_unit_test(test_slots_of_a_removed_cluster),
         cmocka_unit_test(test_retry_limits),
         cmocka_unit_test(test_a_diff_keeps_what_stays),
         cmocka_unit_test(test_unrelated_changes_lose_nothing),
