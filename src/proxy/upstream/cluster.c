@@ -165,12 +165,15 @@ void cluster_set_config(struct upstream_cluster *c, struct resource *r)
     outlier_config_changed(c);
     bool is_by_name =
         r->cluster->kind == CLUSTER_STRICT_DNS || r->cluster->kind == CLUSTER_LOGICAL_DNS;
-    if (r->cluster->kind == CLUSTER_STATIC)
-        cluster_set_endpoints(c, r);
     if (is_by_name)
         dns_set_config(c);
     else
-        dns_stop(c);
+        dns_stop(c); /* first: endpoints have no names any more */
+    if (r->cluster->kind == CLUSTER_STATIC)
+        cluster_set_endpoints(c, r);
+    /* The names that were waited for may have gone. */
+    if (dns_is_known(c))
+        turn_soon(c->u->env.turn, &c->unresolved_task);
     if (r->cluster->kind == CLUSTER_ORIGINAL_DST && !timer_is_started(&c->cleanup_timer))
         timer_start(c->u->env.turn, &c->cleanup_timer, ORIGINAL_DST_CLEANUP_US);
     for (size_t i = 0; i < c->hosts.len; i++) {
@@ -333,13 +336,19 @@ static void unresolved_run(struct turn_task *t)
 {
     struct upstream_cluster *c = CONTAINER_OF(t, struct upstream_cluster, unresolved_task);
     struct upstream_attempt *a;
+    struct list attempts, tcp;
+    list_init(&attempts);
+    list_init(&tcp);
+    /* Names may have become unknown again: then they go back to where they waited. */
+    list_splice_back(&attempts, &c->unresolved);
+    list_splice_back(&tcp, &c->unresolved_tcp);
     c->held++;
-    while ((a = LIST_FIRST(&c->unresolved, struct upstream_attempt, link)) != NULL) {
+    while ((a = LIST_FIRST(&attempts, struct upstream_attempt, link)) != NULL) {
         list_remove(&a->link);
         upstream_attempt_start(c->u, a);
     }
-    while (!list_is_empty(&c->unresolved_tcp))
-        tcp_resolved(c->unresolved_tcp.next);
+    while (!list_is_empty(&tcp))
+        tcp_resolved(tcp.next);
     c->held--;
     cluster_free_if_unused(c);
 }

@@ -173,6 +173,50 @@ static void test_slots_of_a_removed_cluster(void **state)
     rig_close();
 }
 
+/* --- names --- */
+
+/* The names are other ones by the time that those who waited are to begin: they wait on. */
+static void test_names_unknown_again(void **state)
+{
+    static const char *const names[] = {"a.example", "b.example", "c.example"};
+    struct tried t = {0};
+    rig_open(1);
+    set_named(names, 1);
+    begin(&t);
+    rig_run(10 * MS);
+    assert_false(list_is_empty(&the_cluster()->unresolved));
+    turn_soon(rig.turn, &the_cluster()->unresolved_task);
+    set_named(names + 1, 2);
+    rig_run(10 * MS);
+    assert_false(t.is_over);
+    rig_run(20ull * SECOND);
+    assert_true(t.is_failed);
+    assert_true((t.why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0);
+    forget(&t);
+    rig_close();
+}
+
+/* Addresses take the place of the names that are waited for. */
+static void test_names_are_not_needed_any_more(void **state)
+{
+    static const char *const names[] = {"a.example"};
+    struct cluster model = cluster_defaults();
+    struct endpoint e = endpoint_of(0);
+    struct endpoints list = {.items = &e, .count = 1};
+    struct tried t = {0};
+    rig_open(1);
+    set_named(names, 1);
+    begin(&t);
+    rig_run(10 * MS);
+    model.kind = CLUSTER_STATIC;
+    model.inline_endpoints = &list;
+    set_cluster("c", &model);
+    rig_run(100 * MS);
+    assert_int_equal(t.status, 200);
+    forget(&t);
+    rig_close();
+}
+
 static void test_retry_limits(void **state)
 {
     static const struct {
@@ -583,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_connections_pending_overflow),
         cmocka_unit_test(test_waiting_attempt_chooses_again),
         cmocka_unit_test(test_slots_of_a_removed_cluster),
+        cmocka_unit_test(test_names_unknown_again),
+        cmocka_unit_test(test_names_are_not_needed_any_more),
         cmocka_unit_test(test_retry_limits),
         cmocka_unit_test(test_a_diff_keeps_what_stays),
         cmocka_unit_test(test_unrelated_changes_lose_nothing),

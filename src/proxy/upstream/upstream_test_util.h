@@ -274,6 +274,32 @@ static void set_simple(const struct cluster *model, unsigned count)
     set_cluster("c", model);
 }
 
+/* A cluster "c" of names, for which nobody answers. */
+static inline void set_named(const char *const *names, size_t count)
+{
+    struct resource *r = resource_new(RESOURCE_CLUSTER, STR("c"));
+    struct cluster *c = ARENA_NEW(&r->arena, struct cluster);
+    struct endpoints *list = ARENA_NEW(&r->arena, struct endpoints);
+    struct endpoint *items = ARENA_ARRAY(&r->arena, struct endpoint, count + 1);
+    struct model_addr *server = ARENA_NEW(&r->arena, struct model_addr);
+    struct addr silent;
+    assert_true(addr_parse_ip(STR("10.9.9.9"), 53, &silent));
+    *server = to_model(&silent);
+    for (size_t i = 0; i < count; i++)
+        items[i] =
+            (struct endpoint){.address.port = 80, .hostname = str_from_c(names[i]), .weight = 1};
+    *list = (struct endpoints){.cluster_name = r->name, .items = items, .count = count};
+    *c = cluster_defaults();
+    c->name = r->name;
+    c->kind = CLUSTER_STRICT_DNS;
+    c->inline_endpoints = list;
+    c->dns =
+        (struct dns_options){.refresh_us = 5ull * SECOND, .resolvers = server, .resolver_count = 1};
+    r->cluster = c;
+    upstream_set_cluster(rig.upstream, r->name, r);
+    resource_unref(r);
+}
+
 static struct upstream_cluster *the_cluster(void)
 {
     return upstream_find(rig.upstream, STR("c"));
