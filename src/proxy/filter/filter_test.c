@@ -577,6 +577,26 @@ static void test_no_healthy_host(void **state)
 
 /* --- what the upstream sees --- */
 
+/* The cluster goes while a request waits for its names: nobody is left to be asked. */
+static void test_removed_before_its_names_are_known(void **state)
+{
+    static const char *const names[] = {"a.example"};
+    struct asked a;
+    open_world(1);
+    upstream_set_cluster(rig.upstream, STR("c"), NULL);
+    set_named(names, 1);
+    route.retry = &retries;
+    begin(&a);
+    rig_run(10 * MS);
+    upstream_set_cluster(rig.upstream, STR("c"), NULL);
+    finish(&a);
+    assert_int_equal(a.local_status, 503);
+    assert_true(has_flag(&a, FLAG_BIT(NO_CLUSTER)));
+    assert_int_equal(a.r.attempts, 1);
+    forget(&a);
+    close_world();
+}
+
 static void test_edits(void **state)
 {
     static const struct header_edit set[] = {
@@ -742,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_a_long_upload_is_not_cut_off),
         cmocka_unit_test(test_answers_without_an_upstream),
         cmocka_unit_test(test_no_healthy_host),
+        cmocka_unit_test(test_removed_before_its_names_are_known),
         cmocka_unit_test(test_edits),
         cmocka_unit_test(test_version_note_for_our_own),
         cmocka_unit_test(test_rbac_tells_mesh_peers),

@@ -248,7 +248,7 @@ static void on_fail(struct upstream_attempt *a, const struct outcome *given)
     enum retry_verdict verdict =
         retry_on_failure(retry_policy_of(s->r), s->x->flows[SIDE_REQUEST].head, &why);
     /* Nobody is left to be asked: another try would ask the same. */
-    if ((why.flags & FLAG_BIT(NO_HEALTHY_UPSTREAM)) != 0)
+    if ((why.flags & (FLAG_BIT(NO_HEALTHY_UPSTREAM) | FLAG_BIT(NO_CLUSTER))) != 0)
         verdict = RETRY_NO;
     note_failure(s, &why);
     finish_attempt(s, 0, &why);
