@@ -96,6 +96,26 @@ def test_those_who_wait_get_the_slots_of_other_workers(workers):
         wait_until(lambda: counts(p, "app")["connections"] == 0, "the slots' return")
 
 
+def test_a_drain_does_not_undo_the_end(workers):
+    """Who is asked to drain while it ends, ends all the same, after the request that is under way."""
+    with Gate() as gate:
+        p, port = workers([route("/", "app")], [cluster("app", gate.port)])
+        _, join = ask_at_once(port, 1)
+        wait_until(lambda: gate.held == 1, "the request")
+        p.signal(15)
+
+        def is_draining():
+            try:
+                return "LIVE" not in p.admin("/ready")
+            except OSError:
+                return True
+        wait_until(is_draining, "the drain")
+        assert "OK" in p.admin("/drain_listeners", "POST")
+        gate.is_open.set()
+        assert join() == [200]
+        assert p.wait(20) == 0
+
+
 def test_max_pending_is_exact(workers):
     with Gate() as gate:
         p, port = workers([route("/", "app")], [cluster(

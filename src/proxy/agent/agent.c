@@ -121,6 +121,9 @@ static uint64_t announce_us(const struct agent *a)
 
 void agent_drain(struct agent *a, bool is_exit)
 {
+    /* It would overtake the one that ends all. */
+    if (!is_exit && a->drains_pending > 0)
+        return;
     uint64_t time_us = a->limits.drain_time_ms * 1000;
     uint64_t told_us = is_exit ? announce_us(a) : 0;
     if (is_exit)
