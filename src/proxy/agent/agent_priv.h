@@ -52,6 +52,7 @@ struct agent {
     uint64_t indexed_generation;
     struct timer wants_timer, trim_timer;
     bool is_app_ready, is_ready, was_started, is_draining, is_start_failed;
+    bool is_ended; /* the workers go: nothing is posted to them any more */
     unsigned drains_pending;
     struct watch signals;
     int signal_fd;

@@ -60,6 +60,10 @@ static void trim_later(struct agent *a)
 static void on_applied(struct change_set *set, struct worker *w)
 {
     struct agent *a = set->ctx;
+    if (a->is_ended) { /* and w with it */
+        change_set_free(set);
+        return;
+    }
     if (set->error.len > 0)
         note_refusal(a, set);
     if (set->error.len > 0 && worker_index(w) == 0)
@@ -148,6 +152,8 @@ static void look_at_wants(struct timer *t)
 static void on_detail_wanted(void *ctx, struct str name)
 {
     struct agent *a = ctx;
+    if (a->is_ended)
+        return;
     log_event(LOG_DEBUG, "detail_wanted", LF("name", name));
     config_want(a->config, name, turn_now_us(a->turn));
     config_pump(a->config);
@@ -198,6 +204,7 @@ void workers_start(struct agent *a)
 
 void workers_stop(struct agent *a)
 {
+    a->is_ended = true;
     timer_stop(&a->wants_timer);
     timer_stop(&a->trim_timer);
     for (unsigned i = 0; i < a->worker_count; i++)
