@@ -438,8 +438,8 @@ static enum fate parse_line(struct parse *p, char **at, struct http_field *ret_f
     *at = end + 2;
     while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
         end--;
-    ret_field->name = str_from(name, (size_t)(colon - name));
-    ret_field->value = str_from(value, (size_t)(end - value));
+    *ret_field = (struct http_field){.name = str_from(name, (size_t)(colon - name)),
+                                     .value = str_from(value, (size_t)(end - value))};
     ret_field->id = http_name_find(ret_field->name);
     return FATE_KEEP;
 }

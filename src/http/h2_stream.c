@@ -3,7 +3,7 @@
 
 #include "http/h2_session.h"
 
-enum { SPARE_COUNT_MAX = 64, SPARE_COUNT_IDLE = 4, BUCKETS_FIRST = 16 };
+enum { SPARE_COUNT_MAX = 64, SPARE_COUNT_IDLE = 16, BUCKETS_FIRST = 16 };
 
 /* --- by number ------------------------------------------------------------------------------ */
 
