@@ -16,12 +16,16 @@ import (
 	"time"
 )
 
-// closeSome closes connections that are idle, while the next request may be on its way.
+// closeSome closes kept connections without a word: some a little after an answer, while the next
+// request may be on its way, some at the first byte of it.
 func closeSome(probability float64) func(net.Conn, http.ConnState) {
 	var idle sync.Map
 	return func(c net.Conn, state http.ConnState) {
 		if state != http.StateIdle {
-			idle.Delete(c)
+			_, wasKept := idle.LoadAndDelete(c)
+			if wasKept && state == http.StateActive && rand.Float64() < probability {
+				_ = c.Close()
+			}
 			return
 		}
 		idle.Store(c, true)
@@ -36,9 +40,8 @@ func closeSome(probability float64) func(net.Conn, http.ConnState) {
 	}
 }
 
-// serve answers GET with a line, PUT with what it was given. With -close it closes a connection that
-// has just been answered on, without a word, with that probability and a little later: the race that
-// every client of kept connections has to live with.
+// serve answers GET with a line, PUT with what it was given. With -close it closes kept connections with
+// that probability: the race that every client of them has to live with.
 func serve(args []string) {
 	flags := flag.NewFlagSet("serve", flag.ExitOnError)
 	port := flags.Int("port", 8080, "")
