@@ -113,8 +113,10 @@ void headers_response(const struct request *r, struct http_head *head)
 {
     const struct http_head *request = r->x->flows[SIDE_REQUEST].head;
     add_via(r->hcm, head);
+    if (!r->hcm->always_set_request_id_in_response)
+        return;
     struct str id = http_head_get(request, HTTP_NAME_X_REQUEST_ID);
-    if (r->hcm->always_set_request_id_in_response && id.ptr != NULL)
+    if (id.ptr != NULL)
         http_head_set(head, HTTP_NAME_X_REQUEST_ID, id);
 }
 

@@ -118,15 +118,17 @@ static struct str element_of(struct flow_conn *fc, const struct hcm *hcm)
  * configuration always trusts it. */
 void xfcc_set(struct flow_conn *fc, const struct hcm *hcm, struct http_head *head)
 {
-    struct str given = http_head_get_joined(head, STR("x-forwarded-client-cert"));
     bool is_mtls = fc->info.is_mtls;
     if (hcm->xfcc == XFCC_ALWAYS_FORWARD_ONLY || (hcm->xfcc == XFCC_FORWARD_ONLY && is_mtls))
         return;
+    struct str given = STR_NULL;
+    if (is_mtls && hcm->xfcc == XFCC_APPEND_FORWARD)
+        given = http_head_get_joined(head, STR("x-forwarded-client-cert"));
     http_head_remove(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
     if (!is_mtls || (hcm->xfcc != XFCC_APPEND_FORWARD && hcm->xfcc != XFCC_SANITIZE_SET))
         return;
     struct str element = element_of(fc, hcm);
-    if (hcm->xfcc == XFCC_APPEND_FORWARD && given.len > 0)
+    if (given.len > 0)
         element = arena_printf(head->arena, "%.*s,%.*s", STR_FMT(given), STR_FMT(element));
     http_head_add(head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, element);
 }
