@@ -368,7 +368,7 @@ static void test_tcp_backpressure(void **state)
     conn_mark_dirty(k.conn);
     rig_run(5 * SECOND);
     struct flow_conn *fc = LIST_FIRST(&flow->conns, struct flow_conn, link);
-    assert_non_null(fc);
+    ASSERT(fc != NULL);
     /* What the proxy holds is bounded however much the client has. */
     assert_true(fc->conn->in.len <= 64 * 1024 + 16 * 1024);
     assert_true(conn_out_len(k.conn) > 2 * 1000 * 1000);

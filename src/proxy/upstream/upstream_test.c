@@ -351,7 +351,7 @@ static void test_host_removed_while_connecting(void **state)
     assert_int_equal(t.status, 200);
     assert_int_equal(rig.origins[0].open, 0);
     forget(&t);
-    assert_null(host_at(0));
+    assert_null(find_host(0));
     assert_int_equal(the_cluster()->held, 1);
     rig_close();
 }

@@ -314,7 +314,7 @@ static inline unsigned host_failures(unsigned origin)
     return share != NULL ? share->consecutive_5xx : 0;
 }
 
-static inline struct upstream_host *host_at(unsigned origin)
+static inline struct upstream_host *find_host(unsigned origin)
 {
     struct upstream_cluster *c = the_cluster();
     for (size_t i = 0; i < c->hosts.len; i++) {
@@ -322,4 +322,11 @@ static inline struct upstream_host *host_at(unsigned origin)
             return c->hosts.ptr[i];
     }
     return NULL;
+}
+
+static inline struct upstream_host *host_at(unsigned origin)
+{
+    struct upstream_host *h = find_host(origin);
+    ASSERT(h != NULL);
+    return h;
 }
