@@ -418,15 +418,6 @@ void exchange_set_idle_timeout(struct exchange *x, uint64_t timeout_us)
         timer_start(x->turn, &x->idle_timer, timeout_us);
 }
 
-void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops)
-{
-    for (uint32_t i = 0; x->states != NULL && i < x->filter_count; i++) {
-        if (x->filters[i].ops == ops)
-            return x->states[i];
-    }
-    return NULL;
-}
-
 void exchange_let_go(struct exchange *x, struct http_end **slot, const struct outcome *why)
 {
     struct http_end *end = *slot;

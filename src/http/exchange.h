@@ -256,8 +256,6 @@ struct http_head *exchange_reply(struct exchange *x, unsigned status, struct str
 void exchange_fail(struct exchange *x, const struct outcome *why);
 /* When nothing moves for so long: 408 or, behind the response head, a reset; flag SI. 0: never. */
 void exchange_set_idle_timeout(struct exchange *x, uint64_t timeout_us);
-/* State of filter i in the chain (for its own timers); NULL when it is not in the chain. */
-void *exchange_filter_state(struct exchange *x, const struct filter_ops *ops);
 
 /* Fills in what is missing for the one who is told: table of err -> status, flag, details. */
 void outcome_describe(struct outcome *o);
