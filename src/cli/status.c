@@ -44,6 +44,18 @@ static void write_proc(struct json_writer *w, const char *key, struct proc p)
         json_writer_null(w, key);
 }
 
+static bool has_ended(struct proc p)
+{
+    return p.pid > 0 && !proc_is_alive(p);
+}
+
+/* The supervisor writes a moment after a process ends; nothing is ready that is not alive. */
+static enum state_phase phase_now(const struct state_replica *r)
+{
+    bool is_broken = has_ended(r->init) || has_ended(r->sidecar) || has_ended(r->app);
+    return r->phase == STATE_READY && is_broken ? STATE_UNREADY : r->phase;
+}
+
 /* The sidecar's process. */
 static void write_sidecar(struct json_writer *w, const struct state_replica *r)
 {
@@ -76,8 +88,8 @@ static void write_replica(struct json_writer *w, const struct view *v,
     json_writer_str(w, "namespace", r->namespace);
     json_writer_str(w, "name", r->workload);
     json_writer_u64(w, "replica", r->index);
-    json_writer_c(w, "phase", state_phase_name(r->phase));
-    json_writer_bool(w, "ready", r->phase == STATE_READY);
+    json_writer_c(w, "phase", state_phase_name(phase_now(r)));
+    json_writer_bool(w, "ready", phase_now(r) == STATE_READY);
     json_writer_bool(w, "synced", is_synced(proxy));
     json_writer_c(w, "address", state_address_v4(r->address, address));
     json_writer_array(w, "addresses");
@@ -135,7 +147,7 @@ static void add_row(struct table *t, const struct view *v, const struct state_re
     const struct json *proxy = find_proxy(v, r);
     table_cell(t, "%.*s", STR_FMT(r->namespace));
     table_cell(t, "%.*s/%u", STR_FMT(r->workload), r->index);
-    table_cell(t, "%s", state_phase_name(r->phase));
+    table_cell(t, "%s", state_phase_name(phase_now(r)));
     table_cell(t, "%s",
                v->control == NULL ? "?"
                : proxy == NULL    ? "away"

@@ -49,12 +49,16 @@ def test_an_outage_that_is_longer_than_a_leaf(mesh):
     """All leaves are over, and so is the token that each sidecar began with: another one comes."""
     mesh.wait_ready()
     pid = mesh.tulled_pid()
+    replicas = [f"{w['name']}/{w['replica']}" for w in mesh.status()["workloads"]]
     os.kill(pid, signal.SIGSTOP)
     try:
+        before = {r: renewals(mesh, r) for r in replicas}
         time.sleep(8)
     finally:
         os.kill(pid, signal.SIGCONT)
-    wait_until(mesh.all_ready, "all in sync again")
+    for replica, count in before.items():
+        wait_until(lambda r=replica, c=count: renewals(mesh, r) > c, f"a new leaf of {replica}")
+    mesh.wait_ready()
     wait_until(lambda: mesh.curl("client", URL)[0] == 200, "a call")
 
 
@@ -64,5 +68,6 @@ def test_a_tcp_connection_outlives_its_certificate(mesh, tmp_path):
     before = renewals(mesh, "cart")
     mesh.start_tool("web", "tcp_tool.py", "hold", "cart", "6379", state)
     wait_until(state.exists, "the connection")
+    assert state.read_text() == "open"
     wait_until(lambda: renewals(mesh, "cart") >= before + 2, "two renewals")
     assert state.read_text() == "open"
