@@ -8,7 +8,7 @@
 #include "codec/json_writer.h"
 #include "control/api/check.h"
 
-enum { BODY_MAX = 64 * 1024 * 1024, APPLY_TIMEOUT_MS = 60000 };
+enum { BODY_MAX = 64 * 1024 * 1024, APPLY_TIMEOUT_MS = 60000, QUERY_LEN_MAX = 8192 };
 
 void apply_print_findings(struct cli *cli, struct api_findings *f, bool is_warnings_too)
 {
@@ -28,9 +28,9 @@ int apply_documents(struct cli *cli, const char *mesh, const char *query,
     struct str_buf body = STR_BUF_INIT(BODY_MAX);
     struct http_answer answer;
     rest_documents(list, &body);
-    char path[128];
-    snprintf(path, sizeof path, "/tulle/v1/apply%s", query);
-    int err = rest_call(cli, mesh, "POST", path, str_buf_str(&body), APPLY_TIMEOUT_MS, &answer);
+    struct str_buf path = STR_BUF_INIT(QUERY_LEN_MAX);
+    str_buf_printf(&path, "/tulle/v1/apply?%s", query);
+    int err = rest_call(cli, mesh, "POST", path.ptr, str_buf_str(&body), APPLY_TIMEOUT_MS, &answer);
     const struct json *root = NULL;
     if (err == 0 && json_parse(a, str_buf_str(&answer.body), HTTP_CALL_BODY_MAX, &root, NULL) != 0)
         root = NULL;
@@ -44,6 +44,7 @@ int apply_documents(struct cli *cli, const char *mesh, const char *query,
     } else if (err == 0) {
         rest_print_findings(cli, root, list); /* warnings */
     }
+    str_buf_deinit(&path);
     str_buf_deinit(&body);
     http_answer_deinit(&answer);
     if (err == 0)
@@ -83,13 +84,18 @@ static void print_json(struct cli *cli, const struct json *root, const struct js
 }
 
 static int apply_and_wait(struct cli *cli, const char *mesh, const struct api_document_list *list,
-                          uint64_t wait_ms, enum cli_output output)
+                          const char *note, uint64_t wait_ms, enum cli_output output)
 {
+    struct str_buf query = STR_BUF_INIT(QUERY_LEN_MAX / 2);
     struct arena a;
     const struct json *root, *wait = NULL;
     uint64_t revision;
     arena_init(&a, 16384);
-    int code = apply_documents(cli, mesh, "", list, &a, &root) == 0 ? CLI_OK : CLI_ERROR;
+    rest_add_query(&query, "note", note);
+    int code = apply_documents(cli, mesh, query.len > 0 ? query.ptr : "", list, &a, &root) == 0
+                   ? CLI_OK
+                   : CLI_ERROR;
+    str_buf_deinit(&query);
     if (code == CLI_OK && output == CLI_OUTPUT_TEXT)
         apply_print_changes(cli, root);
     if (code == CLI_OK && wait_ms > 0) {
@@ -131,12 +137,13 @@ int apply_read(struct cli *cli, const char *const *paths, size_t count, const ch
 
 int cli_apply(struct cli *cli)
 {
-    const char *output_text = NULL, *mesh_name = NULL, *namespace = NULL, *wait = NULL;
+    const char *output_text = NULL, *mesh_name = NULL, *namespace = NULL, *wait = NULL,
+               *note = NULL;
     struct opt_list files = {0};
     const struct opt opts[] = {
         {"filename", 'f', OPT_LIST, &files},       {"wait", 'w', OPT_OPTIONAL, &wait},
         {"output", 'o', OPT_VALUE, &output_text},  {"mesh", 0, OPT_VALUE, &mesh_name},
-        {"namespace", 'n', OPT_VALUE, &namespace},
+        {"namespace", 'n', OPT_VALUE, &namespace}, {"message", 'm', OPT_VALUE, &note},
     };
     struct opt_result args;
     enum cli_output output;
@@ -155,7 +162,7 @@ int cli_apply(struct cli *cli)
     api_document_list_init(&list);
     code = apply_read(cli, files.items, files.count, namespace, &list);
     if (code == CLI_OK)
-        code = apply_and_wait(cli, mesh, &list, wait_ms, output);
+        code = apply_and_wait(cli, mesh, &list, note, wait_ms, output);
     api_document_list_deinit(&list);
     return code;
 }

@@ -10,7 +10,7 @@
 int apply_read(struct cli *cli, const char *const *paths, size_t count, const char *namespace,
                struct api_document_list *list);
 
-/* POST /tulle/v1/apply + query; prints findings and refusals. 0 with the answer, or -ERR_X. */
+/* POST /tulle/v1/apply?query; prints findings and refusals. 0 with the answer, or -ERR_X. */
 int apply_documents(struct cli *cli, const char *mesh, const char *query,
                     const struct api_document_list *list, struct arena *a,
                     const struct json **ret_root);

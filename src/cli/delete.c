@@ -5,10 +5,10 @@
 #include "cli/opt.h"
 #include "cli/rest.h"
 
-enum { CALL_TIMEOUT_MS = 30000 };
+enum { CALL_TIMEOUT_MS = 30000, QUERY_LEN_MAX = 8192 };
 
 struct deletion {
-    const char *mesh;
+    const char *mesh, *note;
     uint64_t revision; /* of the last one; 0: none yet */
     struct arena arena;
 };
@@ -18,9 +18,13 @@ static int delete_one(struct cli *cli, struct deletion *d, const struct api_kind
 {
     const struct json *root;
     uint64_t revision;
-    struct str path = rest_path(&d->arena, kind, namespace, name);
+    struct str_buf path = STR_BUF_INIT(QUERY_LEN_MAX);
+    str_buf_add(&path, rest_path(&d->arena, kind, namespace, name));
+    str_buf_add_c(&path, "?");
+    rest_add_query(&path, "note", d->note);
     int err =
         rest_json(cli, d->mesh, "DELETE", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &d->arena, &root);
+    str_buf_deinit(&path);
     if (err != 0)
         return CLI_ERROR;
     if (rest_revision(root, &revision))
@@ -50,24 +54,22 @@ static int delete_files(struct cli *cli, struct deletion *d, const struct opt_li
 static int delete_named(struct cli *cli, struct deletion *d, const struct opt_result *args,
                         const char *namespace)
 {
-    const struct api_kind_info *kind = api_kind_parse(str_from_c(args->args[0]));
-    if (kind == NULL) {
-        const char *nearest = api_kind_nearest(str_from_c(args->args[0]));
-        return cli_fail(cli, CLI_USAGE, "no such kind: %s%s%s", args->args[0],
-                        nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "");
-    }
+    const struct api_kind_info *kind = rest_kind(cli, args->args[0]);
+    if (kind == NULL)
+        return CLI_USAGE;
     return delete_one(cli, d, kind, str_from_c(namespace != NULL ? namespace : "default"),
                       str_from_c(args->args[1]));
 }
 
 int cli_delete(struct cli *cli)
 {
-    const char *mesh_name = NULL, *namespace = NULL, *wait = NULL;
+    const char *mesh_name = NULL, *namespace = NULL, *wait = NULL, *note = NULL;
     struct opt_list files = {0};
     const struct opt opts[] = {
         {"filename", 'f', OPT_LIST, &files},
         {"namespace", 'n', OPT_VALUE, &namespace},
         {"wait", 'w', OPT_OPTIONAL, &wait},
+        {"message", 'm', OPT_VALUE, &note},
         {"mesh", 0, OPT_VALUE, &mesh_name},
     };
     struct opt_result args;
@@ -79,7 +81,7 @@ int cli_delete(struct cli *cli)
         return CLI_USAGE;
     if ((files.count > 0) == (args.count > 0) || (args.count > 0 && args.count != 2))
         return cli_fail(cli, CLI_USAGE, "say KIND NAME, or -f FILE");
-    struct deletion d = {.mesh = mesh_choose(cli, mesh_name, &code)};
+    struct deletion d = {.mesh = mesh_choose(cli, mesh_name, &code), .note = note};
     if (d.mesh == NULL)
         return code;
     arena_init(&d.arena, 4096);

@@ -164,12 +164,9 @@ int cli_get(struct cli *cli)
         return CLI_USAGE;
     if (args.count < 1 || args.count > 2 || (is_all && namespace != NULL))
         return cli_fail(cli, CLI_USAGE, "say KIND [NAME], and -n NS or -A");
-    const struct api_kind_info *kind = api_kind_parse(str_from_c(args.args[0]));
-    if (kind == NULL) {
-        const char *nearest = api_kind_nearest(str_from_c(args.args[0]));
-        return cli_fail(cli, CLI_USAGE, "no such kind: %s%s%s", args.args[0],
-                        nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "");
-    }
+    const struct api_kind_info *kind = rest_kind(cli, args.args[0]);
+    if (kind == NULL)
+        return CLI_USAGE;
     bool is_list = args.count == 1;
     struct str in = str_from_c(namespace != NULL ? namespace : is_list ? "" : "default");
     const char *mesh = mesh_choose(cli, mesh_name, &code);

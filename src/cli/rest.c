@@ -1,6 +1,7 @@
 #include "cli/rest.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "cli/opt.h"
@@ -88,6 +89,31 @@ struct str rest_path(struct arena *a, const struct api_kind_info *kind, struct s
                         kind->versions[0], has_namespace ? "/namespaces/" : "",
                         STR_FMT(has_namespace ? namespace : STR_NULL), kind->plural,
                         name.len > 0 ? "/" : "", STR_FMT(name));
+}
+
+void rest_add_query(struct str_buf *path, const char *key, const char *value)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    if (value == NULL)
+        return;
+    str_buf_printf(path, "%s=", key);
+    for (const char *c = value; *c != '\0'; c++) {
+        if (strchr(plain, *c) != NULL)
+            str_buf_add_char(path, *c);
+        else
+            str_buf_printf(path, "%%%02X", (unsigned char)*c);
+    }
+    str_buf_add_char(path, '&');
+}
+
+const struct api_kind_info *rest_kind(struct cli *cli, const char *name)
+{
+    const struct api_kind_info *kind = api_kind_parse(str_from_c(name));
+    const char *nearest = kind == NULL ? api_kind_nearest(str_from_c(name)) : NULL;
+    if (kind == NULL)
+        cli_fail(cli, CLI_USAGE, "no such kind: %s%s%s", name,
+                 nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "");
+    return kind;
 }
 
 /* The document with the resourceVersion that it was written with, for the conflict check. */

@@ -21,6 +21,12 @@ int rest_json(struct cli *cli, const char *mesh, const char *method, const char 
 struct str rest_path(struct arena *a, const struct api_kind_info *kind, struct str namespace,
                      struct str name);
 
+/* Adds "key=value&" with the value escaped; nothing when it is NULL. */
+void rest_add_query(struct str_buf *path, const char *key, const char *value);
+
+/* The kind of that name; NULL: said which is nearest. */
+const struct api_kind_info *rest_kind(struct cli *cli, const char *name);
+
 /* Documents as the body of an apply. */
 void rest_documents(const struct api_document_list *list, struct str_buf *out);
 

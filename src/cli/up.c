@@ -66,7 +66,7 @@ static void apply(struct up *u)
     struct arena a;
     const struct json *root;
     arena_init(&a, 16384);
-    int err = apply_documents(u->cli, u->mesh, "?prune=true&owner=up", u->list, &a, &root);
+    int err = apply_documents(u->cli, u->mesh, "prune=true&owner=up", u->list, &a, &root);
     arena_deinit(&a);
     if (err != 0) {
         u->is_failed = true;

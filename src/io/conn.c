@@ -335,10 +335,10 @@ bool conn_is_open(const struct conn *c)
     return c->io->state == CONN_OPEN;
 }
 
-int conn_peer_uid(const struct conn *c, uint32_t *ret_uid)
+int conn_peer(const struct conn *c, struct conn_peer *ret_peer)
 {
     const struct io_ops *ops = c->turn->ops;
-    return ops->peer_uid != NULL ? ops->peer_uid(c->io, ret_uid) : -ERR_UNSUPPORTED;
+    return ops->peer != NULL ? ops->peer(c->io, ret_peer) : -ERR_UNSUPPORTED;
 }
 
 bool conn_is_in_ended(const struct conn *c)

@@ -112,9 +112,12 @@ void conn_resume(struct conn *c);
 void conn_wake(struct conn *c);
 
 bool conn_is_open(const struct conn *c);
-/* The user at the other end of a unix socket, as the kernel saw it connect (SO_PEERCRED).
+/* Who is at the other end of a unix socket, as the kernel saw it connect (SO_PEERCRED).
  * -ERR_UNSUPPORTED: no unix socket. */
-int conn_peer_uid(const struct conn *c, uint32_t *ret_uid);
+struct conn_peer {
+    uint32_t uid, pid;
+};
+int conn_peer(const struct conn *c, struct conn_peer *ret_peer);
 bool conn_is_in_ended(const struct conn *c);
 /* Ends our side once `out` is sent (nothing may be added to `out` any more); reading goes on. */
 void conn_end(struct conn *c);

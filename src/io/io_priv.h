@@ -117,7 +117,7 @@ struct io_ops {
     void (*end)(struct conn_io *io);
     void (*close)(struct conn_io *io, bool is_reset); /* twice is harmless */
     /* NULL: this backend's connections have no user behind them. */
-    int (*peer_uid)(const struct conn_io *io, uint32_t *ret_uid);
+    int (*peer)(const struct conn_io *io, struct conn_peer *ret_peer);
 
     int (*listen)(struct listen_socket *s, const struct addr *at,
                   const struct listen_options *options);

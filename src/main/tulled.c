@@ -19,14 +19,20 @@ enum { WHY_BYTES_MAX = 4096, EXIT_USAGE = 2 };
 static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
+    "              [--history REVISIONS]\n"
+    "       tulled --state DIR --restore FILE\n"
     "\n"
     "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
     "  --socket PATH   REST for administrators (root and the user of this process)\n"
     "  --xds           configuration and certificates for sidecars, gRPC over TLS; usually :15012\n"
-    "  --metrics       Prometheus' /metrics; usually :15014\n";
+    "  --metrics       Prometheus' /metrics; usually :15014\n"
+    "  --history N     how many revisions are kept to look at and go back to (10000)\n"
+    "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
 
 struct options {
     const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
+    const char *history, *restore;
+    uint64_t history_revisions;
 };
 
 struct tulled {
@@ -48,7 +54,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
     } table[] = {
         {"--state", &o->state},        {"--socket", &o->socket}, {"--xds", &o->xds},
         {"--metrics", &o->metrics},    {"--mesh", &o->mesh},     {"--log-format", &o->log_format},
-        {"--log-level", &o->log_level}};
+        {"--log-level", &o->log_level},
+        {"--history", &o->history},    {"--restore", &o->restore}};
     for (int i = 1; i < argc; i += 2) {
         size_t n = 0;
         while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
@@ -57,12 +64,16 @@ static bool parse_options(int argc, char **argv, struct options *o)
             return false;
         *table[n].value = argv[i + 1];
     }
-    return o->state != NULL && o->socket != NULL && o->xds != NULL;
+    return o->state != NULL && (o->restore != NULL || (o->socket != NULL && o->xds != NULL));
 }
 
-static bool set_up_log(const struct options *o)
+static bool set_up_log(struct options *o)
 {
     enum log_level level;
+    o->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
+    if (o->history != NULL &&
+        !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
+        return false;
     bool is_json = strcmp(o->log_format, "json") == 0;
     if ((!is_json && strcmp(o->log_format, "text") != 0) ||
         !log_level_parse(str_from_c(o->log_level), &level))
@@ -110,17 +121,25 @@ static void harden(void)
     }
 }
 
+static int make_state(const struct options *o, struct str_buf *why)
+{
+    if (mkdir(o->state, 0700) == 0 || errno == EEXIST)
+        return 0;
+    str_buf_printf(why, "%s: %s", o->state, strerror(errno));
+    return -ERR_SYSTEM;
+}
+
 static int open_state(struct tulled *t, const struct options *o)
 {
     char path[4096];
-    if (mkdir(o->state, 0700) != 0 && errno != EEXIST) {
-        str_buf_printf(&t->why, "%s: %s", o->state, strerror(errno));
-        return -ERR_SYSTEM;
-    }
-    snprintf(path, sizeof path, "%s/store.db", o->state);
-    int err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
+    int err = make_state(o, &t->why);
     if (err != 0)
         return err;
+    snprintf(path, sizeof path, "%s/store.db", o->state);
+    err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
+    if (err != 0)
+        return err;
+    store_set_history(t->store, o->history_revisions);
     t->registry = registry_new(t->store, &t->why);
     if (t->registry == NULL)
         return -ERR_CORRUPT;
@@ -155,7 +174,8 @@ static int start(struct tulled *t, const struct options *o)
     t->push = push_new(&(struct push_args){t->turn, t->store, t->registry, t->translate, t->ca});
     registry_watch(t->registry, on_fact, t->push);
     t->server = server_new(&(struct server_args){t->turn, t->store, t->registry, t->translate,
-                                                 t->push, t->ca, str_from_c(o->mesh)});
+                                                 t->push, t->ca, str_from_c(o->mesh),
+                                                 str_from_c(o->state)});
     return listen_at(t, o);
 }
 
@@ -173,6 +193,22 @@ static void stop(struct tulled *t)
     str_buf_deinit(&t->why);
 }
 
+/* What a backup holds becomes the state of a tulled that is started next. */
+static int restore(const struct options *o)
+{
+    struct str_buf why = STR_BUF_INIT(WHY_BYTES_MAX);
+    int err = make_state(o, &why);
+    if (err == 0)
+        err = store_restore_sqlite(str_from_c(o->restore), str_from_c(o->state), &why);
+    if (err == 0)
+        printf("%s holds what %s held\n", o->state, o->restore);
+    else
+        fprintf(stderr, "tulled: cannot restore: %.*s (%s)\n", STR_FMT(str_buf_str(&why)),
+                err_text(err));
+    str_buf_deinit(&why);
+    return err == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.log_format = "text", .log_level = "info", .mesh = ""};
@@ -184,6 +220,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     harden();
+    if (o.restore != NULL)
+        return restore(&o);
     struct tulled t = {.turn = turn_new_linux(), .why = STR_BUF_INIT(WHY_BYTES_MAX)};
     int err = start(&t, &o);
     if (err == 0) {

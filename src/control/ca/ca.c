@@ -10,7 +10,7 @@
 #include "crypto/digest.h"
 
 enum {
-    PEM_BYTES_MAX = 64 * 1024,
+    PEM_BYTES_MAX = CA_FILE_BYTES_MAX,
     PATH_LEN_MAX = 4096,
     /* Clocks of other machines may be behind: valid from a little earlier on. */
     BACKDATE_S_MAX = 300,
@@ -135,6 +135,16 @@ static int read_root(const struct ca_options *o, uint64_t now_s, struct str_buf 
     *ret_key = TAKE(k);
     *ret_cert = TAKE(cert);
     return 0;
+}
+
+int ca_read_files(struct str state_dir, struct str_buf *ret_key_pem, struct str_buf *ret_cert_pem)
+{
+    char path[PATH_LEN_MAX];
+    if (file_of(path, state_dir, "ca-cert.pem") == NULL)
+        return -ERR_TOO_LARGE;
+    int err = ca_file_read(path, false, ret_cert_pem);
+    return err != 0 ? err
+                    : ca_file_read(file_of(path, state_dir, "ca-key.pem"), true, ret_key_pem);
 }
 
 /* --- life --- */

@@ -26,6 +26,11 @@ struct ca_options {
 int ca_open(const struct ca_options *o, uint64_t now_s, struct str_buf *why, struct ca **ret_ca);
 struct ca *ca_free(struct ca *c);
 
+/* The CA's files, as a backup takes them along: ca-key.pem (secret: the caller wipes) and
+ * ca-cert.pem. */
+enum { CA_FILE_BYTES_MAX = 64 * 1024 };
+int ca_read_files(struct str state_dir, struct str_buf *ret_key_pem, struct str_buf *ret_cert_pem);
+
 /* PEM of all roots to be trusted. */
 struct str ca_bundle(const struct ca *c);
 /* The root itself; borrowed. */

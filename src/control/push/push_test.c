@@ -87,7 +87,7 @@ static void apply(struct fixture *f, const char *text)
         VEC_PUSH(&writes, w);
     }
     uint64_t before = store_revision(f->store);
-    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL), 0);
+    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL, NULL), 0);
     if (store_revision(f->store) != before)
         push_committed(f->push, store_revision(f->store));
     VEC_DEINIT(&writes);
@@ -392,7 +392,7 @@ static void test_what_went_is_removed(void **state)
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("shop"), .name = STR("catalog")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     run(f);
     assert_true(got(f, "-route " HOST "\n"));
     assert_true(got(f, "-cluster " HOST "\n"));
@@ -417,7 +417,7 @@ static void test_new_namespace_reaches_the_wildcard(void **state)
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("data"), .name = STR("db")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     run(f);
     assert_true(str_eq(str_buf_str(&f->web.got), STR("-directory data\n")));
 }

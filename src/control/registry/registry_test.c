@@ -90,7 +90,7 @@ static void write_object(struct fixture *f, struct store_write *w)
     w->object.file = STR("t.yaml");
     w->object.owner = STR("api");
     w->object.created_at = STR("2026-01-01T00:00:00Z");
-    assert_int_equal(store_commit(f->store, w, 1, &failed), 0);
+    assert_int_equal(store_commit(f->store, w, 1, NULL, &failed), 0);
 }
 
 static void apply(struct fixture *f, const char *yaml)

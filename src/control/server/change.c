@@ -189,13 +189,13 @@ static int look(struct change *c, size_t *ret_failed)
     return 0;
 }
 
-int change_commit(struct change *c, bool is_dry, size_t *ret_failed)
+int change_commit(struct change *c, bool is_dry, const struct store_author *by, size_t *ret_failed)
 {
     const struct server_args *args = &c->server->args;
     uint64_t before = store_revision(args->store);
     if (is_dry)
         return look(c, ret_failed);
-    int err = store_commit(args->store, c->writes.ptr, c->writes.len, ret_failed);
+    int err = store_commit(args->store, c->writes.ptr, c->writes.len, by, ret_failed);
     if (err == 0 && store_revision(args->store) != before)
         push_committed(args->push, store_revision(args->store));
     return err;

@@ -3,7 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "codec/duration.h"
 #include "control/server/server_priv.h"
+
+enum { NOTE_LEN_MAX = 1000 };
 
 /* --- answering --- */
 
@@ -47,6 +50,10 @@ void rest_fail_store(struct rest_call *c, int err, const struct store_object *o)
         rest_fail(c, 409, "Conflict",
                   "%s \"%.*s\" was changed by somebody else since it was read; read it again", kind,
                   STR_FMT(name));
+    else if (err == -ERR_NO_SPACE)
+        rest_fail(c, 507, "InsufficientStorage",
+                  "%s \"%.*s\": the disk of the control plane's state is full; nothing was changed",
+                  kind, STR_FMT(name));
     else
         rest_fail(c, 500, "InternalError", "%s \"%.*s\": %s", kind, STR_FMT(name), err_text(err));
 }
@@ -71,6 +78,20 @@ bool rest_is_method(const struct rest_call *c, const char *method)
     return str_eq(c->head->method, str_from_c(method));
 }
 
+struct store_author rest_author(struct rest_call *c, const char *verb)
+{
+    const struct conn_peer *peer = &c->conn->peer;
+    char *at = arena_alloc(c->a, TIME_TEXT_MAX);
+    int64_t now_ms = (int64_t)(turn_wall_us(c->server->args.turn) / 1000);
+    return (struct store_author){
+        .at = time_format(now_ms, false, at),
+        .who = arena_printf(c->a, "uid:%u", peer->uid),
+        .source = arena_printf(c->a, "unix socket, pid %u", peer->pid),
+        .verb = str_from_c(verb),
+        .note = str_sub(rest_query(c, "note"), 0, NOTE_LEN_MAX),
+    };
+}
+
 /* --- the call --- */
 
 static bool split_path(struct rest_call *c)
@@ -88,8 +109,8 @@ static bool split_path(struct rest_call *c)
 
 static void run(struct rest_call *c)
 {
-    static bool (*const handlers[])(struct rest_call *) = {rest_apply, rest_mesh, rest_objects,
-                                                           rest_discovery};
+    static bool (*const handlers[])(struct rest_call *) = {rest_apply,  rest_history, rest_backup,
+                                                           rest_mesh, rest_objects, rest_discovery};
     if (!split_path(c)) {
         rest_fail(c, 400, "BadRequest", "the path has empty or too many parts");
         return;
@@ -108,6 +129,7 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
     struct arena *a = &service_exchange(s)->arena;
     struct rest_call *c = ARENA_NEW(a, struct rest_call);
     c->server = face->server;
+    c->conn = service_exchange(s)->ctx;
     c->s = s;
     c->a = a;
     c->head = head;

@@ -26,7 +26,7 @@ static bool parse_files(struct rest_call *c, struct change *change)
     return true;
 }
 
-static const char *change_name(enum store_change change)
+const char *rest_change_name(enum store_change change)
 {
     switch (change) {
     case STORE_CREATED:
@@ -49,7 +49,7 @@ static void write_findings(const struct api_findings *f, struct json_writer *w)
     str_buf_deinit(&list);
 }
 
-static void reply_findings(struct rest_call *c, const struct change *change)
+void rest_reply_findings(struct rest_call *c, const struct change *change)
 {
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     struct json_writer w;
@@ -67,7 +67,7 @@ static void reply_findings(struct rest_call *c, const struct change *change)
     str_buf_deinit(&out);
 }
 
-static void reply_applied(struct rest_call *c, const struct change *change)
+void rest_reply_applied(struct rest_call *c, const struct change *change)
 {
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     struct json_writer w;
@@ -80,7 +80,7 @@ static void reply_applied(struct rest_call *c, const struct change *change)
         json_writer_c(&w, "kind", api_kind_info(write->object.kind)->name);
         json_writer_str(&w, "namespace", write->object.namespace_);
         json_writer_str(&w, "name", write->object.name);
-        json_writer_c(&w, "change", change_name(write->change));
+        json_writer_c(&w, "change", rest_change_name(write->change));
         json_writer_end(&w);
     }
     json_writer_end(&w);
@@ -94,19 +94,20 @@ static void reply_applied(struct rest_call *c, const struct change *change)
 static void apply(struct rest_call *c, struct change *change)
 {
     size_t failed = 0;
+    struct store_author by = rest_author(c, str_eq(change->owner, STR("up")) ? "up" : "apply");
     if (!parse_files(c, change))
         change_parse(change, file_name(c), str_buf_str(&c->body), STR_NULL);
     if (change->findings.error_count == 0 && rest_query_is_true(c, "prune"))
         change_prune(change);
     if (!change_check(change)) {
-        reply_findings(c, change);
+        rest_reply_findings(c, change);
         return;
     }
-    int err = change_commit(change, rest_query_is_true(c, "dryRun"), &failed);
+    int err = change_commit(change, rest_query_is_true(c, "dryRun"), &by, &failed);
     if (err != 0)
         rest_fail_store(c, err, change->writes.len > 0 ? &change->writes.ptr[failed].object : NULL);
     else
-        reply_applied(c, change);
+        rest_reply_applied(c, change);
 }
 
 bool rest_apply(struct rest_call *c)

@@ -236,7 +236,8 @@ static void write_one(struct rest_call *c, struct change *change, bool is_new)
         rest_fail_store(c, -ERR_NOT_FOUND, &w->object);
         return;
     }
-    int err = change_commit(change, false, &failed);
+    struct store_author by = rest_author(c, is_new ? "create" : "put");
+    int err = change_commit(change, false, &by, &failed);
     if (err != 0) {
         rest_fail_store(c, err, &w->object);
         return;
@@ -274,7 +275,8 @@ static void remove_one(struct rest_call *c, const struct target *t)
         .object = {.kind = t->kind->kind, .namespace_ = t->namespace_, .name = t->name},
     };
     size_t failed;
-    int err = store_commit(args->store, &w, 1, &failed);
+    struct store_author by = rest_author(c, "delete");
+    int err = store_commit(args->store, &w, 1, &by, &failed);
     if (err != 0) {
         rest_fail_store(c, err, &w.object);
         return;

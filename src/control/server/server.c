@@ -10,13 +10,6 @@
 
 enum { CLOSE_TURNS_MAX = 100, PATH_LEN_MAX = 4096 };
 
-struct server_conn {
-    struct server_face *face;
-    struct list link;
-    struct conn *conn;
-    struct http_server *http; /* NULL: not open yet */
-};
-
 static void conn_free(struct server_conn *sc)
 {
     list_remove(&sc->link);
@@ -25,9 +18,10 @@ static void conn_free(struct server_conn *sc)
 
 static void on_exchange(void *ctx, struct exchange *x)
 {
-    const struct server_conn *sc = ctx;
+    struct server_conn *sc = ctx;
     x->filters = &sc->face->filter;
     x->filter_count = 1;
+    x->ctx = sc;
 }
 
 static void on_server_close(void *ctx, int err)
@@ -68,16 +62,16 @@ static const struct conn_handler handler = {
 };
 
 /* The file's mode keeps others out already; the kernel's word on the peer is what counts. */
-static bool is_admin(const struct conn *c)
+static bool is_admin(const struct conn *c, struct conn_peer *ret_peer)
 {
-    uint32_t uid;
-    return conn_peer_uid(c, &uid) == 0 && (uid == 0 || uid == geteuid());
+    return conn_peer(c, ret_peer) == 0 && (ret_peer->uid == 0 || ret_peer->uid == geteuid());
 }
 
 static void on_accept(void *ctx, struct conn *c)
 {
     struct server_face *face = ctx;
-    if (face->is_admin_only && !is_admin(c)) {
+    struct conn_peer peer = {0};
+    if (face->is_admin_only && !is_admin(c, &peer)) {
         log_event(LOG_WARN, "api_refused", LFC("reason", "the peer is neither root nor our user"));
         conn_abort(c, -ERR_DENIED);
         return;
@@ -85,6 +79,7 @@ static void on_accept(void *ctx, struct conn *c)
     struct server_conn *sc = NEW(struct server_conn);
     sc->face = face;
     sc->conn = c;
+    sc->peer = peer;
     list_push_back(&face->server->conns, &sc->link);
     conn_set_handler(c, &handler, sc);
 }

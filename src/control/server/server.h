@@ -14,7 +14,8 @@ struct server_args {
     struct translate *translate;
     struct push *push;
     struct ca *ca;
-    struct str mesh; /* its name, for status; borrowed for good */
+    struct str mesh;      /* its name, for status; borrowed for good */
+    struct str state_dir; /* whose files a backup takes along; borrowed for good */
 };
 
 struct server *server_new(const struct server_args *args);

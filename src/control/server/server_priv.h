@@ -25,6 +25,14 @@ struct server_face {
     bool is_admin_only;
 };
 
+struct server_conn {
+    struct server_face *face;
+    struct list link;
+    struct conn *conn;
+    struct conn_peer peer;    /* of the API's socket */
+    struct http_server *http; /* NULL: not open yet */
+};
+
 struct server {
     struct server_args args;
     struct limits limits;
@@ -36,6 +44,7 @@ struct server {
 /* One request; in its exchange's arena. */
 struct rest_call {
     struct server *server;
+    const struct server_conn *conn;
     struct service_stream *s;
     struct arena *a;
     const struct http_head *head;
@@ -62,11 +71,17 @@ struct str rest_query(const struct rest_call *c, const char *name);
 bool rest_query_is_true(const struct rest_call *c, const char *name);
 bool rest_is_method(const struct rest_call *c, const char *method);
 
+/* Who asks, and when, for the history; strings in the call's arena. The reason that was given comes
+ * as the query's `note`. */
+struct store_author rest_author(struct rest_call *c, const char *verb);
+
 /* --- handlers: true when the path is theirs --- */
 
 bool rest_objects(struct rest_call *c);     /* /api/v1/.., /apis/GROUP/VERSION/.. */
 bool rest_discovery(struct rest_call *c);   /* /api, /apis, /version, /readyz */
 bool rest_apply(struct rest_call *c);       /* /tulle/v1/apply */
+bool rest_history(struct rest_call *c);     /* /tulle/v1/history, /tulle/v1/rollback */
+bool rest_backup(struct rest_call *c);      /* /tulle/v1/backup */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);
@@ -91,7 +106,19 @@ void change_deinit(struct change *c);
 void change_parse(struct change *c, struct str file, struct str text, struct str namespace_);
 /* Deletes what the owner has and the set does not name. */
 void change_prune(struct change *c);
+/* The documents that a rollback is about: all of them, or those of a kind, of a namespace, one. */
+struct rollback_target {
+    const struct api_kind_info *kind; /* NULL: of every kind */
+    struct str namespace_, name;      /* empty: any */
+};
+/* Fills the set with what makes them as they were after that revision. -ERR_NOT_FOUND: it is not in
+ * the history. */
+int change_back_to(struct change *c, uint64_t revision, const struct rollback_target *target);
 /* Checks the set together with what is there. False: there are errors, and none is of before. */
 bool change_check(struct change *c);
 /* Writes; 0 or the store's error (ret_failed: which). is_dry: only says what would change. */
-int change_commit(struct change *c, bool is_dry, size_t *ret_failed);
+int change_commit(struct change *c, bool is_dry, const struct store_author *by, size_t *ret_failed);
+/* The answers of apply, and of whatever else is a set of documents. */
+void rest_reply_findings(struct rest_call *c, const struct change *change);
+void rest_reply_applied(struct rest_call *c, const struct change *change);
+const char *rest_change_name(enum store_change change);

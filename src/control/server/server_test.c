@@ -53,7 +53,7 @@ static int setup(void **state)
     f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
     registry_watch(f->registry, on_fact, f->push);
     f->server = server_new(&(struct server_args){f->turn, f->store, f->registry, f->translate,
-                                                 f->push, f->ca, STR("test")});
+                                                 f->push, f->ca, STR("test"), str_from_c(f->dir)});
     snprintf(f->path, sizeof f->path, "%s/api.sock", f->dir);
     assert_int_equal(server_listen_api(f->server, str_from_c(f->path), &why), 0);
     str_buf_deinit(&why);

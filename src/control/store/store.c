@@ -6,6 +6,7 @@
 void store_init(struct store *s, const struct store_ops *ops)
 {
     s->ops = ops;
+    s->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
 }
 
 uint64_t store_revision(const struct store *s)
@@ -34,9 +35,11 @@ int store_get(struct store *s, enum api_kind kind, struct str namespace_, struct
     return s->ops->get(s, kind, namespace_, name, a, ret_object);
 }
 
-int store_commit(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed)
+int store_commit(struct store *s, struct store_write *writes, size_t count,
+                 const struct store_author *by, size_t *ret_failed)
 {
-    int err = s->ops->commit(s, writes, count, ret_failed);
+    static const struct store_author nobody = {.verb = {"commit", 6}};
+    int err = s->ops->commit(s, writes, count, by != NULL ? by : &nobody, ret_failed);
     if (err != 0)
         return err;
     for (size_t i = 0; i < count; i++) {
@@ -57,6 +60,40 @@ int store_set_status(struct store *s, enum api_kind kind, struct str namespace_,
 void store_watch(struct store *s, store_watch_fn *changed, void *ctx)
 {
     VEC_PUSH(&s->watchers, ((struct store_watcher){changed, ctx}));
+}
+
+void store_set_history(struct store *s, uint64_t revisions)
+{
+    s->history_revisions = revisions;
+}
+
+uint64_t store_history_start(const struct store *s)
+{
+    return s->history_start;
+}
+
+int store_history(struct store *s, const struct store_history_query *q,
+                  const struct store_history_ops *ops, void *ctx)
+{
+    return s->ops->history(s, q, ops, ctx);
+}
+
+int store_list_at(struct store *s, uint64_t revision, store_each_fn *each, void *ctx)
+{
+    if (revision < s->history_start || revision > s->revision)
+        return -ERR_NOT_FOUND;
+    return s->ops->list_at(s, revision, each, ctx);
+}
+
+int store_audit(struct store *s, const struct store_author *by)
+{
+    return s->ops->audit(s, by);
+}
+
+int store_backup(struct store *s, struct str path, const struct store_file *files, size_t count,
+                 struct str_buf *why)
+{
+    return s->ops->backup(s, path, files, count, why);
 }
 
 int store_record_put(struct store *s, struct str table, struct str key, struct str value)

@@ -53,9 +53,20 @@ struct store_write {
     enum store_change change;   /* result */
     uint64_t revision;          /* result */
 };
+/* Who did something: for the history and the audit log. Any part may be empty. */
+struct store_author {
+    struct str at;     /* RFC 3339 */
+    struct str who;    /* "uid:0" */
+    struct str source; /* from where: "unix socket, pid 4711" */
+    struct str verb;   /* "apply", "delete", "rollback", ... */
+    struct str note;   /* the reason that was given */
+};
+
 /* -ERR_CONFLICT (ret_failed: which), -ERR_NOT_FOUND on delete, -ERR_NO_SPACE, -ERR_SYSTEM. Equal
- * JSON changes nothing (STORE_UNCHANGED), not even the revision. */
-int store_commit(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed);
+ * JSON changes nothing (STORE_UNCHANGED), not even the revision. The history takes part in the
+ * same transaction. */
+int store_commit(struct store *s, struct store_write *writes, size_t count,
+                 const struct store_author *by, size_t *ret_failed);
 /* No revision, no watch event. */
 int store_set_status(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
                      struct str status_json);
@@ -63,6 +74,61 @@ int store_set_status(struct store *s, enum api_kind kind, struct str namespace_,
 /* After each commit: every object that changed (deleted: object has its last content). */
 typedef void store_watch_fn(void *ctx, enum store_change change, const struct store_object *o);
 void store_watch(struct store *s, store_watch_fn *changed, void *ctx);
+
+/* --- history: what every commit did, as far back as the bound allows --- */
+
+enum { STORE_HISTORY_REVISIONS_DEFAULT = 10000 };
+/* How many revisions are kept; older ones go in later commits. */
+void store_set_history(struct store *s, uint64_t revisions);
+/* The oldest revision whose state is still known. */
+uint64_t store_history_start(const struct store *s);
+
+/* One act: a commit, or something else that is audited (revision 0). */
+struct store_act {
+    uint64_t id; /* counts up */
+    uint64_t revision;
+    struct store_author by;
+};
+/* One object of an act; json is empty when it was deleted. */
+struct store_version {
+    enum store_change change;
+    struct store_object object; /* without status, uid, created_*, generation */
+};
+struct store_history_ops {
+    void (*act)(void *ctx, const struct store_act *a);         /* the latest first */
+    void (*version)(void *ctx, const struct store_version *v); /* those of the act before it */
+};
+struct store_history_query {
+    bool has_kind;
+    enum api_kind kind; /* with has_kind: acts that changed such an object (namespace_ and name
+                         * empty: any) */
+    struct str namespace_, name;
+    uint64_t revision;  /* only the act of this revision; 0: all */
+    uint64_t before_id; /* only earlier acts; 0: from the latest */
+    size_t acts_max;
+    bool is_commits_only;
+};
+int store_history(struct store *s, const struct store_history_query *q,
+                  const struct store_history_ops *ops, void *ctx);
+/* Every object as it was after that revision; -ERR_NOT_FOUND when it is older than
+ * store_history_start or not there yet. */
+int store_list_at(struct store *s, uint64_t revision, store_each_fn *each, void *ctx);
+/* Notes an act that changes no document. */
+int store_audit(struct store *s, const struct store_author *by);
+
+/* --- backup --- */
+
+/* A file that belongs to the state beside the documents: the CA's key, its certificate. */
+struct store_file {
+    struct str name; /* without a folder */
+    struct str bytes;
+};
+/* Writes all of it, as one moment has it, into a new file at path (mode 0600), the files with it. */
+int store_backup(struct store *s, struct str path, const struct store_file *files, size_t count,
+                 struct str_buf *why);
+/* Reads such a file into the folder, as `store.db` and the files; nothing may be there yet.
+ * -ERR_CORRUPT, -ERR_UNSUPPORTED, -ERR_EXISTS, -ERR_NOT_FOUND, -ERR_SYSTEM, with the reason. */
+int store_restore_sqlite(struct str backup_path, struct str folder, struct str_buf *why);
 
 /* Records: value bytes by (table, key). NULL value deletes. */
 int store_record_put(struct store *s, struct str table, struct str key, struct str value);

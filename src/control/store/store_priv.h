@@ -14,9 +14,16 @@ struct store_ops {
                struct arena *a, struct store_object *ret_object);
     /* Fills change, revision and the rest of each write's object (strings live until the next
      * commit). */
-    int (*commit)(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed);
+    int (*commit)(struct store *s, struct store_write *writes, size_t count,
+                  const struct store_author *by, size_t *ret_failed);
     int (*set_status)(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
                       struct str status_json);
+    int (*history)(struct store *s, const struct store_history_query *q,
+                   const struct store_history_ops *ops, void *ctx);
+    int (*list_at)(struct store *s, uint64_t revision, store_each_fn *each, void *ctx);
+    int (*audit)(struct store *s, const struct store_author *by);
+    int (*backup)(struct store *s, struct str path, const struct store_file *files, size_t count,
+                  struct str_buf *why);
     int (*record_put)(struct store *s, struct str table, struct str key, struct str value);
     int (*record_get)(struct store *s, struct str table, struct str key, struct arena *a,
                       struct str *ret_value);
@@ -31,6 +38,7 @@ struct store_watcher {
 struct store {
     const struct store_ops *ops;
     uint64_t revision;
+    uint64_t history_start, history_revisions;
     VEC(struct store_watcher) watchers;
 };
 

@@ -1,131 +1,20 @@
 /* The store in an SQLite file: WAL, every commit synced, so an acknowledged write survives a crash.
  *
  * One row a document; `revision` in table meta counts every change. Statements are prepared once.
+ * Beside it: sqlite_schema.c (tables, statements), sqlite_history.c, sqlite_backup.c.
  */
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/random.h"
-#include "control/store/store_priv.h"
-
-enum { SCHEMA_VERSION = 1 };
-
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS objects ("
-    " kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, json TEXT NOT NULL,"
-    " status TEXT NOT NULL DEFAULT '', file TEXT NOT NULL, line INTEGER NOT NULL,"
-    " uid TEXT NOT NULL, created_at TEXT NOT NULL, owner TEXT NOT NULL,"
-    " revision INTEGER NOT NULL, created_revision INTEGER NOT NULL, generation INTEGER NOT NULL,"
-    " PRIMARY KEY (kind, namespace, name)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS records ("
-    " tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key))"
-    " WITHOUT ROWID;"
-    "INSERT OR IGNORE INTO meta VALUES ('revision', 0);";
-
-enum statement {
-    ST_BEGIN,
-    ST_COMMIT,
-    ST_ROLLBACK,
-    ST_LIST,
-    ST_GET,
-    ST_PUT,
-    ST_DELETE,
-    ST_REVISION,
-    ST_STATUS,
-    ST_RECORD_PUT,
-    ST_RECORD_DELETE,
-    ST_RECORD_GET,
-    ST_RECORD_LIST,
-    ST_COUNT,
-};
-
-#define COLUMNS                                                                                    \
-    "kind, namespace, name, json, status, file, line, uid, created_at, owner, revision, "          \
-    "created_revision, generation"
-
-static const char *const statements[ST_COUNT] = {
-    [ST_BEGIN] = "BEGIN IMMEDIATE",
-    [ST_COMMIT] = "COMMIT",
-    [ST_ROLLBACK] = "ROLLBACK",
-    [ST_LIST] = ("SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND (?2 = '' OR namespace = ?2)"
-                 " ORDER BY namespace, name"),
-    [ST_GET] = ("SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
-    [ST_PUT] = ("INSERT INTO objects (" COLUMNS ")"
-                " VALUES (?1, ?2, ?3, ?4, '', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-                " ON CONFLICT (kind, namespace, name) DO UPDATE SET json = excluded.json,"
-                " file = excluded.file, line = excluded.line, owner = excluded.owner,"
-                " revision = excluded.revision, generation = excluded.generation"),
-    [ST_DELETE] = "DELETE FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
-    [ST_REVISION] = "UPDATE meta SET value = ?1 WHERE key = 'revision'",
-    [ST_STATUS] = ("UPDATE objects SET status = ?4"
-                   " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
-    [ST_RECORD_PUT] = "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3)",
-    [ST_RECORD_DELETE] = "DELETE FROM records WHERE tbl = ?1 AND key = ?2",
-    [ST_RECORD_GET] = "SELECT value FROM records WHERE tbl = ?1 AND key = ?2",
-    [ST_RECORD_LIST] = "SELECT key, value FROM records WHERE tbl = ?1 ORDER BY key",
-};
-
-struct store_sqlite {
-    struct store store;
-    sqlite3 *db;
-    sqlite3_stmt *st[ST_COUNT];
-    struct arena arena; /* strings of the last commit's objects */
-};
-
-static struct store_sqlite *of(struct store *s)
-{
-    return CONTAINER_OF(s, struct store_sqlite, store);
-}
-
-static int to_err(int rc)
-{
-    switch (rc & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_DONE:
-    case SQLITE_ROW:
-        return 0;
-    case SQLITE_FULL:
-        return -ERR_NO_SPACE;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return -ERR_CORRUPT;
-    default:
-        return -ERR_SYSTEM;
-    }
-}
-
-static void bind_str(sqlite3_stmt *st, int at, struct str s)
-{
-    sqlite3_bind_text(st, at, s.len > 0 ? s.ptr : "", (int)s.len, SQLITE_STATIC);
-}
-
-static struct str column_str(sqlite3_stmt *st, int at)
-{
-    const char *text = (const char *)sqlite3_column_text(st, at);
-    return str_from(text, (size_t)sqlite3_column_bytes(st, at));
-}
-
-/* Runs a statement that gives no rows. */
-static int run(sqlite3_stmt *st)
-{
-    int rc = sqlite3_step(st);
-    sqlite3_reset(st);
-    sqlite3_clear_bindings(st);
-    return to_err(rc);
-}
-
-static struct str kind_name(enum api_kind kind)
-{
-    return str_from_c(api_kind_info(kind)->name);
-}
+#include "control/store/sqlite_priv.h"
 
 static void bind_key(sqlite3_stmt *st, enum api_kind kind, struct str namespace_, struct str name)
 {
-    bind_str(st, 1, kind_name(kind));
-    bind_str(st, 2, namespace_);
-    bind_str(st, 3, name);
+    sqlite_bind_str(st, 1, sqlite_kind_name(kind));
+    sqlite_bind_str(st, 2, namespace_);
+    sqlite_bind_str(st, 3, name);
 }
 
 /* Borrowed from the row. */
@@ -133,15 +22,15 @@ static struct store_object row_object(sqlite3_stmt *st, enum api_kind kind)
 {
     return (struct store_object){
         .kind = kind,
-        .namespace_ = column_str(st, 1),
-        .name = column_str(st, 2),
-        .json = column_str(st, 3),
-        .status_json = column_str(st, 4),
-        .file = column_str(st, 5),
+        .namespace_ = sqlite_column_str(st, 1),
+        .name = sqlite_column_str(st, 2),
+        .json = sqlite_column_str(st, 3),
+        .status_json = sqlite_column_str(st, 4),
+        .file = sqlite_column_str(st, 5),
         .line = (uint32_t)sqlite3_column_int64(st, 6),
-        .uid = column_str(st, 7),
-        .created_at = column_str(st, 8),
-        .owner = column_str(st, 9),
+        .uid = sqlite_column_str(st, 7),
+        .created_at = sqlite_column_str(st, 8),
+        .owner = sqlite_column_str(st, 9),
         .revision = (uint64_t)sqlite3_column_int64(st, 10),
         .created_revision = (uint64_t)sqlite3_column_int64(st, 11),
         .generation = (uint64_t)sqlite3_column_int64(st, 12),
@@ -166,22 +55,22 @@ static void copy_object(struct arena *a, const struct store_object *from, struct
 static int list(struct store *s, enum api_kind kind, struct str namespace_, store_each_fn *each,
                 void *ctx)
 {
-    sqlite3_stmt *st = of(s)->st[ST_LIST];
-    bind_str(st, 1, kind_name(kind));
-    bind_str(st, 2, namespace_);
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_LIST];
+    sqlite_bind_str(st, 1, sqlite_kind_name(kind));
+    sqlite_bind_str(st, 2, namespace_);
     int rc;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct store_object o = row_object(st, kind);
         each(ctx, &o);
     }
     sqlite3_reset(st);
-    return to_err(rc);
+    return sqlite_err(rc);
 }
 
 static int get(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
                struct arena *a, struct store_object *ret_object)
 {
-    sqlite3_stmt *st = of(s)->st[ST_GET];
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_GET];
     bind_key(st, kind, namespace_, name);
     int rc = sqlite3_step(st);
     if (rc == SQLITE_ROW) {
@@ -189,7 +78,7 @@ static int get(struct store *s, enum api_kind kind, struct str namespace_, struc
         copy_object(a, &o, ret_object);
     }
     sqlite3_reset(st);
-    return rc == SQLITE_DONE ? -ERR_NOT_FOUND : to_err(rc);
+    return rc == SQLITE_DONE ? -ERR_NOT_FOUND : sqlite_err(rc);
 }
 
 /* --- writing --- */
@@ -222,7 +111,7 @@ static int delete_one(struct store_sqlite *q, struct store_write *w,
     w->object = *present;
     w->change = STORE_DELETED;
     w->revision = revision;
-    return run(st);
+    return sqlite_run(st);
 }
 
 static int put_one(struct store_sqlite *q, struct store_write *w, bool is_new,
@@ -239,16 +128,16 @@ static int put_one(struct store_sqlite *q, struct store_write *w, bool is_new,
     w->revision = revision;
     sqlite3_stmt *st = q->st[ST_PUT];
     bind_key(st, o->kind, o->namespace_, o->name);
-    bind_str(st, 4, o->json);
-    bind_str(st, 5, o->file);
+    sqlite_bind_str(st, 4, o->json);
+    sqlite_bind_str(st, 5, o->file);
     sqlite3_bind_int64(st, 6, o->line);
-    bind_str(st, 7, o->uid);
-    bind_str(st, 8, o->created_at);
-    bind_str(st, 9, o->owner);
+    sqlite_bind_str(st, 7, o->uid);
+    sqlite_bind_str(st, 8, o->created_at);
+    sqlite_bind_str(st, 9, o->owner);
     sqlite3_bind_int64(st, 10, (sqlite3_int64)o->revision);
     sqlite3_bind_int64(st, 11, (sqlite3_int64)o->created_revision);
     sqlite3_bind_int64(st, 12, (sqlite3_int64)o->generation);
-    return run(st);
+    return sqlite_run(st);
 }
 
 /* *revision is taken only when something changes. */
@@ -281,25 +170,43 @@ static int write_all(struct store_sqlite *q, struct store_write *writes, size_t 
             return err;
         }
     }
-    if (*revision == q->store.revision)
-        return 0;
-    sqlite3_bind_int64(q->st[ST_REVISION], 1, (sqlite3_int64)*revision);
-    return run(q->st[ST_REVISION]);
+    return 0;
 }
 
-static int commit(struct store *s, struct store_write *writes, size_t count, size_t *ret_failed)
+/* What changed, by whom, and the new revision. */
+static int note_all(struct store_sqlite *q, const struct store_write *writes, size_t count,
+                    const struct store_author *by, uint64_t revision, uint64_t *ret_start)
 {
-    struct store_sqlite *q = of(s);
+    int err = 0;
+    if (revision == q->store.revision)
+        return 0;
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        if (writes[i].change != STORE_UNCHANGED)
+            err = sqlite_note_version(q, &writes[i], revision);
+    }
+    if (err == 0)
+        err = sqlite_note_act(q, by, revision);
+    if (err == 0)
+        err = sqlite_prune(q, revision, ret_start);
+    return err != 0 ? err : sqlite_set_meta(q, "revision", revision);
+}
+
+static int commit(struct store *s, struct store_write *writes, size_t count,
+                  const struct store_author *by, size_t *ret_failed)
+{
+    struct store_sqlite *q = sqlite_of(s);
     size_t failed = 0;
-    uint64_t revision = s->revision;
+    uint64_t revision = s->revision, start = s->history_start;
     arena_reset(&q->arena);
-    int err = run(q->st[ST_BEGIN]);
+    int err = sqlite_run(q->st[ST_BEGIN]);
     if (err == 0) {
         err = write_all(q, writes, count, &revision, &failed);
         if (err == 0)
-            err = run(q->st[ST_COMMIT]);
+            err = note_all(q, writes, count, by, revision, &start);
+        if (err == 0)
+            err = sqlite_run(q->st[ST_COMMIT]);
         if (err != 0)
-            (void)run(q->st[ST_ROLLBACK]);
+            (void)sqlite_run(q->st[ST_ROLLBACK]);
     }
     if (err != 0) {
         if (ret_failed != NULL)
@@ -307,66 +214,60 @@ static int commit(struct store *s, struct store_write *writes, size_t count, siz
         return err;
     }
     s->revision = revision;
+    s->history_start = start;
     return 0;
 }
 
 static int set_status(struct store *s, enum api_kind kind, struct str namespace_, struct str name,
                       struct str status_json)
 {
-    sqlite3_stmt *st = of(s)->st[ST_STATUS];
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_STATUS];
     bind_key(st, kind, namespace_, name);
-    bind_str(st, 4, status_json);
-    return run(st);
+    sqlite_bind_str(st, 4, status_json);
+    return sqlite_run(st);
 }
 
 /* --- records --- */
 
 static int record_put(struct store *s, struct str table, struct str key, struct str value)
 {
-    sqlite3_stmt *st = of(s)->st[value.ptr != NULL ? ST_RECORD_PUT : ST_RECORD_DELETE];
-    bind_str(st, 1, table);
-    bind_str(st, 2, key);
+    sqlite3_stmt *st = sqlite_of(s)->st[value.ptr != NULL ? ST_RECORD_PUT : ST_RECORD_DELETE];
+    sqlite_bind_str(st, 1, table);
+    sqlite_bind_str(st, 2, key);
     if (value.ptr != NULL)
         sqlite3_bind_blob(st, 3, value.ptr, (int)value.len, SQLITE_STATIC);
-    return run(st);
-}
-
-static struct str column_blob(sqlite3_stmt *st, int at)
-{
-    const void *bytes = sqlite3_column_blob(st, at);
-    size_t len = (size_t)sqlite3_column_bytes(st, at);
-    return str_from(len > 0 ? bytes : "", len);
+    return sqlite_run(st);
 }
 
 static int record_get(struct store *s, struct str table, struct str key, struct arena *a,
                       struct str *ret_value)
 {
-    sqlite3_stmt *st = of(s)->st[ST_RECORD_GET];
-    bind_str(st, 1, table);
-    bind_str(st, 2, key);
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_RECORD_GET];
+    sqlite_bind_str(st, 1, table);
+    sqlite_bind_str(st, 2, key);
     int rc = sqlite3_step(st);
     if (rc == SQLITE_ROW)
-        *ret_value = arena_str(a, column_blob(st, 0));
+        *ret_value = arena_str(a, sqlite_column_blob(st, 0));
     sqlite3_reset(st);
-    return rc == SQLITE_DONE ? -ERR_NOT_FOUND : to_err(rc);
+    return rc == SQLITE_DONE ? -ERR_NOT_FOUND : sqlite_err(rc);
 }
 
 static int record_list(struct store *s, struct str table, store_record_fn *each, void *ctx)
 {
-    sqlite3_stmt *st = of(s)->st[ST_RECORD_LIST];
-    bind_str(st, 1, table);
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_RECORD_LIST];
+    sqlite_bind_str(st, 1, table);
     int rc;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-        each(ctx, column_str(st, 0), column_blob(st, 1));
+        each(ctx, sqlite_column_str(st, 0), sqlite_column_blob(st, 1));
     sqlite3_reset(st);
-    return to_err(rc);
+    return sqlite_err(rc);
 }
 
 /* --- opening --- */
 
 static void close_sqlite(struct store *s)
 {
-    struct store_sqlite *q = of(s);
+    struct store_sqlite *q = sqlite_of(s);
     for (int i = 0; i < ST_COUNT; i++)
         sqlite3_finalize(q->st[i]);
     sqlite3_close(q->db);
@@ -381,62 +282,30 @@ static const struct store_ops sqlite_ops = {
     .get = get,
     .commit = commit,
     .set_status = set_status,
+    .history = sqlite_history,
+    .list_at = sqlite_list_at,
+    .audit = sqlite_audit,
+    .backup = sqlite_backup,
     .record_put = record_put,
     .record_get = record_get,
     .record_list = record_list,
 };
 
-static int exec(struct store_sqlite *q, const char *sql, struct str_buf *why)
-{
-    char *text = NULL;
-    int rc = sqlite3_exec(q->db, sql, NULL, NULL, &text);
-    if (rc != SQLITE_OK)
-        str_buf_add_c(why, text != NULL ? text : sqlite3_errstr(rc));
-    sqlite3_free(text);
-    return to_err(rc);
-}
-
-static int read_number(struct store_sqlite *q, const char *sql, uint64_t *ret_value)
-{
-    sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(q->db, sql, -1, &st, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW)
-        *ret_value = (uint64_t)sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
-    return to_err(rc);
-}
-
-static int set_up(struct store_sqlite *q, struct str_buf *why)
-{
-    uint64_t version = 0;
-    int err = exec(q, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", why);
-    if (err == 0)
-        err = read_number(q, "PRAGMA user_version", &version);
-    if (err == 0 && version > SCHEMA_VERSION) {
-        str_buf_printf(why, "written by a newer version (schema %llu, this one reads %d)",
-                       (unsigned long long)version, SCHEMA_VERSION);
-        return -ERR_UNSUPPORTED;
-    }
-    if (err == 0)
-        err = exec(q, schema, why);
-    if (err == 0)
-        err = exec(q, "PRAGMA user_version = 1", why);
-    return err;
-}
-
 static int prepare_all(struct store_sqlite *q, struct str_buf *why)
 {
     for (int i = 0; i < ST_COUNT; i++) {
-        int rc = sqlite3_prepare_v3(q->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &q->st[i],
+        int rc = sqlite3_prepare_v3(q->db, sqlite_statements[i], -1, SQLITE_PREPARE_PERSISTENT, &q->st[i],
                                     NULL);
         if (rc != SQLITE_OK) {
             str_buf_add_c(why, sqlite3_errmsg(q->db));
-            return to_err(rc);
+            return sqlite_err(rc);
         }
     }
-    return read_number(q, "SELECT value FROM meta WHERE key = 'revision'", &q->store.revision);
+    int err = sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'revision'",
+                            &q->store.revision);
+    return err != 0 ? err
+                    : sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'history_start'",
+                                    &q->store.history_start);
 }
 
 int store_open_sqlite(struct str path, struct str_buf *why, struct store **ret_store)
@@ -446,12 +315,12 @@ int store_open_sqlite(struct str path, struct str_buf *why, struct store **ret_s
     arena_init(&q->arena, 16 * 1024);
     char *file = str_dup_c(path);
     int rc = sqlite3_open_v2(file, &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
-    int err = to_err(rc);
+    int err = sqlite_err(rc);
     if (rc != SQLITE_OK)
         str_buf_printf(why, "%s: %s", file, sqlite3_errstr(rc));
     free(file);
     if (err == 0)
-        err = set_up(q, why);
+        err = sqlite_set_up(q->db, why);
     if (err == 0)
         err = prepare_all(q, why);
     if (err != 0) {

@@ -69,7 +69,7 @@ static void test_put_get_list(void **state)
 {
     struct fixture *f = *state;
     struct store_write w[2] = {put("b", "{\"b\":1}"), put("a", "{\"a\":1}")};
-    assert_int_equal(store_commit(f->store, w, 2, NULL), 0);
+    assert_int_equal(store_commit(f->store, w, 2, NULL, NULL), 0);
     assert_int_equal(store_revision(f->store), 2);
     assert_int_equal(w[0].change, STORE_CREATED);
     struct store_object o;
@@ -86,9 +86,9 @@ static void test_equal_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     struct store_write w = put("a", "{}");
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     w = put("a", "{}");
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     assert_int_equal(w.change, STORE_UNCHANGED);
     assert_int_equal(store_revision(f->store), 1);
 }
@@ -97,20 +97,20 @@ static void test_conflict_takes_all_back(void **state)
 {
     struct fixture *f = *state;
     struct store_write w = put("a", "{}");
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     struct store_write both[2] = {put("b", "{}"), put("a", "{\"x\":1}")};
     both[1].expected_revision = 77;
     size_t failed = 99;
-    assert_int_equal(store_commit(f->store, both, 2, &failed), -ERR_CONFLICT);
+    assert_int_equal(store_commit(f->store, both, 2, NULL, &failed), -ERR_CONFLICT);
     assert_int_equal(failed, 1);
     struct store_object o;
     assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("b"), &f->arena, &o),
                      -ERR_NOT_FOUND);
     assert_int_equal(store_revision(f->store), 1);
     both[1].expected_revision = UINT64_MAX; /* must not exist */
-    assert_int_equal(store_commit(f->store, &both[1], 1, NULL), -ERR_CONFLICT);
+    assert_int_equal(store_commit(f->store, &both[1], 1, NULL, NULL), -ERR_CONFLICT);
     both[1].expected_revision = 1;
-    assert_int_equal(store_commit(f->store, &both[1], 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &both[1], 1, NULL, NULL), 0);
     assert_int_equal(both[1].change, STORE_CONFIGURED);
     assert_int_equal(both[1].object.generation, 2);
 }
@@ -129,13 +129,13 @@ static void test_delete_and_watch(void **state)
     store_watch(f->store, on_change, f);
     struct store_write w = put("a", "{}");
     w.is_delete = true;
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), -ERR_NOT_FOUND);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), -ERR_NOT_FOUND);
     assert_int_equal(f->events, 0);
     w = put("a", "{}");
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     assert_int_equal(f->events, 1);
     w.is_delete = true;
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     assert_int_equal(f->events, 2);
     assert_int_equal(f->last_change, STORE_DELETED);
     assert_int_equal(store_revision(f->store), 2);
@@ -145,7 +145,7 @@ static void test_survives_reopening(void **state)
 {
     struct fixture *f = *state;
     struct store_write w = put("a", "{}");
-    assert_int_equal(store_commit(f->store, &w, 1, NULL), 0);
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
     assert_int_equal(
         store_set_status(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), STR("{\"ok\":true}")),
         0);

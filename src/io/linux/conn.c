@@ -219,7 +219,7 @@ void linux_end(struct conn_io *io)
     shutdown(io->fd, SHUT_WR);
 }
 
-int linux_peer_uid(const struct conn_io *io, uint32_t *ret_uid)
+int linux_peer(const struct conn_io *io, struct conn_peer *ret_peer)
 {
     struct ucred who;
     socklen_t len = sizeof who;
@@ -227,7 +227,7 @@ int linux_peer_uid(const struct conn_io *io, uint32_t *ret_uid)
         return -ERR_UNSUPPORTED;
     if (getsockopt(io->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
         return err_from_errno(errno);
-    *ret_uid = who.uid;
+    *ret_peer = (struct conn_peer){who.uid, (uint32_t)who.pid};
     return 0;
 }
 

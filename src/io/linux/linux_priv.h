@@ -38,7 +38,7 @@ enum io_read linux_read(struct conn_io *io, struct chain *to, size_t *ret_len, i
 ssize_t linux_write(struct conn_io *io, struct chain *from);
 bool linux_is_drained(struct conn_io *io);
 void linux_end(struct conn_io *io);
-int linux_peer_uid(const struct conn_io *io, uint32_t *ret_uid);
+int linux_peer(const struct conn_io *io, struct conn_peer *ret_peer);
 void linux_close(struct conn_io *io, bool is_reset);
 int linux_adopt(struct conn_io *io, int fd); /* registers; on failure closes the fd */
 void linux_on_conn_event(struct conn_io *io, uint32_t events);

@@ -97,7 +97,7 @@ void rig_be(struct rig *r, const char *ns, const char *workload)
 static void commit(struct rig *r, struct store_write *w)
 {
     size_t failed;
-    int err = store_commit(r->store, w, 1, &failed);
+    int err = store_commit(r->store, w, 1, NULL, &failed);
     if (err != 0)
         fail_msg("%.*s: %s", STR_FMT(w->object.name), err_text(err));
 }

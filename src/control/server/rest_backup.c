@@ -1,0 +1,88 @@
+/* GET /tulle/v1/backup: one file with the documents, their history, addresses, and the CA. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "control/server/server_priv.h"
+#include "crypto/digest.h"
+
+enum { PATH_LEN_MAX = 4096, READ_LEN = 1024 * 1024 };
+
+static int read_back(const char *path, struct str_buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd >= 0 ? 0 : -ERR_SYSTEM;
+    for (ssize_t n = 1; err == 0 && n != 0;) {
+        char *room = str_buf_reserve(out, READ_LEN);
+        n = room != NULL ? read(fd, room, READ_LEN) : -1;
+        if (n > 0)
+            str_buf_grow(out, (size_t)n);
+        else if (n < 0)
+            err = room == NULL ? -ERR_TOO_LARGE : errno == EINTR ? 0 : -ERR_SYSTEM;
+    }
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+/* By a file of its own in our folder, which is gone again when this returns. */
+static int copy(struct rest_call *c, const struct store_file *files, size_t count,
+                struct str_buf *why, struct str_buf *out)
+{
+    char path[PATH_LEN_MAX];
+    int len =
+        snprintf(path, sizeof path, "%.*s/backup.part", STR_FMT(c->server->args.state_dir));
+    if (len < 0 || len >= (int)sizeof path)
+        return -ERR_TOO_LARGE;
+    (void)unlink(path); /* of a run that was killed */
+    int err = store_backup(c->server->args.store, str_from_c(path), files, count, why);
+    if (err == 0)
+        err = read_back(path, out);
+    (void)unlink(path);
+    return err;
+}
+
+static int make(struct rest_call *c, struct str_buf *why, struct str_buf *out)
+{
+    struct str_buf key = STR_BUF_INIT(CA_FILE_BYTES_MAX), cert = STR_BUF_INIT(CA_FILE_BYTES_MAX);
+    int err = ca_read_files(c->server->args.state_dir, &key, &cert);
+    struct store_file files[] = {{STR("ca-cert.pem"), str_buf_str(&cert)},
+                                 {STR("ca-key.pem"), str_buf_str(&key)}};
+    if (err == 0)
+        err = copy(c, files, ARRAY_LEN(files), why, out);
+    if (key.ptr != NULL)
+        secret_wipe(key.ptr, key.cap);
+    str_buf_deinit(&key);
+    str_buf_deinit(&cert);
+    return err;
+}
+
+bool rest_backup(struct rest_call *c)
+{
+    if (c->path_count != 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
+        !str_eq(c->path[2], STR("backup")))
+        return false;
+    if (!rest_is_method(c, "GET")) {
+        rest_fail(c, 405, "MethodNotAllowed", "GET only");
+        return true;
+    }
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX), why = STR_BUF_INIT(1024);
+    struct store_author by = rest_author(c, "backup");
+    int err = store_audit(c->server->args.store, &by);
+    if (err == 0)
+        err = make(c, &why, &out);
+    if (err == -ERR_NO_SPACE) {
+        rest_fail_store(c, err, NULL);
+    } else if (err != 0) {
+        rest_fail(c, 500, "InternalError", "no backup: %s %.*s", err_text(err),
+                  STR_FMT(str_buf_str(&why)));
+    } else {
+        log_event(LOG_INFO, "backup_taken", LF("by", by.who), LF("from", by.source));
+        c->is_done = true;
+        service_reply(c->s, 200, STR("application/vnd.sqlite3"), str_buf_str(&out));
+    }
+    str_buf_deinit(&out);
+    str_buf_deinit(&why);
+    return true;
+}
