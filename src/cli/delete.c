@@ -66,10 +66,8 @@ int cli_delete(struct cli *cli)
     const char *mesh_name = NULL, *namespace = NULL, *wait = NULL, *note = NULL;
     struct opt_list files = {0};
     const struct opt opts[] = {
-        {"filename", 'f', OPT_LIST, &files},
-        {"namespace", 'n', OPT_VALUE, &namespace},
-        {"wait", 'w', OPT_OPTIONAL, &wait},
-        {"message", 'm', OPT_VALUE, &note},
+        {"filename", 'f', OPT_LIST, &files}, {"namespace", 'n', OPT_VALUE, &namespace},
+        {"wait", 'w', OPT_OPTIONAL, &wait},  {"message", 'm', OPT_VALUE, &note},
         {"mesh", 0, OPT_VALUE, &mesh_name},
     };
     struct opt_result args;

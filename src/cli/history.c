@@ -60,7 +60,8 @@ static void add_objects(struct table *t, const struct json *objects)
 
 static void print_acts(struct cli *cli, const struct json *root)
 {
-    static const char *const head[] = {"REVISION", "WHEN", "WHO", "WHAT", "DOCUMENTS", "NOTE", NULL};
+    static const char *const head[] = {"REVISION",  "WHEN", "WHO", "WHAT",
+                                       "DOCUMENTS", "NOTE", NULL};
     const struct json *acts = json_get(root, "acts");
     struct table t;
     table_init(&t, head);
@@ -164,8 +165,7 @@ static int run(struct cli *cli, const struct options *o, const struct api_kind_i
     struct str_buf path = STR_BUF_INIT(8192);
     make_path(o, kind, name, &path);
     arena_init(&a, 65536);
-    int err =
-        rest_json(cli, o->mesh, "GET", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &a, &root);
+    int err = rest_json(cli, o->mesh, "GET", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &a, &root);
     if (err == 0 && output == CLI_OUTPUT_JSON)
         print_json(cli, root);
     else if (err == 0 && o->show != NULL)

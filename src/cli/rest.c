@@ -93,7 +93,8 @@ struct str rest_path(struct arena *a, const struct api_kind_info *kind, struct s
 
 void rest_add_query(struct str_buf *path, const char *key, const char *value)
 {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     if (value == NULL)
         return;
     str_buf_printf(path, "%s=", key);

@@ -53,8 +53,10 @@ int cli_rollback(struct cli *cli)
 {
     struct options o = {0};
     const struct opt opts[] = {
-        {"namespace", 'n', OPT_VALUE, &o.namespace}, {"message", 'm', OPT_VALUE, &o.note},
-        {"dry-run", 0, OPT_FLAG, &o.is_dry},         {"wait", 'w', OPT_OPTIONAL, &o.wait},
+        {"namespace", 'n', OPT_VALUE, &o.namespace},
+        {"message", 'm', OPT_VALUE, &o.note},
+        {"dry-run", 0, OPT_FLAG, &o.is_dry},
+        {"wait", 'w', OPT_OPTIONAL, &o.wait},
         {"mesh", 0, OPT_VALUE, &o.mesh},
     };
     struct opt_result args;

@@ -51,11 +51,15 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
     const struct {
         const char *name, **value;
-    } table[] = {
-        {"--state", &o->state},        {"--socket", &o->socket}, {"--xds", &o->xds},
-        {"--metrics", &o->metrics},    {"--mesh", &o->mesh},     {"--log-format", &o->log_format},
-        {"--log-level", &o->log_level},
-        {"--history", &o->history},    {"--restore", &o->restore}};
+    } table[] = {{"--state", &o->state},
+                 {"--socket", &o->socket},
+                 {"--xds", &o->xds},
+                 {"--metrics", &o->metrics},
+                 {"--mesh", &o->mesh},
+                 {"--log-format", &o->log_format},
+                 {"--log-level", &o->log_level},
+                 {"--history", &o->history},
+                 {"--restore", &o->restore}};
     for (int i = 1; i < argc; i += 2) {
         size_t n = 0;
         while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
@@ -71,8 +75,7 @@ static bool set_up_log(struct options *o)
 {
     enum log_level level;
     o->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
-    if (o->history != NULL &&
-        !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
+    if (o->history != NULL && !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
         return false;
     bool is_json = strcmp(o->log_format, "json") == 0;
     if ((!is_json && strcmp(o->log_format, "text") != 0) ||
@@ -173,9 +176,9 @@ static int start(struct tulled *t, const struct options *o)
     t->translate = translate_new(t->registry);
     t->push = push_new(&(struct push_args){t->turn, t->store, t->registry, t->translate, t->ca});
     registry_watch(t->registry, on_fact, t->push);
-    t->server = server_new(&(struct server_args){t->turn, t->store, t->registry, t->translate,
-                                                 t->push, t->ca, str_from_c(o->mesh),
-                                                 str_from_c(o->state)});
+    t->server =
+        server_new(&(struct server_args){t->turn, t->store, t->registry, t->translate, t->push,
+                                         t->ca, str_from_c(o->mesh), str_from_c(o->state)});
     return listen_at(t, o);
 }
 

@@ -143,8 +143,7 @@ int ca_read_files(struct str state_dir, struct str_buf *ret_key_pem, struct str_
     if (file_of(path, state_dir, "ca-cert.pem") == NULL)
         return -ERR_TOO_LARGE;
     int err = ca_file_read(path, false, ret_cert_pem);
-    return err != 0 ? err
-                    : ca_file_read(file_of(path, state_dir, "ca-key.pem"), true, ret_key_pem);
+    return err != 0 ? err : ca_file_read(file_of(path, state_dir, "ca-key.pem"), true, ret_key_pem);
 }
 
 /* --- life --- */

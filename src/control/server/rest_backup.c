@@ -31,8 +31,7 @@ static int copy(struct rest_call *c, const struct store_file *files, size_t coun
                 struct str_buf *why, struct str_buf *out)
 {
     char path[PATH_LEN_MAX];
-    int len =
-        snprintf(path, sizeof path, "%.*s/backup.part", STR_FMT(c->server->args.state_dir));
+    int len = snprintf(path, sizeof path, "%.*s/backup.part", STR_FMT(c->server->args.state_dir));
     if (len < 0 || len >= (int)sizeof path)
         return -ERR_TOO_LARGE;
     (void)unlink(path); /* of a run that was killed */

@@ -158,7 +158,8 @@ static void commit(struct rest_call *c, struct change *change, uint64_t revision
     struct store_author by = rest_author(c, "rollback");
     size_t failed = 0;
     struct str to = arena_printf(c->a, "to revision %llu", (unsigned long long)revision);
-    by.note = by.note.len > 0 ? arena_printf(c->a, "%.*s: %.*s", STR_FMT(to), STR_FMT(by.note)) : to;
+    by.note =
+        by.note.len > 0 ? arena_printf(c->a, "%.*s: %.*s", STR_FMT(to), STR_FMT(by.note)) : to;
     if (!change_check(change)) {
         rest_reply_findings(c, change);
         return;

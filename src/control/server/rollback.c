@@ -29,8 +29,8 @@ static void on_then(void *ctx, const struct store_object *o)
     if (!is_target(r, o))
         return;
     map_put(&r->kept, key_of(&c->arena, o), r);
-    bool is_there = store_get(c->server->args.store, o->kind, o->namespace_, o->name, &c->arena,
-                              &now) == 0;
+    bool is_there =
+        store_get(c->server->args.store, o->kind, o->namespace_, o->name, &c->arena, &now) == 0;
     if (is_there && str_eq(now.json, o->json))
         return;
     size_t before = c->writes.len;

@@ -71,8 +71,7 @@ int sqlite_set_up(sqlite3 *db, struct str_buf *why)
     "created_revision, generation"
 #define VERSION_COLUMNS                                                                            \
     "v.change, v.kind, v.namespace, v.name, v.json, v.file, v.line, v.owner, v.revision"
-#define IS_SAME_OBJECT                                                                             \
-    "n.kind = v.kind AND n.namespace = v.namespace AND n.name = v.name"
+#define IS_SAME_OBJECT "n.kind = v.kind AND n.namespace = v.namespace AND n.name = v.name"
 
 const char *const sqlite_statements[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",

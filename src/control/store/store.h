@@ -123,7 +123,8 @@ struct store_file {
     struct str name; /* without a folder */
     struct str bytes;
 };
-/* Writes all of it, as one moment has it, into a new file at path (mode 0600), the files with it. */
+/* Writes all of it, as one moment has it, into a new file at path (mode 0600), the files with it.
+ */
 int store_backup(struct store *s, struct str path, const struct store_file *files, size_t count,
                  struct str_buf *why);
 /* Reads such a file into the folder, as `store.db` and the files; nothing may be there yet.

@@ -294,15 +294,15 @@ static const struct store_ops sqlite_ops = {
 static int prepare_all(struct store_sqlite *q, struct str_buf *why)
 {
     for (int i = 0; i < ST_COUNT; i++) {
-        int rc = sqlite3_prepare_v3(q->db, sqlite_statements[i], -1, SQLITE_PREPARE_PERSISTENT, &q->st[i],
-                                    NULL);
+        int rc = sqlite3_prepare_v3(q->db, sqlite_statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                    &q->st[i], NULL);
         if (rc != SQLITE_OK) {
             str_buf_add_c(why, sqlite3_errmsg(q->db));
             return sqlite_err(rc);
         }
     }
-    int err = sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'revision'",
-                            &q->store.revision);
+    int err =
+        sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'revision'", &q->store.revision);
     return err != 0 ? err
                     : sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'history_start'",
                                     &q->store.history_start);
