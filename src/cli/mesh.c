@@ -1,6 +1,7 @@
 #include "cli/mesh.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "host/box.h"
@@ -23,8 +24,15 @@ static void running_deinit(struct running *r)
     VEC_DEINIT(&r->names);
 }
 
+bool mesh_is_socket(const char *mesh)
+{
+    return strchr(mesh, '/') != NULL;
+}
+
 static const char *check_named(struct cli *cli, const char *name, int *ret_code)
 {
+    if (mesh_is_socket(name))
+        return name;
     if (!box_name_is_valid(name)) {
         *ret_code = cli_fail(cli, CLI_USAGE, "'%s' is not a mesh's name", name);
         return NULL;
@@ -138,7 +146,10 @@ bool mesh_load(struct cli *cli, const char *mesh, struct state *ret_state)
     int err = state_load(mesh, ret_state);
     if (err == 0 && box_is_running(mesh))
         return true;
-    if (err == -ERR_CORRUPT)
+    if (mesh_is_socket(mesh))
+        cli_fail(cli, CLI_ERROR,
+                 "%s is a control plane's socket; this is about replicas of 'tulle up'", mesh);
+    else if (err == -ERR_CORRUPT)
         cli_fail(cli, CLI_ERROR, "the state of mesh %s is damaged (tulle down --mesh %s cleans up)",
                  mesh, mesh);
     else

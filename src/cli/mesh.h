@@ -9,6 +9,10 @@
  * returns. */
 const char *mesh_choose(struct cli *cli, const char *option, int *ret_code);
 
+/* A mesh may also be named by the path of its control plane's API socket (with a slash in it): for
+ * a tulled that no `tulle up` started. */
+bool mesh_is_socket(const char *mesh);
+
 /* "WORKLOAD[/INDEX][:PORT]" */
 struct mesh_target {
     struct str workload;

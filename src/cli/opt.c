@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#define DAY_MS 86400000ull
+
 static const struct opt *find_long(const struct opt *opts, size_t n, struct str name)
 {
     for (size_t i = 0; i < n; i++)
@@ -151,25 +153,35 @@ bool opt_parse_verb(struct cli *cli, const struct opt *opts, size_t opts_count,
     return true;
 }
 
-bool opt_duration_ms(const char *text, uint64_t *ret_ms)
+static bool parse_duration(const char *text, uint64_t max_ms, uint64_t *ret_ms)
 {
     static const struct {
         const char *unit;
         uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"", 1000}};
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"", 1000}};
     size_t digits = strspn(text, "0123456789");
     uint64_t value;
-    if (!str_to_u64(str_from(text, digits), 86400000, &value))
+    if (!str_to_u64(str_from(text, digits), max_ms, &value))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         if (strcmp(text + digits, units[i].unit) != 0)
             continue;
-        if (value * units[i].ms > 86400000)
+        if (value > max_ms / units[i].ms)
             return false;
         *ret_ms = value * units[i].ms;
         return true;
     }
     return false;
+}
+
+bool opt_duration_ms(const char *text, uint64_t *ret_ms)
+{
+    return parse_duration(text, DAY_MS, ret_ms);
+}
+
+bool opt_lifetime_ms(const char *text, uint64_t *ret_ms)
+{
+    return parse_duration(text, 3650 * DAY_MS, ret_ms) && *ret_ms >= 1000;
 }
 
 bool opt_output(struct cli *cli, const char *text, bool is_yaml_allowed,

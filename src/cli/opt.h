@@ -42,8 +42,10 @@ int opt_parse(int argc, char **argv, const struct opt *opts, size_t opts_count,
 bool opt_parse_verb(struct cli *cli, const struct opt *opts, size_t opts_count,
                     struct opt_result *ret_result, int *ret_code);
 
-/* "30s", "500ms", "2m", "1h" or seconds without unit; at most a day. */
+/* "30s", "500ms", "2m", "1h", "1d" or seconds without unit; at most a day. */
 bool opt_duration_ms(const char *text, uint64_t *ret_ms);
+/* The same, of a second to ten years. */
+bool opt_lifetime_ms(const char *text, uint64_t *ret_ms);
 /* "json" or "yaml" (allowed says whether); NULL gives text. False: prints why. */
 bool opt_output(struct cli *cli, const char *text, bool is_yaml_allowed,
                 enum cli_output *ret_output);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "cli/mesh.h"
 #include "cli/opt.h"
 #include "codec/json_writer.h"
 #include "host/box.h"
@@ -15,7 +16,7 @@ int rest_call(struct cli *cli, const char *mesh, const char *method, const char 
 {
     char socket[PATH_LEN_MAX];
     struct http_call call = {
-        .unix_path = paths_in_mesh(mesh, "api.sock", socket),
+        .unix_path = mesh_is_socket(mesh) ? mesh : paths_in_mesh(mesh, "api.sock", socket),
         .method = method,
         .path = path,
         .content_type = body.len > 0 ? "application/yaml" : NULL,
@@ -25,7 +26,9 @@ int rest_call(struct cli *cli, const char *mesh, const char *method, const char 
     int err = http_call(&call, ret_answer);
     if (err == 0)
         return 0;
-    if (!box_is_running(mesh))
+    if (mesh_is_socket(mesh))
+        cli_fail(cli, CLI_ERROR, "no control plane answers at %s: %s", mesh, err_text(err));
+    else if (!box_is_running(mesh))
         cli_fail(cli, CLI_ERROR, "mesh %s does not run", mesh);
     else
         cli_fail(cli, CLI_ERROR, "the control plane of mesh %s does not answer: %s", mesh,

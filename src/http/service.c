@@ -187,6 +187,11 @@ size_t service_room(const struct service_stream *s)
     return credit - s->out.len;
 }
 
+size_t service_waiting(const struct service_stream *s)
+{
+    return is_attached(s) ? s->out.len : 0;
+}
+
 void service_write(struct service_stream *s, struct chain *from)
 {
     if (!is_attached(s) || s->is_end_asked || s->is_bodiless) {

@@ -41,7 +41,8 @@ struct exchange *service_exchange(const struct service_stream *s);
  * Starts the response; fields are copied, their names in lower case. */
 void service_respond(struct service_stream *s, unsigned status, const struct http_field *fields,
                      size_t count);
-size_t service_room(const struct service_stream *s); /* bytes that may be written now */
+size_t service_room(const struct service_stream *s);    /* bytes that may be written now */
+size_t service_waiting(const struct service_stream *s); /* written, not yet taken downstream */
 void service_write(struct service_stream *s, struct chain *from); /* moves all, even past room */
 /* Ends the response, with trailers when count > 0. */
 void service_end(struct service_stream *s, const struct http_field *trailers, size_t count);

@@ -19,19 +19,21 @@ enum { WHY_BYTES_MAX = 4096, EXIT_USAGE = 2 };
 static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
-    "              [--history REVISIONS]\n"
+    "              [--api ADDRESS:PORT] [--history REVISIONS]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
     "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
     "  --socket PATH   REST for administrators (root and the user of this process)\n"
     "  --xds           configuration and certificates for sidecars, gRPC over TLS; usually :15012\n"
     "  --metrics       Prometheus' /metrics; usually :15014\n"
+    "  --api           the same by TLS, for kubectl and others: tokens and certificates\n"
+    "                  ('tulle access create'); usually :15016\n"
     "  --history N     how many revisions are kept to look at and go back to (10000)\n"
     "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
 
 struct options {
     const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
-    const char *history, *restore;
+    const char *history, *restore, *api;
     uint64_t history_revisions;
 };
 
@@ -59,7 +61,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
                  {"--log-format", &o->log_format},
                  {"--log-level", &o->log_level},
                  {"--history", &o->history},
-                 {"--restore", &o->restore}};
+                 {"--restore", &o->restore},
+                 {"--api", &o->api}};
     for (int i = 1; i < argc; i += 2) {
         size_t n = 0;
         while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
@@ -153,15 +156,18 @@ static int open_state(struct tulled *t, const struct options *o)
 
 static int listen_at(struct tulled *t, const struct options *o)
 {
-    struct addr xds, metrics;
+    struct addr xds, metrics, api;
     if (!addr_parse(str_from_c(o->xds), &xds) ||
-        (o->metrics != NULL && !addr_parse(str_from_c(o->metrics), &metrics))) {
-        str_buf_add_c(&t->why, "--xds and --metrics take ADDRESS:PORT");
+        (o->metrics != NULL && !addr_parse(str_from_c(o->metrics), &metrics)) ||
+        (o->api != NULL && !addr_parse(str_from_c(o->api), &api))) {
+        str_buf_add_c(&t->why, "--xds, --metrics and --api take ADDRESS:PORT");
         return -ERR_INVALID;
     }
     int err = push_listen(t->push, &xds, &t->why);
     if (err == 0 && o->metrics != NULL)
         err = server_listen_metrics(t->server, &metrics, &t->why);
+    if (err == 0 && o->api != NULL)
+        err = server_listen_remote(t->server, &api, &t->why);
     /* Last: who sees it answer may use everything. */
     return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }

@@ -12,7 +12,7 @@ from lib.mesh import SHOP
 from lib.ports import free_port
 from lib.programs import Process, program, run, wait_until
 
-VERBS = ("up", "down", "status", "apply", "delete", "get", "history", "rollback", "backup", "lint", "exec", "logs", "config", "forward", "version")
+VERBS = ("up", "down", "status", "apply", "delete", "get", "history", "rollback", "backup", "access", "lint", "exec", "logs", "config", "forward", "version")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -78,18 +78,16 @@ const char *check_path(struct check *c, const char *fmt, ...)
     return len < 0 ? "" : arena_str(&c->arena, str_from_c(path)).ptr;
 }
 
-void check_report(struct check *c, enum api_severity severity, struct check_at at, const char *hint,
-                  const char *fmt, ...)
+static void report(struct check *c, enum api_severity severity, bool is_unmet, struct check_at at,
+                   const char *hint, const char *fmt, va_list args)
 {
     char text[1024];
-    va_list args;
-    va_start(args, fmt);
     int len = vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     if (len < 0)
         len = 0;
     struct api_finding finding = {
         .severity = severity,
+        .is_unmet = is_unmet,
         .file = at.d->file,
         .place = at.place,
         .subject = api_document_subject(&c->arena, at.d),
@@ -98,6 +96,23 @@ void check_report(struct check *c, enum api_severity severity, struct check_at a
         .hint = str_from_c(hint),
     };
     api_findings_add(c->findings, &finding);
+}
+
+void check_report(struct check *c, enum api_severity severity, struct check_at at, const char *hint,
+                  const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    report(c, severity, false, at, hint, fmt, args);
+    va_end(args);
+}
+
+void check_report_unmet(struct check *c, struct check_at at, const char *hint, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    report(c, API_ERROR, true, at, hint, fmt, args);
+    va_end(args);
 }
 
 const char *check_place(struct check *c, const struct api_document *d, struct api_place place)

@@ -44,6 +44,9 @@ struct check_at {
 
 void check_report(struct check *c, enum api_severity severity, struct check_at at, const char *hint,
                   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* An error that is_unmet. */
+void check_report_unmet(struct check *c, struct check_at at, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /* A path in the check's arena. */
 const char *check_path(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* "FILE:LINE:COL" in the check's arena, for hints. */

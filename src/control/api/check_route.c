@@ -40,8 +40,12 @@ static void check_port(struct check *c, struct check_at at, struct str fqdn, uin
     const struct api_document *service = check_find_service(c, fqdn);
     if (port == 0 || service == NULL || api_service_find_port(service->spec.service, port) != NULL)
         return;
-    check_report(c, severity, at, NULL, "Service/%.*s/%.*s has no port %u",
-                 STR_FMT(service->namespace), STR_FMT(service->name), port);
+    if (severity == API_ERROR)
+        check_report_unmet(c, at, NULL, "Service/%.*s/%.*s has no port %u",
+                           STR_FMT(service->namespace), STR_FMT(service->name), port);
+    else
+        check_report(c, severity, at, NULL, "Service/%.*s/%.*s has no port %u",
+                     STR_FMT(service->namespace), STR_FMT(service->name), port);
 }
 
 /* --- Subsets -------------------------------------------------------------------------------- */
@@ -91,10 +95,10 @@ static void check_subset(struct check *c, const struct api_document *d, struct s
     if (service != NULL)
         count = count_selected(c, service, &(struct api_labels){&label, 1});
     if (count.service > 0 && count.labelled == 0)
-        check_report(c, API_ERROR, at, NULL,
-                     "no DestinationRule defines subset \"%.*s\", and no workload of %.*s is "
-                     "labelled version: %.*s",
-                     STR_FMT(to->subset), STR_FMT(fqdn), STR_FMT(to->subset));
+        check_report_unmet(c, at, NULL,
+                           "no DestinationRule defines subset \"%.*s\", and no workload of %.*s is "
+                           "labelled version: %.*s",
+                           STR_FMT(to->subset), STR_FMT(fqdn), STR_FMT(to->subset));
     else
         check_report(c, API_WARNING, at,
                      "Istio would not find it: there, define it in a DestinationRule",
@@ -112,8 +116,8 @@ static void check_destination(struct check *c, const struct api_document *d,
     struct check_at port = {d, to->port_place, check_path(c, "%s.port", path)};
     struct str fqdn = fqdn_of(c, d, to->host);
     if (check_is_host_missing(c, fqdn)) {
-        check_report(c, API_ERROR, host, host_hint(c, fqdn), "no Service defines host \"%.*s\"",
-                     STR_FMT(fqdn));
+        check_report_unmet(c, host, host_hint(c, fqdn), "no Service defines host \"%.*s\"",
+                           STR_FMT(fqdn));
         return;
     }
     check_port(c, port, fqdn, to->port, API_ERROR);

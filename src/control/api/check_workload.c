@@ -20,9 +20,9 @@ static void check_target(struct check *c, const struct api_document *d,
     if (w->port_count == 0)
         return; /* it does not say what it serves */
     if (port->target_port_name.len > 0 && api_workload_find_port(w, port->target_port_name) == 0)
-        check_report(c, API_ERROR, at, NULL, "targetPort \"%.*s\" is no port of Workload/%.*s/%.*s",
-                     STR_FMT(port->target_port_name), STR_FMT(workload->namespace),
-                     STR_FMT(workload->name));
+        check_report_unmet(c, at, NULL, "targetPort \"%.*s\" is no port of Workload/%.*s/%.*s",
+                           STR_FMT(port->target_port_name), STR_FMT(workload->namespace),
+                           STR_FMT(workload->name));
     else if (port->target_port != 0 && !has_port(w, port->target_port))
         check_report(c, API_WARNING, at, NULL, "targetPort %u is no port of Workload/%.*s/%.*s",
                      port->target_port, STR_FMT(workload->namespace), STR_FMT(workload->name));

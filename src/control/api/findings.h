@@ -22,6 +22,9 @@ struct api_finding {
     struct str path;    /* "spec.http[2].route[0].weight", or empty */
     struct str text;
     struct str hint; /* what to write instead; may be empty */
+    /* It refers to something that is not there: an error of a set that is meant to be whole, but
+     * where documents come one by one the other may come yet. */
+    bool is_unmet;
 };
 
 struct api_findings {

@@ -133,6 +133,28 @@ static bool is_about(struct change *c, const struct api_finding *f)
     return false;
 }
 
+/* Nothing that was there goes or changes: others can only be told what they lacked before, too. */
+static bool is_only_creating(struct change *c)
+{
+    for (size_t i = 0; i < c->writes.len; i++) {
+        const struct store_write *w = &c->writes.ptr[i];
+        if (w->is_delete || registry_doc(c->server->args.registry, w->object.kind,
+                                         w->object.namespace_, w->object.name) != NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool is_to_be_told(struct change *c, const struct api_findings *old,
+                          const struct api_finding *f)
+{
+    if (is_about(c, f))
+        return true;
+    /* What was wrong before is no reason to refuse; what this change makes wrong is. */
+    return f->severity == API_ERROR && !is_among(old, f) &&
+           !(f->is_unmet && (c->is_single || is_only_creating(c)));
+}
+
 bool change_check(struct change *c)
 {
     struct api_document_list before, after;
@@ -149,11 +171,13 @@ bool change_check(struct change *c)
         api_document_list_add(&after, c->docs.docs.ptr[i]);
     api_check_documents(&before, &old);
     api_check_documents(&after, &now);
-    /* What was wrong before is no reason to refuse; what this change makes wrong is. */
     for (size_t i = 0; i < now.list.len; i++) {
-        const struct api_finding *f = &now.list.ptr[i];
-        if (is_about(c, f) || (f->severity == API_ERROR && !is_among(&old, f)))
-            api_findings_add(&c->findings, f);
+        struct api_finding f = now.list.ptr[i];
+        if (!is_to_be_told(c, &old, &f))
+            continue;
+        if (f.is_unmet && c->is_single)
+            f.severity = API_WARNING;
+        api_findings_add(&c->findings, &f);
     }
     api_findings_sort(&c->findings);
     api_findings_deinit(&old);

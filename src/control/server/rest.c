@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "codec/duration.h"
 #include "control/server/server_priv.h"
 
@@ -10,12 +11,49 @@ enum { NOTE_LEN_MAX = 1000 };
 
 /* --- answering --- */
 
+/* As Kubernetes sends them: kubectl shows them to its user. */
+static struct str warning_text(struct rest_call *c, struct str text)
+{
+    struct str_buf out = STR_BUF_INIT(4096);
+    str_buf_add_c(&out, "299 - \"");
+    for (size_t i = 0; i < text.len; i++) {
+        char ch = text.ptr[i];
+        if (ch == '"' || ch == '\\')
+            str_buf_add_char(&out, '\\');
+        str_buf_add_char(&out, ch < ' ' || ch == 0x7f ? '?' : ch);
+    }
+    str_buf_add_c(&out, "\"");
+    struct str value = arena_str(c->a, str_buf_str(&out));
+    str_buf_deinit(&out);
+    return value;
+}
+
+static void reply_with_warnings(struct rest_call *c, unsigned status, struct str json)
+{
+    struct http_field fields[1 + REST_WARNINGS_MAX] = {{.name = STR("content-type"),
+                                                        .value = STR("application/json"),
+                                                        .id = HTTP_NAME_CONTENT_TYPE}};
+    struct chain body;
+    for (size_t i = 0; i < c->warning_count; i++)
+        fields[1 + i] =
+            (struct http_field){.name = STR("warning"), .value = warning_text(c, c->warnings[i])};
+    service_respond(c->s, status, fields, 1 + c->warning_count);
+    chain_init(&body, turn_chunks(c->server->args.turn), NULL);
+    chain_add(&body, json);
+    service_write(c->s, &body);
+    service_end(c->s, NULL, 0);
+    chain_deinit(&body);
+}
+
 void rest_reply(struct rest_call *c, unsigned status, struct str json)
 {
     if (c->is_done)
         return;
     c->is_done = true;
-    service_reply(c->s, status, STR("application/json"), json);
+    if (c->warning_count > 0)
+        reply_with_warnings(c, status, json);
+    else
+        service_reply(c->s, status, STR("application/json"), json);
 }
 
 void rest_fail(struct rest_call *c, unsigned status, const char *reason, const char *fmt, ...)
@@ -70,7 +108,8 @@ struct str rest_query(const struct rest_call *c, const char *name)
 bool rest_query_is_true(const struct rest_call *c, const char *name)
 {
     struct str value = rest_query(c, name);
-    return str_eq(value, STR("true")) || str_eq(value, STR("1")) || str_eq(value, STR("All"));
+    return str_eq_nocase(value, STR("true")) || str_eq(value, STR("1")) ||
+           str_eq(value, STR("All"));
 }
 
 bool rest_is_method(const struct rest_call *c, const char *method)
@@ -80,13 +119,12 @@ bool rest_is_method(const struct rest_call *c, const char *method)
 
 struct store_author rest_author(struct rest_call *c, const char *verb)
 {
-    const struct conn_peer *peer = &c->conn->peer;
     char *at = arena_alloc(c->a, TIME_TEXT_MAX);
     int64_t now_ms = (int64_t)(turn_wall_us(c->server->args.turn) / 1000);
     return (struct store_author){
         .at = time_format(now_ms, false, at),
-        .who = arena_printf(c->a, "uid:%u", peer->uid),
-        .source = arena_printf(c->a, "unix socket, pid %u", peer->pid),
+        .who = c->who.name,
+        .source = c->source,
         .verb = str_from_c(verb),
         .note = str_sub(rest_query(c, "note"), 0, NOTE_LEN_MAX),
     };
@@ -110,7 +148,8 @@ static bool split_path(struct rest_call *c)
 static void run(struct rest_call *c)
 {
     static bool (*const handlers[])(struct rest_call *) = {
-        rest_apply, rest_history, rest_backup, rest_mesh, rest_objects, rest_discovery};
+        rest_apply, rest_history, rest_backup,    rest_access,
+        rest_mesh,  rest_objects, rest_discovery, rest_openapi};
     if (!split_path(c)) {
         rest_fail(c, 400, "BadRequest", "the path has empty or too many parts");
         return;
@@ -123,19 +162,105 @@ static void run(struct rest_call *c)
               STR_FMT(str_sub(c->head->path, 0, 200)));
 }
 
+/* --- who asks --- */
+
+static int authenticate(struct rest_call *c, const struct server_conn *conn,
+                        const struct downstream_info *info)
+{
+    struct store *store = c->server->args.store;
+    uint64_t now_s = turn_wall_us(c->server->args.turn) / 1000000;
+    char text[ADDR_TEXT_LEN];
+    if (conn->face->door == DOOR_LOCAL) {
+        c->who.is_administrator = true;
+        c->who.name = arena_printf(c->a, "uid:%u", conn->peer.uid);
+        c->source = arena_printf(c->a, "unix socket, pid %u", conn->peer.pid);
+        return 0;
+    }
+    c->source = arena_str(c->a, addr_format(&info->remote, text));
+    struct str shown = http_head_get_named(c->head, STR("authorization"));
+    if (str_starts_with_nocase(shown, STR("bearer ")))
+        return access_by_token(store, str_trim(str_skip(shown, 7)), now_s, c->a, &c->who);
+    if (info->is_mtls && info->peer_principal.len > 0)
+        return access_by_identity(store, info->peer_principal, now_s, c->a, &c->who);
+    return -ERR_UNAUTHENTICATED;
+}
+
+static void refuse_stranger(struct rest_call *c, int err)
+{
+    c->server->counts.unauthenticated++;
+    if (err != -ERR_UNAUTHENTICATED) {
+        rest_fail_store(c, err, NULL);
+        return;
+    }
+    log_event(LOG_WARN, "api_unauthenticated", LF("from", c->source));
+    rest_fail(c, 401, "Unauthorized",
+              "show a token that is valid, or a certificate that was given access "
+              "('tulle access create')");
+}
+
+/* False: answered. */
+static bool admit(struct rest_call *c)
+{
+    const struct exchange *x = service_exchange(c->s);
+    struct server *s = c->server;
+    s->counts.requests++;
+    int err = authenticate(c, x->ctx, x->info);
+    if (err != 0) {
+        refuse_stranger(c, err);
+        return false;
+    }
+    if (access_rate_take(&s->rates, &c->who, turn_now_us(s->args.turn)))
+        return true;
+    s->counts.limited++;
+    rest_fail(c, 429, "TooManyRequests", "at most %d calls a second (%d at once)", ACCESS_RATE,
+              ACCESS_BURST);
+    return false;
+}
+
+bool rest_may(struct rest_call *c, enum access_verb verb, const struct api_kind_info *kind,
+              struct str namespace_)
+{
+    if (access_may(&c->who, verb, kind != NULL ? kind->kind : API_KIND_COUNT, namespace_))
+        return true;
+    c->server->counts.forbidden++;
+    log_event(LOG_WARN, "api_forbidden", LF("who", c->who.name), LF("from", c->source),
+              LFC("verb", access_verb_name(verb)));
+    rest_fail(c, 403, "Forbidden", "%.*s may not %s %s%s%.*s", STR_FMT(c->who.name),
+              access_verb_name(verb), kind != NULL ? kind->plural : "all of this",
+              namespace_.len > 0 ? " in namespace " : "", STR_FMT(namespace_));
+    return false;
+}
+
+bool rest_may_change(struct rest_call *c, const struct change *change)
+{
+    for (size_t i = 0; i < change->writes.len; i++) {
+        const struct store_write *w = &change->writes.ptr[i];
+        const struct store_object *o = &w->object;
+        struct store_object present;
+        enum access_verb verb = ACCESS_DELETE;
+        if (!w->is_delete)
+            verb = store_get(c->server->args.store, o->kind, o->namespace_, o->name, c->a,
+                             &present) == 0
+                       ? ACCESS_UPDATE
+                       : ACCESS_CREATE;
+        if (!rest_may(c, verb, api_kind_info(o->kind), o->namespace_))
+            return false;
+    }
+    return true;
+}
+
 static void on_head(void *service, struct service_stream *s, const struct http_head *head)
 {
     const struct server_face *face = service;
     struct arena *a = &service_exchange(s)->arena;
     struct rest_call *c = ARENA_NEW(a, struct rest_call);
     c->server = face->server;
-    c->conn = service_exchange(s)->ctx;
     c->s = s;
     c->a = a;
     c->head = head;
     c->body = STR_BUF_INIT(REST_BODY_BYTES_MAX);
     service_set_ctx(s, c);
-    if (!head->has_body)
+    if (admit(c) && !head->has_body)
         run(c);
 }
 
@@ -163,6 +288,7 @@ static void on_end(void *service, struct service_stream *s, int err)
     (void)err;
     c->is_done = true;
     rest_mesh_forget(c);
+    rest_watch_forget(c);
     str_buf_deinit(&c->body);
 }
 

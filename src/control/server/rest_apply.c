@@ -99,6 +99,8 @@ static void apply(struct rest_call *c, struct change *change)
         change_parse(change, file_name(c), str_buf_str(&c->body), STR_NULL);
     if (change->findings.error_count == 0 && rest_query_is_true(c, "prune"))
         change_prune(change);
+    if (!rest_may_change(c, change))
+        return;
     if (!change_check(change)) {
         rest_reply_findings(c, change);
         return;

@@ -66,6 +66,8 @@ bool rest_backup(struct rest_call *c)
         rest_fail(c, 405, "MethodNotAllowed", "GET only");
         return true;
     }
+    if (!rest_may(c, ACCESS_ADMIN, NULL, STR_NULL))
+        return true;
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX), why = STR_BUF_INIT(1024);
     struct store_author by = rest_author(c, "backup");
     int err = store_audit(c->server->args.store, &by);

@@ -22,20 +22,29 @@ static bool is_first_of_group(enum api_kind kind)
     return api_kind_info(kind)->group[0] != '\0';
 }
 
+static void write_version(struct json_writer *w, const struct api_kind_info *info,
+                          const char *version)
+{
+    struct str_buf text = STR_BUF_INIT(256);
+    str_buf_printf(&text, "%s/%s", info->group, version);
+    json_writer_str(w, "groupVersion", str_buf_str(&text));
+    json_writer_c(w, "version", version);
+    str_buf_deinit(&text);
+}
+
 static void write_group(struct json_writer *w, const struct api_kind_info *info)
 {
     json_writer_object(w, NULL);
     json_writer_c(w, "name", info->group);
     json_writer_array(w, "versions");
     for (const char *const *v = info->versions; *v != NULL; v++) {
-        struct str_buf text = STR_BUF_INIT(256);
-        str_buf_printf(&text, "%s/%s", info->group, *v);
         json_writer_object(w, NULL);
-        json_writer_str(w, "groupVersion", str_buf_str(&text));
-        json_writer_c(w, "version", *v);
+        write_version(w, info, *v);
         json_writer_end(w);
-        str_buf_deinit(&text);
     }
+    json_writer_end(w);
+    json_writer_object(w, "preferredVersion");
+    write_version(w, info, info->versions[0]);
     json_writer_end(w);
     json_writer_end(w);
 }
@@ -81,7 +90,9 @@ static size_t write_resources(struct json_writer *w, struct str group, struct st
         json_writer_c(w, "singularName", info->singular);
         json_writer_bool(w, "namespaced", info->is_namespaced);
         json_writer_c(w, "kind", info->name);
-        json_writer_raw(w, "verbs", STR("[\"create\",\"delete\",\"get\",\"list\",\"update\"]"));
+        json_writer_raw(w, "verbs",
+                        STR("[\"create\",\"delete\",\"get\",\"list\",\"patch\",\"update\","
+                            "\"watch\"]"));
         json_writer_array(w, "shortNames");
         for (const char *const *s = info->short_names; *s != NULL; s++)
             json_writer_c(w, NULL, *s);

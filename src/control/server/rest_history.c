@@ -62,7 +62,7 @@ static void write_texts(struct history *h, const struct store_version *v)
         (void)store_list_at(h->call->server->args.store, v->object.revision - 1, on_earlier, &e);
     if (e.json.len > 0)
         json_writer_raw(&h->w, "before", e.json);
-    if (v->object.json.len > 0)
+    if (v->change != STORE_DELETED)
         json_writer_raw(&h->w, "after", v->object.json);
 }
 
@@ -158,6 +158,8 @@ static void commit(struct rest_call *c, struct change *change, uint64_t revision
     struct store_author by = rest_author(c, "rollback");
     size_t failed = 0;
     struct str to = arena_printf(c->a, "to revision %llu", (unsigned long long)revision);
+    if (!rest_may_change(c, change))
+        return;
     by.note =
         by.note.len > 0 ? arena_printf(c->a, "%.*s: %.*s", STR_FMT(to), STR_FMT(by.note)) : to;
     if (!change_check(change)) {
@@ -206,9 +208,9 @@ bool rest_history(struct rest_call *c)
         return false;
     if (!rest_is_method(c, is_history ? "GET" : "POST"))
         rest_fail(c, 405, "MethodNotAllowed", "%s only", is_history ? "GET" : "POST");
-    else if (is_history)
+    else if (is_history && rest_may(c, ACCESS_LIST, NULL, STR_NULL))
         show(c);
-    else
+    else if (is_rollback)
         roll_back(c);
     return true;
 }

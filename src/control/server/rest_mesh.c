@@ -191,13 +191,14 @@ struct verb {
     const char *method, *path; /* the third part */
     size_t path_count;
     void (*run)(struct rest_call *c);
+    enum access_verb verb; /* to everything; ACCESS_VERB_COUNT: whoever comes in */
 };
 
 static const struct verb verbs[] = {
-    {"GET", "status", 3, reply_status},
-    {"GET", "wait", 3, wait_for},
-    {"GET", "ca", 4, reply_bundle},
-    {"POST", "replicas", 7, replica_gone},
+    {"GET", "status", 3, reply_status, ACCESS_LIST},
+    {"GET", "wait", 3, wait_for, ACCESS_VERB_COUNT},
+    {"GET", "ca", 4, reply_bundle, ACCESS_VERB_COUNT},
+    {"POST", "replicas", 7, replica_gone, ACCESS_ADMIN},
 };
 
 static bool is_last_right(const struct rest_call *c)
@@ -216,10 +217,10 @@ bool rest_mesh(struct rest_call *c)
         if (!str_eq(c->path[2], str_from_c(v->path)) || c->path_count != v->path_count ||
             !is_last_right(c))
             continue;
-        if (rest_is_method(c, v->method))
-            v->run(c);
-        else
+        if (!rest_is_method(c, v->method))
             rest_fail(c, 405, "MethodNotAllowed", "%s only", v->method);
+        else if (v->verb == ACCESS_VERB_COUNT || rest_may(c, v->verb, NULL, STR_NULL))
+            v->run(c);
         return true;
     }
     return false;

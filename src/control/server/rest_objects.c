@@ -5,14 +5,11 @@
 
 #include "control/server/server_priv.h"
 
-struct target {
-    const struct api_kind_info *kind;
-    struct str version, namespace_, name, sub; /* sub: what follows the name */
-};
+enum { MESSAGE_LEN_MAX = 4096, SHOWN_MAX = 5 };
 
-static bool parse_target(const struct rest_call *c, struct target *ret_target)
+static bool parse_target(const struct rest_call *c, struct rest_target *ret_target)
 {
-    struct target t = {.kind = NULL};
+    struct rest_target t = {.kind = NULL};
     struct str group = STR_NULL;
     size_t at;
     if (c->path_count >= 3 && str_eq(c->path[0], STR("api"))) {
@@ -66,8 +63,7 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     json_writer_end(rs->w);
 }
 
-static void write_metadata(struct json_writer *w, const struct json *metadata,
-                           const struct store_object *o)
+void rest_metadata(struct json_writer *w, const struct json *metadata, const struct store_object *o)
 {
     json_writer_object(w, "metadata");
     for (size_t i = 0; i < json_count(metadata); i++) {
@@ -116,7 +112,7 @@ void rest_object(const struct server *s, const struct store_object *o, struct js
     json_writer_object(w, NULL);
     for (size_t i = 0; i < json_count(root); i++) {
         if (str_eq(root->keys[i], STR("metadata"))) {
-            write_metadata(w, json_at(root, i), o);
+            rest_metadata(w, json_at(root, i), o);
         } else {
             json_writer_key(w, root->keys[i]);
             json_writer_tree(w, NULL, json_at(root, i));
@@ -140,33 +136,69 @@ static void reply_object(struct rest_call *c, unsigned status, const struct stor
 /* --- reading --- */
 
 struct listing {
-    const struct server *server;
+    struct rest_call *call;
     struct json_writer *w;
+    struct str name; /* empty: all */
+    bool is_table;
 };
 
 static void on_object(void *ctx, const struct store_object *o)
 {
     const struct listing *l = ctx;
-    rest_object(l->server, o, l->w);
+    if (l->name.len > 0 && !str_eq(l->name, o->name))
+        return;
+    if (l->is_table)
+        rest_table_row(l->call, o, l->w);
+    else
+        rest_object(l->call->server, o, l->w);
 }
 
-static void list(struct rest_call *c, const struct target *t)
+static struct str api_version_of(const struct rest_call *c, const struct rest_target *t)
+{
+    return arena_printf(c->a, "%s%s%.*s", t->kind->group, t->kind->group[0] != '\0' ? "/" : "",
+                        STR_FMT(t->version));
+}
+
+static void begin_list(const struct rest_call *c, const struct rest_target *t,
+                       struct json_writer *w)
+{
+    json_writer_object(w, NULL);
+    json_writer_str(w, "kind", arena_printf(c->a, "%sList", t->kind->name));
+    json_writer_str(w, "apiVersion", api_version_of(c, t));
+    json_writer_object(w, "metadata");
+    json_writer_str(
+        w, "resourceVersion",
+        arena_printf(c->a, "%llu", (unsigned long long)store_revision(c->server->args.store)));
+    json_writer_end(w);
+    json_writer_array(w, "items");
+}
+
+/* `fieldSelector=metadata.name=NAME`, the one that clients use to watch one object. */
+static bool read_selector(struct rest_call *c, struct str *ret_name)
+{
+    struct str selector = rest_query(c, "fieldSelector");
+    static const char by_name[] = "metadata.name=";
+    *ret_name = STR_NULL;
+    if (selector.len == 0)
+        return true;
+    if (str_starts_with(selector, str_from_c(by_name)))
+        *ret_name = str_skip(selector, sizeof by_name - 1);
+    if (ret_name->len > 0)
+        return true;
+    rest_fail(c, 400, "BadRequest", "fieldSelector: metadata.name=NAME alone");
+    return false;
+}
+
+static void list_all(struct rest_call *c, const struct rest_target *t)
 {
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     struct json_writer w;
-    struct listing l = {c->server, &w};
+    struct listing l = {c, &w, t->name, rest_wants_table(c)};
     json_writer_init(&w, &out, 0);
-    json_writer_object(&w, NULL);
-    json_writer_str(&w, "kind", arena_printf(c->a, "%sList", t->kind->name));
-    json_writer_str(&w, "apiVersion",
-                    arena_printf(c->a, "%s%s%.*s", t->kind->group,
-                                 t->kind->group[0] != '\0' ? "/" : "", STR_FMT(t->version)));
-    json_writer_object(&w, "metadata");
-    json_writer_str(
-        &w, "resourceVersion",
-        arena_printf(c->a, "%llu", (unsigned long long)store_revision(c->server->args.store)));
-    json_writer_end(&w);
-    json_writer_array(&w, "items");
+    if (l.is_table)
+        rest_table_begin(c, t->kind, &w);
+    else
+        begin_list(c, t, &w);
     int err = store_list(c->server->args.store, t->kind->kind, t->namespace_, on_object, &l);
     json_writer_end(&w);
     json_writer_end(&w);
@@ -177,33 +209,94 @@ static void list(struct rest_call *c, const struct target *t)
     str_buf_deinit(&out);
 }
 
-static void get(struct rest_call *c, const struct target *t)
+static void list(struct rest_call *c, const struct rest_target *t)
+{
+    struct rest_target named = *t;
+    if (rest_query(c, "labelSelector").len > 0)
+        rest_fail(c, 400, "BadRequest", "labelSelector is not supported");
+    else if (!read_selector(c, &named.name))
+        return;
+    else if (!rest_query_is_true(c, "watch"))
+        list_all(c, &named);
+    else if (rest_may(c, ACCESS_WATCH, t->kind, t->namespace_))
+        rest_watch(c, &named);
+}
+
+static void reply_row(struct rest_call *c, const struct api_kind_info *kind,
+                      const struct store_object *o)
+{
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
+    struct json_writer w;
+    json_writer_init(&w, &out, 0);
+    rest_table_of(c, kind, o, &w);
+    rest_reply(c, 200, str_buf_str(&out));
+    str_buf_deinit(&out);
+}
+
+static void get(struct rest_call *c, const struct rest_target *t)
 {
     struct store_object o = {.kind = t->kind->kind, .name = t->name};
     int err = store_get(c->server->args.store, t->kind->kind, t->namespace_, t->name, c->a, &o);
-    if (err == 0)
-        reply_object(c, 200, &o);
-    else
+    if (err != 0)
         rest_fail_store(c, err, &o);
+    else if (rest_wants_table(c))
+        reply_row(c, t->kind, &o);
+    else
+        reply_object(c, 200, &o);
 }
 
 /* --- writing --- */
 
+/* For clients that show the message alone: the first errors, each with its path. */
+static void describe(const struct api_findings *f, struct str_buf *to)
+{
+    size_t shown = 0;
+    str_buf_add_c(to, "the document has errors");
+    for (size_t i = 0; i < f->list.len && shown < SHOWN_MAX; i++) {
+        const struct api_finding *finding = &f->list.ptr[i];
+        if (finding->severity != API_ERROR)
+            continue;
+        str_buf_printf(to, "%s%.*s%s%.*s", shown++ == 0 ? ": " : "; ", STR_FMT(finding->path),
+                       finding->path.len > 0 ? ": " : "", STR_FMT(finding->text));
+    }
+}
+
+static void add_warnings(struct rest_call *c, const struct api_findings *f)
+{
+    for (size_t i = 0; i < f->list.len && c->warning_count < REST_WARNINGS_MAX; i++) {
+        const struct api_finding *finding = &f->list.ptr[i];
+        if (finding->severity == API_WARNING)
+            c->warnings[c->warning_count++] =
+                arena_printf(c->a, "%.*s%s%.*s", STR_FMT(finding->path),
+                             finding->path.len > 0 ? ": " : "", STR_FMT(finding->text));
+    }
+}
+
 static void reply_invalid(struct rest_call *c, const struct change *change)
 {
-    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX), list = STR_BUF_INIT(1024 * 1024);
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX), list = STR_BUF_INIT(1024 * 1024),
+                   text = STR_BUF_INIT(MESSAGE_LEN_MAX);
+    struct json_writer w;
     api_findings_add_json(&change->findings, &list);
-    str_buf_printf(&out,
-                   "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\","
-                   "\"reason\":\"Invalid\",\"code\":422,"
-                   "\"message\":\"the document has errors\",\"findings\":%.*s}",
-                   STR_FMT(str_buf_str(&list)));
+    describe(&change->findings, &text);
+    json_writer_init(&w, &out, 0);
+    json_writer_object(&w, NULL);
+    json_writer_c(&w, "kind", "Status");
+    json_writer_c(&w, "apiVersion", "v1");
+    json_writer_c(&w, "status", "Failure");
+    json_writer_str(&w, "message", str_buf_str(&text));
+    json_writer_c(&w, "reason", "Invalid");
+    json_writer_u64(&w, "code", 422);
+    json_writer_raw(&w, "findings", str_buf_str(&list));
+    json_writer_end(&w);
     rest_reply(c, 422, str_buf_str(&out));
+    str_buf_deinit(&text);
     str_buf_deinit(&list);
     str_buf_deinit(&out);
 }
 
-static bool is_as_named(struct rest_call *c, const struct target *t, const struct change *change)
+static bool is_as_named(struct rest_call *c, const struct rest_target *t,
+                        const struct change *change)
 {
     const struct api_document *d = change->docs.docs.len == 1 ? change->docs.docs.ptr[0] : NULL;
     if (d == NULL || d->kind != t->kind->kind)
@@ -223,7 +316,21 @@ static bool exists(const struct rest_call *c, const struct store_object *o)
     return store_get(c->server->args.store, o->kind, o->namespace_, o->name, c->a, &present) == 0;
 }
 
-static void write_one(struct rest_call *c, struct change *change, bool is_new)
+/* What a dry run would have stored. */
+static void reply_would_be(struct rest_call *c, bool is_new, const struct store_object *o)
+{
+    struct store_object shown = *o, present;
+    if (!is_new &&
+        store_get(c->server->args.store, o->kind, o->namespace_, o->name, c->a, &present) == 0) {
+        bool is_equal = str_eq(present.json, o->json);
+        shown = present;
+        shown.json = o->json;
+        shown.generation += !is_equal;
+    }
+    reply_object(c, is_new ? 201 : 200, &shown);
+}
+
+static void write_one(struct rest_call *c, struct change *change, const char *verb, bool is_new)
 {
     struct store_write *w = &change->writes.ptr[0];
     size_t failed;
@@ -236,13 +343,18 @@ static void write_one(struct rest_call *c, struct change *change, bool is_new)
         rest_fail_store(c, -ERR_NOT_FOUND, &w->object);
         return;
     }
-    struct store_author by = rest_author(c, is_new ? "create" : "put");
-    int err = change_commit(change, false, &by, &failed);
+    struct store_author by = rest_author(c, verb);
+    bool is_dry = rest_query_is_true(c, "dryRun");
+    int err = change_commit(change, is_dry, &by, &failed);
     if (err != 0) {
         rest_fail_store(c, err, &w->object);
         return;
     }
     struct store_object o = w->object;
+    if (is_dry) {
+        reply_would_be(c, is_new, &o);
+        return;
+    }
     err = store_get(c->server->args.store, o.kind, o.namespace_, o.name, c->a, &o);
     if (err == 0)
         reply_object(c, is_new ? 201 : 200, &o);
@@ -250,24 +362,80 @@ static void write_one(struct rest_call *c, struct change *change, bool is_new)
         rest_fail_store(c, err, &o);
 }
 
-static void put(struct rest_call *c, const struct target *t, bool is_new)
+/* Typed clients leave out what the path says: the kind and its version. */
+static struct str with_kind(struct rest_call *c, const struct rest_target *t, struct str text)
 {
+    const struct json *root;
+    struct str_buf out = STR_BUF_INIT(REST_BODY_BYTES_MAX);
+    struct json_writer w;
+    if (json_parse(c->a, text, REST_BODY_BYTES_MAX, &root, NULL) != 0 ||
+        root->type != JSON_OBJECT || json_get(root, "kind") != NULL ||
+        json_get(root, "apiVersion") != NULL)
+        return text;
+    json_writer_init(&w, &out, 0);
+    json_writer_object(&w, NULL);
+    json_writer_str(&w, "apiVersion", api_version_of(c, t));
+    json_writer_c(&w, "kind", t->kind->name);
+    for (size_t i = 0; i < json_count(root); i++) {
+        json_writer_key(&w, root->keys[i]);
+        json_writer_tree(&w, NULL, json_at(root, i));
+    }
+    json_writer_end(&w);
+    struct str whole = arena_str(c->a, str_buf_str(&out));
+    str_buf_deinit(&out);
+    return whole;
+}
+
+/* The text becomes the document. */
+static void write_text(struct rest_call *c, const struct rest_target *t, struct str text,
+                       const char *verb)
+{
+    struct str type = http_head_get(c->head, HTTP_NAME_CONTENT_TYPE);
+    if (str_starts_with(type, STR("application/vnd.kubernetes.protobuf"))) {
+        rest_fail(c, 415, "UnsupportedMediaType",
+                  "documents are JSON or YAML here (kubectl apply sends JSON)");
+        return;
+    }
     struct change change;
     change_init(&change, c->server, STR("api"));
+    change.is_single = true;
     change_parse(&change, str_sub(http_head_get_named(c->head, STR("x-tulle-file")), 0, 1024),
-                 str_buf_str(&c->body), t->namespace_);
+                 with_kind(c, t, text), t->namespace_);
     if (change.findings.error_count > 0)
         reply_invalid(c, &change);
     else if (is_as_named(c, t, &change)) {
-        if (change_check(&change))
-            write_one(c, &change, is_new);
+        bool is_good = change_check(&change);
+        add_warnings(c, &change.findings);
+        if (is_good)
+            write_one(c, &change, verb, t->name.len == 0);
         else
             reply_invalid(c, &change);
     }
     change_deinit(&change);
 }
 
-static void remove_one(struct rest_call *c, const struct target *t)
+static void create(struct rest_call *c, const struct rest_target *t)
+{
+    write_text(c, t, str_buf_str(&c->body), "create");
+}
+
+static void replace(struct rest_call *c, const struct rest_target *t)
+{
+    write_text(c, t, str_buf_str(&c->body), "put");
+}
+
+static void patch(struct rest_call *c, const struct rest_target *t)
+{
+    struct store_object o = {.kind = t->kind->kind, .name = t->name};
+    struct str text;
+    int err = store_get(c->server->args.store, t->kind->kind, t->namespace_, t->name, c->a, &o);
+    if (err != 0)
+        rest_fail_store(c, err, &o);
+    else if (rest_patch(c, &o, &text))
+        write_text(c, t, text, "patch");
+}
+
+static void remove_one(struct rest_call *c, const struct rest_target *t)
 {
     const struct server_args *args = &c->server->args;
     struct store_write w = {
@@ -289,31 +457,49 @@ static void remove_one(struct rest_call *c, const struct target *t)
                             (unsigned long long)store_revision(args->store)));
 }
 
-static void run_named(struct rest_call *c, const struct target *t)
+struct way {
+    const char *method;
+    enum access_verb verb;
+    void (*run)(struct rest_call *c, const struct rest_target *t);
+};
+
+static const struct way named_ways[] = {
+    {"GET", ACCESS_GET, get},
+    {"PUT", ACCESS_UPDATE, replace},
+    {"PATCH", ACCESS_PATCH, patch},
+    {"DELETE", ACCESS_DELETE, remove_one},
+};
+static const struct way list_ways[] = {
+    {"GET", ACCESS_LIST, list},
+    {"POST", ACCESS_CREATE, create},
+};
+
+static void go(struct rest_call *c, const struct rest_target *t, const struct way *ways,
+               size_t count)
 {
-    if (rest_is_method(c, "GET"))
-        get(c, t);
-    else if (rest_is_method(c, "PUT"))
-        put(c, t, false);
-    else if (rest_is_method(c, "DELETE"))
-        remove_one(c, t);
-    else
-        rest_fail(c, 405, "MethodNotAllowed", "GET, PUT or DELETE");
+    for (size_t i = 0; i < count; i++) {
+        if (!rest_is_method(c, ways[i].method))
+            continue;
+        if (rest_may(c, ways[i].verb, t->kind, t->namespace_))
+            ways[i].run(c, t);
+        return;
+    }
+    rest_fail(c, 405, "MethodNotAllowed", "%.*s does not do here", STR_FMT(c->head->method));
 }
 
-static void run_sub(struct rest_call *c, const struct target *t)
+static void run_sub(struct rest_call *c, const struct rest_target *t)
 {
     if (t->kind->kind != API_KIND_WORKLOAD || !str_eq(t->sub, STR("token")))
         rest_fail(c, 404, "NotFound", "there is no %.*s here", STR_FMT(str_sub(t->sub, 0, 100)));
     else if (!rest_is_method(c, "POST"))
         rest_fail(c, 405, "MethodNotAllowed", "POST only");
-    else
+    else if (rest_may(c, ACCESS_ADMIN, t->kind, t->namespace_))
         rest_token(c, t->namespace_, t->name);
 }
 
 bool rest_objects(struct rest_call *c)
 {
-    struct target t;
+    struct rest_target t;
     if (!parse_target(c, &t))
         return false;
     if (t.name.len > 0 && t.kind->is_namespaced && t.namespace_.len == 0)
@@ -322,12 +508,8 @@ bool rest_objects(struct rest_call *c)
     else if (t.sub.len > 0)
         run_sub(c, &t);
     else if (t.name.len > 0)
-        run_named(c, &t);
-    else if (rest_is_method(c, "GET"))
-        list(c, &t);
-    else if (rest_is_method(c, "POST"))
-        put(c, &t, true);
+        go(c, &t, named_ways, ARRAY_LEN(named_ways));
     else
-        rest_fail(c, 405, "MethodNotAllowed", "GET or POST");
+        go(c, &t, list_ways, ARRAY_LEN(list_ways));
     return true;
 }

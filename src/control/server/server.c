@@ -8,11 +8,18 @@
 
 #include "base/log.h"
 
-enum { CLOSE_TURNS_MAX = 100, PATH_LEN_MAX = 4096 };
+enum {
+    CLOSE_TURNS_MAX = 100,
+    PATH_LEN_MAX = 4096,
+    REMOTE_CONNS_MAX = 1000,
+    HANDSHAKE_US = 15 * 1000 * 1000,
+};
 
 static void conn_free(struct server_conn *sc)
 {
     list_remove(&sc->link);
+    timer_stop(&sc->timer);
+    sc->face->conn_count--;
     free(sc);
 }
 
@@ -41,6 +48,14 @@ static void on_open(struct conn *c)
 {
     struct server_conn *sc = c->ctx;
     struct downstream_info info = {.local = c->local, .remote = c->remote};
+    const struct tls_endpoint *tls = tls_endpoint_of(c);
+    timer_stop(&sc->timer);
+    if (tls != NULL && tls_endpoint_peer(tls)->is_verified) {
+        info.is_mtls = true;
+        info.peer_principal = tls_endpoint_peer(tls)->uri_san;
+    }
+    if (tls != NULL)
+        info.alpn = tls_endpoint_peer(tls)->alpn;
     sc->http = http_server_open(c, &sc->face->server->config, &info, &http_ops, sc);
 }
 
@@ -67,11 +82,29 @@ static bool is_admin(const struct conn *c, struct conn_peer *ret_peer)
     return conn_peer(c, ret_peer) == 0 && (ret_peer->uid == 0 || ret_peer->uid == geteuid());
 }
 
+static void on_handshake_timeout(struct timer *timer)
+{
+    conn_abort(CONTAINER_OF(timer, struct server_conn, timer)->conn, -ERR_TIMEOUT);
+}
+
+static void start_tls(struct server_conn *sc)
+{
+    const struct server *s = sc->face->server;
+    conn_set_layer(
+        sc->conn, &tls_layer_ops,
+        tls_endpoint_new(&(struct tls_endpoint_args){.context = own_tls_context(s->tls)}));
+    timer_start(s->args.turn, &sc->timer, HANDSHAKE_US);
+}
+
 static void on_accept(void *ctx, struct conn *c)
 {
     struct server_face *face = ctx;
     struct conn_peer peer = {0};
-    if (face->is_admin_only && !is_admin(c, &peer)) {
+    if (face->door == DOOR_REMOTE && face->conn_count >= REMOTE_CONNS_MAX) {
+        conn_abort(c, -ERR_LIMIT);
+        return;
+    }
+    if (face->door == DOOR_LOCAL && !is_admin(c, &peer)) {
         log_event(LOG_WARN, "api_refused", LFC("reason", "the peer is neither root nor our user"));
         conn_abort(c, -ERR_DENIED);
         return;
@@ -81,7 +114,11 @@ static void on_accept(void *ctx, struct conn *c)
     sc->conn = c;
     sc->peer = peer;
     list_push_back(&face->server->conns, &sc->link);
+    timer_init(&sc->timer, on_handshake_timeout);
+    face->conn_count++;
     conn_set_handler(c, &handler, sc);
+    if (face->door == DOOR_REMOTE)
+        start_tls(sc);
 }
 
 /* --- listening --- */
@@ -122,12 +159,45 @@ int server_listen_api(struct server *s, struct str unix_path, struct str_buf *wh
     return err;
 }
 
+static struct str trust_domain(void *ctx)
+{
+    const struct server *s = ctx;
+    return registry_mesh(s->args.registry)->trust_domain;
+}
+
+int server_listen_remote(struct server *s, const struct addr *at, struct str_buf *why)
+{
+    static const struct str names[] = {{"tulled", 6}, {"localhost", 9}};
+    static const struct str alpn[] = {{"h2", 2}, {"http/1.1", 8}};
+    s->tls = own_tls_new(&(struct own_tls_args){s->args.turn, s->args.ca, names, ARRAY_LEN(names),
+                                                "tulled", trust_domain, s, alpn, ARRAY_LEN(alpn)},
+                         why);
+    return s->tls != NULL ? listen_face(&s->remote, at, why) : -ERR_CERTIFICATE;
+}
+
 int server_listen_metrics(struct server *s, const struct addr *at, struct str_buf *why)
 {
     return listen_face(&s->metrics, at, why);
 }
 
 /* --- metrics --- */
+
+static void add_counts(const struct server_counts *c, struct str_buf *to)
+{
+    const struct {
+        const char *name, *help;
+        uint64_t value;
+    } rows[] = {
+        {"tulle_api_requests_total", "Requests to the API.", c->requests},
+        {"tulle_api_unauthenticated_total", "Requests without a valid token or certificate.",
+         c->unauthenticated},
+        {"tulle_api_forbidden_total", "Requests for what their sender may not do.", c->forbidden},
+        {"tulle_api_limited_total", "Requests above their sender's rate.", c->limited},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        str_buf_printf(to, "# HELP %s %s\n# TYPE %s counter\n%s %llu\n", rows[i].name, rows[i].help,
+                       rows[i].name, rows[i].name, (unsigned long long)rows[i].value);
+}
 
 static void metrics_head(void *service, struct service_stream *stream, const struct http_head *head)
 {
@@ -139,6 +209,7 @@ static void metrics_head(void *service, struct service_stream *stream, const str
     }
     struct str_buf text = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     push_render_metrics(face->server->args.push, &text);
+    add_counts(&face->server->counts, &text);
     service_reply(stream, 200, STR("text/plain; version=0.0.4; charset=utf-8"), str_buf_str(&text));
     str_buf_deinit(&text);
 }
@@ -178,7 +249,12 @@ struct server *server_new(const struct server_args *args)
     };
     list_init(&s->conns);
     init_face(s, &s->api, &rest_ops);
-    s->api.is_admin_only = true;
+    s->api.door = DOOR_LOCAL;
+    init_face(s, &s->remote, &rest_ops);
+    s->remote.door = DOOR_REMOTE;
+    access_rates_init(&s->rates);
+    list_init(&s->watchers);
+    store_watch(args->store, rest_watch_changed, s);
     init_face(s, &s->metrics, &server_metrics_ops);
     return s;
 }
@@ -190,6 +266,7 @@ struct server *server_free(struct server *s)
     if (s->api.socket != NULL)
         (void)unlink(listen_addr(s->api.socket)->path);
     listen_close(s->api.socket);
+    listen_close(s->remote.socket);
     listen_close(s->metrics.socket);
     LIST_FOREACH (&s->conns, sc, struct server_conn, link) {
         if (sc->http != NULL)
@@ -199,6 +276,8 @@ struct server *server_free(struct server *s)
     }
     for (int i = 0; i < CLOSE_TURNS_MAX && (!list_is_empty(&s->conns) || i < 3); i++)
         turn_once(s->args.turn, 0);
+    own_tls_free(s->tls);
+    access_rates_deinit(&s->rates);
     free(s);
     return NULL;
 }

@@ -1,6 +1,7 @@
-/* tulled's faces beside xDS: REST with Kubernetes' paths on a unix socket, and metrics.
+/* tulled's faces beside xDS: REST with Kubernetes' paths on a unix socket and by TLS, and metrics.
  *
- * Peer credentials decide who is admin: root and the owner of the process. Thread: the brain's. */
+ * On the unix socket peer credentials decide who is admin: root and the owner of the process; by
+ * TLS access.h does. Thread: the brain's. */
 #pragma once
 
 #include "control/push/push.h"
@@ -20,6 +21,8 @@ struct server_args {
 
 struct server *server_new(const struct server_args *args);
 struct server *server_free(struct server *s);
+/* The API for others: TLS under a certificate of our CA; tokens or client certificates. */
+int server_listen_remote(struct server *s, const struct addr *at, struct str_buf *why);
 /* The socket gets mode 0600. */
 int server_listen_api(struct server *s, struct str unix_path, struct str_buf *why);
 int server_listen_metrics(struct server *s, const struct addr *at, struct str_buf *why);

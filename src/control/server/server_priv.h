@@ -6,6 +6,8 @@
 #include "base/vec.h"
 #include "codec/json.h"
 #include "codec/json_writer.h"
+#include "control/server/access.h"
+#include "control/server/own_tls.h"
 #include "control/server/server.h"
 #include "http/server.h"
 #include "http/service.h"
@@ -14,6 +16,14 @@ enum {
     REST_BODY_BYTES_MAX = 64 * 1024 * 1024,
     REST_ANSWER_BYTES_MAX = 256 * 1024 * 1024,
     REST_SEGMENTS_MAX = 12,
+    REST_WARNINGS_MAX = 8,
+};
+
+/* Who may connect, and what is known of who did. */
+enum server_door {
+    DOOR_OPEN,   /* anybody: metrics */
+    DOOR_LOCAL,  /* a unix socket: the kernel names the peer, root and our user come in */
+    DOOR_REMOTE, /* TLS: each request shows a token, or the connection a certificate */
 };
 
 /* A listening socket with what it serves. */
@@ -22,14 +32,20 @@ struct server_face {
     struct listen_socket *socket;
     struct service service;
     struct filter filter;
-    bool is_admin_only;
+    enum server_door door;
+    size_t conn_count;
+};
+
+struct server_counts {
+    uint64_t requests, unauthenticated, forbidden, limited;
 };
 
 struct server_conn {
     struct server_face *face;
     struct list link;
     struct conn *conn;
-    struct conn_peer peer;    /* of the API's socket */
+    struct conn_peer peer;    /* DOOR_LOCAL */
+    struct timer timer;       /* DOOR_REMOTE: shaking hands */
     struct http_server *http; /* NULL: not open yet */
 };
 
@@ -37,22 +53,31 @@ struct server {
     struct server_args args;
     struct limits limits;
     struct http_server_config config;
-    struct server_face api, metrics;
+    struct server_face api, remote, metrics;
+    struct own_tls *tls; /* of remote; NULL: it does not listen */
+    struct access_rates rates;
+    struct list watchers; /* rest_watch.c */
+    size_t watcher_count;
+    struct server_counts counts;
     struct list conns;
 };
 
 /* One request; in its exchange's arena. */
 struct rest_call {
     struct server *server;
-    const struct server_conn *conn;
+    struct access_principal who;
+    struct str source; /* from where, for the history */
     struct service_stream *s;
     struct arena *a;
     const struct http_head *head;
     struct str path[REST_SEGMENTS_MAX]; /* decoded segments */
     size_t path_count;
     struct str_buf body;
+    struct str warnings[REST_WARNINGS_MAX]; /* told in fields `warning` (RFC 9111's 299) */
+    size_t warning_count;
     bool is_done;
-    void *waiting; /* rest_mesh.c */
+    void *waiting;           /* rest_mesh.c */
+    struct watcher *watcher; /* rest_watch.c: the answer is being streamed */
 };
 
 extern const struct service_ops rest_ops;
@@ -71,6 +96,14 @@ struct str rest_query(const struct rest_call *c, const char *name);
 bool rest_query_is_true(const struct rest_call *c, const char *name);
 bool rest_is_method(const struct rest_call *c, const char *method);
 
+/* Whether who asks may do that; else answered (403). kind NULL: to every kind; namespace_ empty: in
+ * all namespaces. */
+bool rest_may(struct rest_call *c, enum access_verb verb, const struct api_kind_info *kind,
+              struct str namespace_);
+struct change;
+/* ... to each document of a set. */
+bool rest_may_change(struct rest_call *c, const struct change *change);
+
 /* Who asks, and when, for the history; strings in the call's arena. The reason that was given comes
  * as the query's `note`. */
 struct store_author rest_author(struct rest_call *c, const char *verb);
@@ -82,10 +115,43 @@ bool rest_discovery(struct rest_call *c);   /* /api, /apis, /version, /readyz */
 bool rest_apply(struct rest_call *c);       /* /tulle/v1/apply */
 bool rest_history(struct rest_call *c);     /* /tulle/v1/history, /tulle/v1/rollback */
 bool rest_backup(struct rest_call *c);      /* /tulle/v1/backup */
+bool rest_access(struct rest_call *c);      /* /tulle/v1/access */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);
 
+/* --- documents: rest_objects.c and what belongs to it --- */
+
+/* What a path of Kubernetes' names; strings in the call's arena. */
+struct rest_target {
+    const struct api_kind_info *kind;
+    struct str version, namespace_, name, sub; /* sub: what follows the name */
+};
+
+/* Takes over the call until the client leaves. */
+void rest_watch(struct rest_call *c, const struct rest_target *t);
+void rest_watch_forget(struct rest_call *c);
+/* store_watch's callback; ctx is the server. */
+void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o);
+
+/* Whether a Table was asked for (Accept). */
+bool rest_wants_table(const struct rest_call *c);
+/* A table up to its rows; the caller ends the array and the object. */
+void rest_table_begin(const struct rest_call *c, const struct api_kind_info *kind,
+                      struct json_writer *w);
+void rest_table_row(struct rest_call *c, const struct store_object *o, struct json_writer *w);
+/* A table of one row. */
+void rest_table_of(struct rest_call *c, const struct api_kind_info *kind,
+                   const struct store_object *o, struct json_writer *w);
+
+/* The present document with the body's patch, as text in the arena; false: answered. */
+bool rest_patch(struct rest_call *c, const struct store_object *present, struct str *ret_text);
+
+bool rest_openapi(struct rest_call *c); /* /openapi/v3/.. */
+
+/* "metadata" with what the store adds. */
+void rest_metadata(struct json_writer *w, const struct json *metadata,
+                   const struct store_object *o);
 /* An object as the API shows it, with metadata and status. */
 void rest_object(const struct server *s, const struct store_object *o, struct json_writer *w);
 
@@ -96,6 +162,7 @@ struct change {
     struct api_document_list docs;
     struct api_findings findings;   /* of parsing; then of checking, too */
     struct str owner;               /* "up", "api" */
+    bool is_single;                 /* documents come one by one: what is unmet is a warning */
     VEC(struct store_write) writes; /* in the order of docs, then deletions */
     struct arena arena;
 };

@@ -36,10 +36,14 @@ int sqlite_note_version(struct store_sqlite *q, const struct store_write *w, uin
     sqlite_bind_str(st, 4, sqlite_kind_name(o->kind));
     sqlite_bind_str(st, 5, o->namespace_);
     sqlite_bind_str(st, 6, o->name);
-    sqlite_bind_str(st, 7, w->change == STORE_DELETED ? STR_NULL : o->json);
+    sqlite_bind_str(st, 7, o->json); /* deleted: the last content */
     sqlite_bind_str(st, 8, o->file);
     sqlite3_bind_int64(st, 9, o->line);
     sqlite_bind_str(st, 10, o->owner);
+    sqlite_bind_str(st, 11, o->uid);
+    sqlite_bind_str(st, 12, o->created_at);
+    sqlite3_bind_int64(st, 13, (sqlite3_int64)o->created_revision);
+    sqlite3_bind_int64(st, 14, (sqlite3_int64)o->generation);
     return sqlite_run(st);
 }
 
@@ -106,7 +110,11 @@ static bool row_version(sqlite3_stmt *st, struct store_version *ret_version)
                    .file = sqlite_column_str(st, 5),
                    .line = (uint32_t)sqlite3_column_int64(st, 6),
                    .owner = sqlite_column_str(st, 7),
-                   .revision = (uint64_t)sqlite3_column_int64(st, 8)},
+                   .revision = (uint64_t)sqlite3_column_int64(st, 8),
+                   .uid = sqlite_column_str(st, 9),
+                   .created_at = sqlite_column_str(st, 10),
+                   .created_revision = (uint64_t)sqlite3_column_int64(st, 11),
+                   .generation = (uint64_t)sqlite3_column_int64(st, 12)},
     };
     return true;
 }
@@ -170,6 +178,23 @@ int sqlite_list_at(struct store *s, uint64_t revision, store_each_fn *each, void
         struct store_version v;
         if (row_version(st, &v))
             each(ctx, &v.object);
+    }
+    sqlite3_reset(st);
+    return sqlite_err(rc);
+}
+
+int sqlite_list_since(struct store *s, enum api_kind kind, struct str namespace_, uint64_t revision,
+                      store_version_fn *each, void *ctx)
+{
+    sqlite3_stmt *st = sqlite_of(s)->st[ST_SINCE];
+    sqlite3_bind_int64(st, 1, (sqlite3_int64)revision);
+    sqlite_bind_str(st, 2, sqlite_kind_name(kind));
+    sqlite_bind_str(st, 3, namespace_);
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct store_version v;
+        if (row_version(st, &v))
+            each(ctx, &v);
     }
     sqlite3_reset(st);
     return sqlite_err(rc);

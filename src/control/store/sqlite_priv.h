@@ -24,6 +24,7 @@ enum statement {
     ST_ACT_VERSIONS,
     ST_VERSION_ADD,
     ST_AT,
+    ST_SINCE,
     ST_PRUNE_VERSIONS,
     ST_PRUNE_GONE,
     ST_PRUNE_ACTS,
@@ -78,6 +79,8 @@ int sqlite_prune(struct store_sqlite *q, uint64_t new_revision, uint64_t *ret_st
 int sqlite_history(struct store *s, const struct store_history_query *q,
                    const struct store_history_ops *ops, void *ctx);
 int sqlite_list_at(struct store *s, uint64_t revision, store_each_fn *each, void *ctx);
+int sqlite_list_since(struct store *s, enum api_kind kind, struct str namespace_, uint64_t revision,
+                      store_version_fn *each, void *ctx);
 int sqlite_audit(struct store *s, const struct store_author *by);
 
 /* --- sqlite_backup.c --- */

@@ -28,11 +28,12 @@ static const char version_2[] =
     "CREATE TABLE versions ("
     " revision INTEGER PRIMARY KEY, act_revision INTEGER NOT NULL, change TEXT NOT NULL,"
     " kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, json TEXT NOT NULL,"
-    " file TEXT NOT NULL, line INTEGER NOT NULL, owner TEXT NOT NULL);"
+    " file TEXT NOT NULL, line INTEGER NOT NULL, owner TEXT NOT NULL, uid TEXT NOT NULL,"
+    " created_at TEXT NOT NULL, created_revision INTEGER NOT NULL, generation INTEGER NOT NULL);"
     "CREATE INDEX versions_by_act ON versions (act_revision);"
     "CREATE INDEX versions_by_object ON versions (kind, namespace, name, revision);"
     "INSERT INTO versions SELECT revision, 0, 'created', kind, namespace, name, json, file, line,"
-    " owner FROM objects;"
+    " owner, uid, created_at, created_revision, generation FROM objects;"
     "INSERT INTO meta SELECT 'history_start', value FROM meta WHERE key = 'revision';";
 
 /* steps[n]: from version n to n + 1. */
@@ -70,7 +71,8 @@ int sqlite_set_up(sqlite3 *db, struct str_buf *why)
     "kind, namespace, name, json, status, file, line, uid, created_at, owner, revision, "          \
     "created_revision, generation"
 #define VERSION_COLUMNS                                                                            \
-    "v.change, v.kind, v.namespace, v.name, v.json, v.file, v.line, v.owner, v.revision"
+    "v.change, v.kind, v.namespace, v.name, v.json, v.file, v.line, v.owner, v.revision, "         \
+    "v.uid, v.created_at, v.created_revision, v.generation"
 #define IS_SAME_OBJECT "n.kind = v.kind AND n.namespace = v.namespace AND n.name = v.name"
 
 const char *const sqlite_statements[ST_COUNT] = {
@@ -104,7 +106,10 @@ const char *const sqlite_statements[ST_COUNT] = {
                  " ORDER BY id DESC LIMIT ?7"),
     [ST_ACT_VERSIONS] = ("SELECT " VERSION_COLUMNS " FROM versions v"
                          " WHERE v.act_revision = ?1 ORDER BY v.revision"),
-    [ST_VERSION_ADD] = "INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [ST_VERSION_ADD] = ("INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+                        " ?11, ?12, ?13, ?14)"),
+    [ST_SINCE] = ("SELECT " VERSION_COLUMNS " FROM versions v WHERE v.revision > ?1"
+                  " AND v.kind = ?2 AND (?3 = '' OR v.namespace = ?3) ORDER BY v.revision"),
     [ST_AT] = ("SELECT " VERSION_COLUMNS " FROM versions v WHERE v.change <> 'deleted'"
                " AND v.revision = (SELECT MAX(n.revision) FROM versions n"
                "  WHERE " IS_SAME_OBJECT " AND n.revision <= ?1)"

@@ -85,6 +85,14 @@ int store_list_at(struct store *s, uint64_t revision, store_each_fn *each, void 
     return s->ops->list_at(s, revision, each, ctx);
 }
 
+int store_list_since(struct store *s, enum api_kind kind, struct str namespace_, uint64_t revision,
+                     store_version_fn *each, void *ctx)
+{
+    if (revision < s->history_start)
+        return -ERR_NOT_FOUND;
+    return s->ops->list_since(s, kind, namespace_, revision, each, ctx);
+}
+
 int store_audit(struct store *s, const struct store_author *by)
 {
     return s->ops->audit(s, by);

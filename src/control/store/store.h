@@ -89,14 +89,14 @@ struct store_act {
     uint64_t revision;
     struct store_author by;
 };
-/* One object of an act; json is empty when it was deleted. */
+/* One object of an act; what was deleted has its last content. */
 struct store_version {
     enum store_change change;
-    struct store_object object; /* without status, uid, created_*, generation */
+    struct store_object object; /* without status */
 };
 struct store_history_ops {
     void (*act)(void *ctx, const struct store_act *a);         /* the latest first */
-    void (*version)(void *ctx, const struct store_version *v); /* those of the act before it */
+    void (*version)(void *ctx, const struct store_version *v); /* those of that act */
 };
 struct store_history_query {
     bool has_kind;
@@ -113,6 +113,11 @@ int store_history(struct store *s, const struct store_history_query *q,
 /* Every object as it was after that revision; -ERR_NOT_FOUND when it is older than
  * store_history_start or not there yet. */
 int store_list_at(struct store *s, uint64_t revision, store_each_fn *each, void *ctx);
+/* What happened to a kind's objects after that revision, in order (namespace_ empty: in all).
+ * -ERR_NOT_FOUND when it is older than store_history_start. */
+typedef void store_version_fn(void *ctx, const struct store_version *v);
+int store_list_since(struct store *s, enum api_kind kind, struct str namespace_, uint64_t revision,
+                     store_version_fn *each, void *ctx);
 /* Notes an act that changes no document. */
 int store_audit(struct store *s, const struct store_author *by);
 

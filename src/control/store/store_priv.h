@@ -21,6 +21,8 @@ struct store_ops {
     int (*history)(struct store *s, const struct store_history_query *q,
                    const struct store_history_ops *ops, void *ctx);
     int (*list_at)(struct store *s, uint64_t revision, store_each_fn *each, void *ctx);
+    int (*list_since)(struct store *s, enum api_kind kind, struct str namespace_, uint64_t revision,
+                      store_version_fn *each, void *ctx);
     int (*audit)(struct store *s, const struct store_author *by);
     int (*backup)(struct store *s, struct str path, const struct store_file *files, size_t count,
                   struct str_buf *why);

@@ -284,6 +284,7 @@ static const struct store_ops sqlite_ops = {
     .set_status = set_status,
     .history = sqlite_history,
     .list_at = sqlite_list_at,
+    .list_since = sqlite_list_since,
     .audit = sqlite_audit,
     .backup = sqlite_backup,
     .record_put = record_put,

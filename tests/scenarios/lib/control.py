@@ -2,6 +2,7 @@
 import http.client
 import json
 import socket
+import ssl
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,17 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def _ask(c, method, path, query, body=None, headers=None):
+    try:
+        c.request(method, path + ("?" + urlencode(query, quote_via=quote) if query else ""), body, headers or {})
+        answer = c.getresponse()
+        data = answer.read()
+    finally:
+        c.close()
+    is_json = "json" in (answer.getheader("content-type") or "")
+    return answer.status, json.loads(data) if is_json else data
+
+
 class Control:
     """A control plane without a mesh. `before`: words in front of its command line (unshare, ...)."""
 
@@ -27,12 +39,13 @@ class Control:
         self.folder, self.logs = Path(folder), Path(logs)
         self.state, self.socket = self.folder / state, self.folder / "api.sock"
         self.before, self.options = list(before), list(options)
-        self.port = free_port()
+        self.port, self.api_port = free_port(), free_port()
         self.process = None
 
     def start(self):
         self.process = Process(*self.before, program("tulled"), "--state", self.state, "--socket", self.socket,
-                               "--xds", f"127.0.0.1:{self.port}", *self.options, log=self.logs / "tulled.log")
+                               "--xds", f"127.0.0.1:{self.port}", "--api", f"127.0.0.1:{self.api_port}",
+                               *self.options, log=self.logs / "tulled.log")
         wait_until(self.is_ready, "tulled's API", every_s=0.005)
         return self
 
@@ -41,16 +54,30 @@ class Control:
         return self.call("GET", "/readyz")[0] == 200
 
     def call(self, method, path, body=None, timeout_s=30, **query):
-        """(status, answer): JSON where it is, else bytes."""
-        c = _UnixConnection(self.socket, timeout_s)
-        try:
-            c.request(method, path + ("?" + urlencode(query, quote_via=quote) if query else ""), body)
-            answer = c.getresponse()
-            data = answer.read()
-        finally:
-            c.close()
-        is_json = "json" in (answer.getheader("content-type") or "")
-        return answer.status, json.loads(data) if is_json else data
+        """(status, answer) by the unix socket: JSON where it is, else bytes."""
+        return _ask(self.local(timeout_s), method, path, query, body)
+
+    def local(self, timeout_s=30):
+        """A connection to the unix socket."""
+        return _UnixConnection(self.socket, timeout_s)
+
+    def remote(self, timeout_s=30, certificate=None):
+        """A connection to the API by TLS; certificate: (file, key file) of the client."""
+        context = ssl.create_default_context(cafile=self.state / "ca-cert.pem")
+        context.check_hostname = False
+        if certificate:
+            context.load_cert_chain(*certificate)
+        return http.client.HTTPSConnection("127.0.0.1", self.api_port, timeout=timeout_s, context=context)
+
+    def remote_call(self, token, method, path, body=None, certificate=None, headers=None, **query):
+        headers = {**({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        return _ask(self.remote(certificate=certificate), method, path, query, body, headers)
+
+    def give(self, name, **rights):
+        """A token with these rights: role, verbs, kinds, namespaces, expiresInSeconds."""
+        status, answer = self.call("POST", "/tulle/v1/access", json.dumps({"name": name, **rights}))
+        assert status == 201, answer
+        return answer["token"]
 
     def apply(self, text, **query):
         return self.call("POST", "/tulle/v1/apply", text, **query)

@@ -1,0 +1,198 @@
+/* Watches (Kubernetes' ?watch=true): a line of JSON for each change, until the client leaves, the
+ * time is over, or it is too slow to take what it asked for. A watch resumes at any revision that
+ * the history still has; at older ones it is 410, and the client lists again. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "control/server/server_priv.h"
+
+enum {
+    WATCHERS_MAX = 1000,
+    WAITING_BYTES_MAX = 4 * 1024 * 1024,
+    TIMEOUT_S_MAX = 3600,
+    BOOKMARK_US = 60 * 1000 * 1000,
+};
+
+struct watcher {
+    struct list link;
+    struct rest_call *call;
+    struct rest_target target;
+    bool is_table, has_bookmarks;
+    struct timer timeout, bookmark;
+};
+
+static void stop(struct watcher *w)
+{
+    list_remove(&w->link);
+    timer_stop(&w->timeout);
+    timer_stop(&w->bookmark);
+    w->call->watcher = NULL;
+    w->call->server->watcher_count--;
+    free(w);
+}
+
+void rest_watch_forget(struct rest_call *c)
+{
+    if (c->watcher != NULL)
+        stop(c->watcher);
+}
+
+/* --- events --- */
+
+static void send(struct watcher *w, struct str line)
+{
+    struct chain out;
+    chain_init(&out, turn_chunks(w->call->server->args.turn), NULL);
+    chain_add(&out, line);
+    service_write(w->call->s, &out);
+    chain_deinit(&out);
+    if (service_waiting(w->call->s) <= WAITING_BYTES_MAX)
+        return;
+    log_event(LOG_WARN, "watch_too_slow", LF("who", w->call->who.name));
+    struct rest_call *c = w->call;
+    stop(w);
+    service_reset(c->s, -ERR_LIMIT);
+}
+
+static void send_event(struct watcher *w, const char *type, const struct store_object *o)
+{
+    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
+    struct json_writer j;
+    json_writer_init(&j, &out, 0);
+    json_writer_object(&j, NULL);
+    json_writer_c(&j, "type", type);
+    json_writer_key(&j, STR("object"));
+    if (w->is_table)
+        rest_table_of(w->call, w->target.kind, o, &j);
+    else
+        rest_object(w->call->server, o, &j);
+    json_writer_end(&j);
+    str_buf_add_c(&out, "\n");
+    send(w, str_buf_str(&out));
+    str_buf_deinit(&out);
+}
+
+static const char *type_name(enum store_change change)
+{
+    return change == STORE_CREATED ? "ADDED" : change == STORE_DELETED ? "DELETED" : "MODIFIED";
+}
+
+static bool is_watched(const struct watcher *w, const struct store_object *o)
+{
+    const struct rest_target *t = &w->target;
+    return o->kind == t->kind->kind &&
+           (t->namespace_.len == 0 || str_eq(t->namespace_, o->namespace_)) &&
+           (t->name.len == 0 || str_eq(t->name, o->name));
+}
+
+void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o)
+{
+    struct server *s = ctx;
+    LIST_FOREACH (&s->watchers, w, struct watcher, link) {
+        if (is_watched(w, o))
+            send_event(w, type_name(change), o);
+    }
+}
+
+/* --- what has happened since, or what is there; a slow client may end the watch in between --- */
+
+static void on_version(void *ctx, const struct store_version *v)
+{
+    struct rest_call *c = ctx;
+    if (c->watcher != NULL && is_watched(c->watcher, &v->object))
+        send_event(c->watcher, type_name(v->change), &v->object);
+}
+
+static void on_present(void *ctx, const struct store_object *o)
+{
+    struct rest_call *c = ctx;
+    if (c->watcher != NULL && is_watched(c->watcher, o))
+        send_event(c->watcher, "ADDED", o);
+}
+
+/* --- timers --- */
+
+static void on_timeout(struct timer *timer)
+{
+    struct watcher *w = CONTAINER_OF(timer, struct watcher, timeout);
+    struct service_stream *s = w->call->s;
+    stop(w);
+    service_end(s, NULL, 0);
+}
+
+/* So that a client that saw nothing for long still resumes where the history reaches. */
+static void on_bookmark(struct timer *timer)
+{
+    struct watcher *w = CONTAINER_OF(timer, struct watcher, bookmark);
+    const struct rest_target *t = &w->target;
+    struct str_buf out = STR_BUF_INIT(4096);
+    timer_start(w->call->server->args.turn, timer, BOOKMARK_US);
+    str_buf_printf(&out,
+                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%.*s\","
+                   "\"metadata\":{\"resourceVersion\":\"%llu\"}}}\n",
+                   t->kind->name, t->kind->group, t->kind->group[0] != '\0' ? "/" : "",
+                   STR_FMT(t->version),
+                   (unsigned long long)store_revision(w->call->server->args.store));
+    send(w, str_buf_str(&out));
+    str_buf_deinit(&out);
+}
+
+/* --- starting --- */
+
+static void start(struct rest_call *c, const struct rest_target *t, uint64_t timeout_s)
+{
+    static const struct http_field type = {.name = {"content-type", 12},
+                                           .value = {"application/json", 16},
+                                           .id = HTTP_NAME_CONTENT_TYPE};
+    struct turn *turn = c->server->args.turn;
+    struct watcher *w = NEW(struct watcher);
+    w->call = c;
+    w->target = *t;
+    w->is_table = rest_wants_table(c);
+    w->has_bookmarks = rest_query_is_true(c, "allowWatchBookmarks");
+    timer_init(&w->timeout, on_timeout);
+    timer_init(&w->bookmark, on_bookmark);
+    list_push_back(&c->server->watchers, &w->link);
+    c->server->watcher_count++;
+    c->watcher = w;
+    c->is_done = true;
+    service_respond(c->s, 200, &type, 1);
+    timer_start(turn, &w->timeout, timeout_s * 1000000);
+    if (w->has_bookmarks)
+        timer_start(turn, &w->bookmark, BOOKMARK_US);
+}
+
+static void run(struct rest_call *c, const struct rest_target *t, uint64_t since,
+                uint64_t timeout_s)
+{
+    struct store *store = c->server->args.store;
+    /* Behind the present after a backup was restored: the client's view is of another time. */
+    if (since > 0 && (since < store_history_start(store) || since > store_revision(store))) {
+        rest_fail(c, 410, "Expired",
+                  "resourceVersion %llu is not in the history (%llu to %llu): list again",
+                  (unsigned long long)since, (unsigned long long)store_history_start(store),
+                  (unsigned long long)store_revision(store));
+        return;
+    }
+    start(c, t, timeout_s);
+    int err = since > 0
+                  ? store_list_since(store, t->kind->kind, t->namespace_, since, on_version, c)
+                  : store_list(store, t->kind->kind, t->namespace_, on_present, c);
+    if (err != 0 && c->watcher != NULL) {
+        stop(c->watcher);
+        service_reset(c->s, err);
+    }
+}
+
+void rest_watch(struct rest_call *c, const struct rest_target *t)
+{
+    uint64_t since = 0, timeout_s = TIMEOUT_S_MAX;
+    struct str from = rest_query(c, "resourceVersion"), timeout = rest_query(c, "timeoutSeconds");
+    if ((from.len > 0 && !str_to_u64(from, INT64_MAX, &since)) ||
+        (timeout.len > 0 && !str_to_u64(timeout, UINT32_MAX, &timeout_s)))
+        rest_fail(c, 400, "BadRequest", "resourceVersion and timeoutSeconds are numbers");
+    else if (c->server->watcher_count >= WATCHERS_MAX)
+        rest_fail(c, 429, "TooManyRequests", "%d watches are open", WATCHERS_MAX);
+    else
+        run(c, t, since, timeout_s == 0 ? TIMEOUT_S_MAX : MIN(timeout_s, (uint64_t)TIMEOUT_S_MAX));
+}

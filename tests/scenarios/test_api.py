@@ -1,0 +1,419 @@
+"""The API for others than the administrator: who may what, watches, patches, and foreign clients."""
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from lib.control import Control, host_of, virtual_service
+from lib.programs import program, run, wait_until
+
+BASE = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
+MERGE = {"content-type": "application/merge-patch+json"}
+STRATEGIC = {"content-type": "application/strategic-merge-patch+json"}
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory, request):
+    from conftest import REPORTS
+    logs = REPORTS / "test_api"
+    shutil.rmtree(logs, ignore_errors=True)
+    with Control(tmp_path_factory.mktemp("api"), logs, options=["--history", "200"]) as c:
+        yield c
+
+
+# --- who may what ---
+
+def test_without_a_token_nothing_is_told(control):
+    for path in ("/version", "/api", BASE, "/tulle/v1/status", "/tulle/v1/backup", "/openapi/v3", "/nothing"):
+        status, answer = control.remote_call(None, "GET", path)
+        assert status == 401 and answer["reason"] == "Unauthorized", path
+    for token in ("", "x", "tulle_" + "A" * 43, "tulle_" + "A" * 5000):
+        assert control.remote_call(token or " ", "GET", BASE)[0] == 401
+
+
+def test_a_token_is_kept_as_its_hash_and_ends(control):
+    token = control.give("hashed", role="view")
+    assert control.remote_call(token, "GET", BASE)[0] == 200
+    for path in control.state.iterdir():
+        assert token.encode() not in path.read_bytes(), path
+    assert token not in control.process.log()
+    listed = {g["name"]: g for g in control.call("GET", "/tulle/v1/access")[1]["items"]}
+    assert listed["hashed"]["verbs"] == ["get", "list", "watch"] and "token" not in json.dumps(listed["hashed"])
+    assert control.call("DELETE", "/tulle/v1/access/hashed")[0] == 200
+    assert control.remote_call(token, "GET", BASE)[0] == 401
+    assert control.call("DELETE", "/tulle/v1/access/hashed")[0] == 404
+    short = control.give("short", role="view", expiresInSeconds=1)
+    wait_until(lambda: control.remote_call(short, "GET", BASE)[0] == 401, "the token's end")
+
+
+SUBJECTS = {
+    "view": {"role": "view"},
+    "edit": {"role": "edit"},
+    "admin": {"role": "admin"},
+    "of-shop": {"role": "edit", "namespaces": ["shop"]},
+    "of-other": {"role": "edit", "namespaces": ["other"]},
+    "rules-only": {"role": "edit", "kinds": ["DestinationRule"]},
+    "creates": {"verbs": ["create"]},
+}
+ALL = "/apis/networking.istio.io/v1/virtualservices"
+DOC = virtual_service("may", "may")
+# What each may: (name, method, path, body) -> the subjects that are let in.
+ACTS = [
+    ("GET", BASE + "/may", None, {"view", "edit", "admin", "of-shop"}),
+    ("GET", BASE, None, {"view", "edit", "admin", "of-shop"}),
+    ("GET", ALL, None, {"view", "edit", "admin"}),
+    ("PUT", BASE + "/may", DOC, {"edit", "admin", "of-shop"}),
+    ("POST", "/tulle/v1/apply?dryRun=true", DOC, {"edit", "admin", "of-shop"}),
+    ("POST", "/tulle/v1/apply?dryRun=true", virtual_service("new", "new"), {"edit", "admin", "of-shop", "creates"}),
+    ("POST", "/tulle/v1/rollback?revision=0&dryRun=true", None, {"edit", "admin", "of-shop"}),
+    ("GET", "/tulle/v1/status", None, {"view", "edit", "admin"}),
+    ("GET", "/tulle/v1/history", None, {"view", "edit", "admin"}),
+    ("GET", "/tulle/v1/backup", None, {"admin"}),
+    ("GET", "/tulle/v1/access", None, {"admin"}),
+    ("GET", "/tulle/v1/ca/bundle", None, set(SUBJECTS)),
+    ("GET", "/apis", None, set(SUBJECTS)),
+    ("DELETE", "/apis/networking.istio.io/v1/namespaces/other/virtualservices/none", None,
+     {"edit", "admin", "of-other"}),
+]
+
+
+def test_rights_by_verb_kind_and_namespace(control):
+    assert control.apply(DOC)[0] == 200
+    tokens = {name: control.give(name, **rights) for name, rights in SUBJECTS.items()}
+    for method, path, body, allowed in ACTS:
+        let_in = set()
+        for name, token in tokens.items():
+            status, answer = control.remote_call(token, method, path, body)
+            assert status != 401, (name, path)
+            if status == 403:
+                assert answer["reason"] == "Forbidden" and f"token:{name}" in answer["message"]
+            else:
+                let_in.add(name)
+        assert let_in == allowed, (method, path)
+    # One document that may not be written keeps the whole set from being written.
+    both = DOC.replace("may ]", "changed ]") + "---\n" + virtual_service("x", "x").replace("shop", "other")
+    assert control.remote_call(tokens["of-shop"], "POST", "/tulle/v1/apply", both)[0] == 403
+    assert host_of(control.get("may")) == "may"
+    acts = control.call("GET", "/tulle/v1/history", audit="true", limit=50)[1]["acts"]
+    assert any(a["verb"] == "backup" and a["who"] == "token:admin" for a in acts)
+    assert any(a["verb"] == "access-create" and a["note"] == "of-shop" for a in acts)
+
+
+@pytest.mark.parametrize("asked,says", [
+    ({"name": "x"}, "role"), ({"name": "x", "role": "root"}, "view, edit or admin"),
+    ({"name": "x", "verbs": ["fly"]}, "verbs"), ({"name": "x", "role": "view", "kinds": ["Pod"]}, "kind"),
+    ({"name": "A b", "role": "view"}, "DNS label"), ({"role": "view"}, "DNS label"),
+    ({"name": "x", "role": "view", "expiresInSeconds": 0}, "expires"),
+    ({"name": "x", "role": "view", "identity": "nonsense"}, "SPIFFE"), ([], "DNS label")])
+def test_access_that_cannot_be_given(control, asked, says):
+    status, answer = control.call("POST", "/tulle/v1/access", json.dumps(asked))
+    assert status == 400 and says in answer["message"]
+
+
+def sign(folder, ca_key, ca_cert, identity):
+    """A client certificate with that URI by openssl: (file, key file)."""
+    folder.mkdir(exist_ok=True)
+    key, csr, cert = folder / "key.pem", folder / "csr.pem", folder / "cert.pem"
+    run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+        key, "-out", csr, "-subj", "/O=test").ok()
+    (folder / "ext").write_text(f"subjectAltName=URI:{identity}\nextendedKeyUsage=clientAuth\n")
+    run("openssl", "x509", "-req", "-in", csr, "-CA", ca_cert, "-CAkey", ca_key, "-days", "1", "-extfile",
+        folder / "ext", "-out", cert).ok()
+    return cert, key
+
+
+def test_a_client_certificate_with_a_right(control, tmp_path):
+    identity = "spiffe://cluster.local/ns/ops/sa/alice"
+    mine = sign(tmp_path / "mine", control.state / "ca-key.pem", control.state / "ca-cert.pem", identity)
+    # In the mesh alone is no right.
+    assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 401
+    status, answer = control.call("POST", "/tulle/v1/access",
+                                  json.dumps({"name": "alice", "role": "view", "identity": identity}))
+    assert status == 201 and answer["token"] == ""
+    assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 200
+    assert control.remote_call(None, "POST", "/tulle/v1/apply", DOC, certificate=mine)[0] == 403
+    again = json.dumps({"name": "alice2", "role": "admin", "identity": identity})
+    assert control.call("POST", "/tulle/v1/access", again)[0] == 409
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+        tmp_path / "ca.key", "-out", tmp_path / "ca.pem", "-subj", "/CN=other", "-days", "1").ok()
+    theirs = sign(tmp_path / "theirs", tmp_path / "ca.key", tmp_path / "ca.pem", identity)
+    with pytest.raises(OSError):
+        control.remote_call(None, "GET", BASE, certificate=theirs)
+    control.call("DELETE", "/tulle/v1/access/alice")
+    assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 401
+
+
+def test_too_many_calls(control):
+    """Of one principal; others do not notice."""
+    token, other = control.give("busy", role="view"), control.give("calm", role="view")
+    c = control.remote()
+    statuses = []
+    for _ in range(320):
+        c.request("GET", "/version", headers={"authorization": f"Bearer {token}"})
+        answer = c.getresponse()
+        answer.read()
+        statuses.append(answer.status)
+    c.close()
+    assert statuses[:200] == [200] * 200
+    assert 429 in statuses or control.process.log().count("x") < 0, "the rate is not bounded"
+    assert control.remote_call(other, "GET", "/version")[0] == 200
+    assert control.call("GET", "/version")[0] == 200
+    wait_until(lambda: control.remote_call(token, "GET", "/version")[0] == 200, "calls again")
+
+
+def test_strangers_that_hang_on_harm_nobody(control):
+    token = control.give("patient", role="view")
+    idle = [socket.create_connection(("127.0.0.1", control.api_port)) for _ in range(300)]
+    for s in idle[:100]:
+        s.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    for s in idle[100:200]:
+        s.sendall(b"\x16\x03\x01")
+    assert control.remote_call(token, "GET", BASE)[0] == 200
+    assert control.call("GET", "/version")[0] == 200
+    for s in idle:
+        s.close()
+
+
+# --- watches ---
+
+class Watch:
+    """Events as they come, by the unix socket."""
+
+    def __init__(self, control, path=BASE, **query):
+        self.connection = control.local()
+        self.connection.request("GET", path + "?" + urlencode({"watch": "true", **query}))
+        self.answer = self.connection.getresponse()
+        assert self.answer.status == 200
+
+    def event(self):
+        """(type, object), or None at the end."""
+        line = self.answer.readline()
+        if not line:
+            return None
+        event = json.loads(line)
+        return event["type"], event["object"]
+
+    def close(self):
+        self.connection.close()
+
+
+def revision_of(control):
+    return control.call("GET", "/tulle/v1/status")[1]["revision"]
+
+
+def test_a_watch_tells_each_change_and_resumes(control):
+    control.apply(virtual_service("w1", "w1"))
+    since = revision_of(control)
+    live = Watch(control, resourceVersion=since)
+    control.apply(virtual_service("w2", "w2"))
+    control.apply(virtual_service("w2", "w2b"))
+    control.apply(virtual_service("elsewhere", "e").replace("namespace: shop", "namespace: other"))
+    control.call("DELETE", f"{BASE}/w2")
+    seen = [live.event() for _ in range(3)]
+    assert [(t, o["metadata"]["name"], host_of(o)) for t, o in seen] == [
+        ("ADDED", "w2", "w2"), ("MODIFIED", "w2", "w2b"), ("DELETED", "w2", "w2b")]
+    live.close()
+    # From the middle on, by the revision of the event that was seen last.
+    later = Watch(control, resourceVersion=seen[0][1]["metadata"]["resourceVersion"])
+    again = [later.event() for _ in range(2)]
+    assert [(t, host_of(o), o["metadata"]["uid"]) for t, o in again] == [
+        (t, host_of(o), o["metadata"]["uid"]) for t, o in seen[1:]]
+    later.close()
+    one = Watch(control, resourceVersion=since, fieldSelector="metadata.name=w1")
+    control.apply(virtual_service("w1", "changed"))
+    assert one.event()[1]["metadata"]["name"] == "w1"
+    one.close()
+
+
+def test_a_watch_without_a_revision_begins_with_what_is_there(control):
+    control.apply(virtual_service("w1", "w1"))
+    w = Watch(control, fieldSelector="metadata.name=w1")
+    assert w.event()[0] == "ADDED"
+    w.close()
+
+
+def test_a_revision_that_is_gone_is_said(control):
+    for i in range(260):
+        control.apply(virtual_service("w3", f"h{i}"))
+    for revision in (1, revision_of(control) + 100):
+        status, answer = control.call("GET", BASE, watch="true", resourceVersion=revision)
+        assert status == 410 and answer["reason"] == "Expired"
+    assert control.call("GET", BASE, watch="true", resourceVersion="x")[0] == 400
+
+
+def test_a_watch_ends_when_its_time_is_over(control):
+    start = time.monotonic()
+    w = Watch(control, resourceVersion=revision_of(control), timeoutSeconds=1)
+    assert w.event() is None and time.monotonic() - start < 20
+    w.close()
+
+
+def test_a_watch_that_is_not_read_is_ended(control):
+    slow = Watch(control, resourceVersion=revision_of(control))
+    quick = Watch(control, resourceVersion=revision_of(control))
+    big = "x" * 200_000
+    for i in range(60):
+        text = virtual_service("big", f"b{i}").replace("name: big,", f"name: big, annotations: {{ a: {big} }},")
+        assert control.apply(text)[0] == 200
+        assert host_of(quick.event()[1]) == f"b{i}"
+    wait_until(lambda: "watch_too_slow" in control.process.log(), "the end of the slow watch")
+    slow.close()
+    quick.close()
+    control.call("DELETE", f"{BASE}/big")
+
+
+# --- patches ---
+
+def test_patches(control):
+    control.apply(virtual_service("p", "p"))
+    status, answer = control.remote_call(control.give("patcher", role="edit"), "PATCH", f"{BASE}/p",
+                                         '{"metadata":{"labels":{"a":"b"}},"spec":{"hosts":["q"]}}', headers=MERGE)
+    assert status == 200 and answer["metadata"]["labels"] == {"a": "b"} and host_of(answer) == "q"
+    stale = json.dumps({"metadata": {"resourceVersion": "1"}, "spec": {"hosts": ["r"]}})
+    token = control.give("patcher2", role="edit")
+    for body, headers, want in [
+            ('{"metadata":{"labels":null}}', MERGE, 200), (stale, MERGE, 409), ("[1]", MERGE, 400), ("{", MERGE, 400),
+            ('{"spec":{"hosts":7}}', MERGE, 422), ('{"metadata":{"name":"other"}}', MERGE, 400),
+            ("[]", {"content-type": "application/json-patch+json"}, 415), ('{"$patch":"fly"}', STRATEGIC, 400)]:
+        status, answer = control.remote_call(token, "PATCH", f"{BASE}/p", body, headers=headers)
+        assert status == want, (body, answer)
+    assert "labels" not in control.get("p")["metadata"] and host_of(control.get("p")) == "q"
+    assert control.remote_call(token, "PATCH", f"{BASE}/none", "{}", headers=MERGE)[0] == 404
+
+
+def test_lists_of_a_service_merge_by_their_key(control):
+    path = "/api/v1/namespaces/shop/services"
+    status, answer = control.apply("apiVersion: v1\nkind: Service\nmetadata: { name: s, namespace: shop }\n"
+                                   "spec: { selector: { app: s }, ports: [ { name: tcp-a, port: 1 }, "
+                                   "{ name: tcp-b, port: 2 } ] }\n")
+    assert status == 200, answer
+    token = control.give("patcher3", role="edit")
+    body = {"spec": {"$setElementOrder/ports": [{"port": 1}, {"port": 3}],
+                     "ports": [{"port": 2, "$patch": "delete"}, {"port": 1, "name": "tcp-aa"}, {"port": 3, "name": "tcp-c"}]}}
+    status, answer = control.remote_call(token, "PATCH", f"{path}/s", json.dumps(body), headers=STRATEGIC)
+    assert status == 200 and answer["spec"]["ports"] == [{"name": "tcp-aa", "port": 1}, {"port": 3, "name": "tcp-c"}]
+
+
+def test_documents_may_come_in_any_order(control):
+    """One by one: what is not there yet is a warning; in a set that is applied whole it is an error."""
+    service = ("apiVersion: v1\nkind: Service\nmetadata: { name: NAME, namespace: any }\n"
+               "spec: { selector: { app: x }, ports: [ { name: tcp-a, port: 1 } ] }\n")
+    assert control.apply(service.replace("NAME", "first"))[0] == 200
+    route = virtual_service("late", "late").replace("namespace: shop", "namespace: any")
+    status, answer = control.apply(route)
+    assert status == 422 and "late" in answer["findings"][0]["text"]
+    c = control.local()
+    c.request("POST", ALL.replace("virtualservices", "namespaces/any/virtualservices"), route)
+    answer = c.getresponse()
+    answer.read()
+    assert answer.status == 201 and "no Service defines host" in answer.getheader("warning")
+    c.close()
+    # The Service of another name is no error of the route that waits.
+    assert control.apply(service.replace("NAME", "second"))[0] == 200
+    assert control.call("POST", "/api/v1/namespaces/any/services", service.replace("NAME", "late"))[0] == 201
+
+
+# --- foreign clients ---
+
+def test_the_python_client_of_kubernetes(control, tmp_path):
+    """Lists, creates, patches, watches and deletes our kinds; conflicts and refusals are its exceptions."""
+    kubernetes = pytest.importorskip("kubernetes")
+    kubeconfig = tmp_path / "kubeconfig"
+    made = run(program("tulle"), "access", "create", "python", "--role", "admin", "--kubeconfig",
+               env={"TULLE_MESH": str(control.socket)}).ok()
+    # The client of Debian 12 has no tls-server-name: the certificate's other name serves.
+    kubeconfig.write_text(made.out.replace("https://127.0.0.1", "https://localhost"))
+    api = kubernetes.config.new_client_from_config(str(kubeconfig))
+    objects = kubernetes.client.CustomObjectsApi(api)
+    where = ("networking.istio.io", "v1", "shop", "virtualservices")
+    doc = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "py"},
+           "spec": {"hosts": ["py"], "http": [{"route": [{"destination": {"host": "py"}}]}]}}
+    made = objects.create_namespaced_custom_object(*where, doc)
+    since = made["metadata"]["resourceVersion"]
+    objects.patch_namespaced_custom_object(*where, "py", {"metadata": {"labels": {"a": "1"}}})
+    made["spec"]["hosts"] = ["stale"]
+    with pytest.raises(kubernetes.client.ApiException) as e:
+        objects.replace_namespaced_custom_object(*where, "py", made)
+    assert e.value.status == 409
+    with pytest.raises(kubernetes.client.ApiException) as e:
+        objects.create_namespaced_custom_object(*where, doc)
+    assert e.value.status == 409
+    assert "py" in [o["metadata"]["name"] for o in objects.list_namespaced_custom_object(*where)["items"]]
+    objects.delete_namespaced_custom_object(*where, "py")
+    watch = kubernetes.watch.Watch()
+    events = []
+    for event in watch.stream(objects.list_namespaced_custom_object, *where, resource_version=since,
+                              timeout_seconds=20):
+        events.append((event["type"], event["object"]["metadata"]["name"]))
+        if event["type"] == "DELETED":
+            watch.stop()
+    assert events == [("MODIFIED", "py"), ("DELETED", "py")]
+    services = kubernetes.client.CoreV1Api(api)
+    services.create_namespaced_service("shop", {"metadata": {"name": "pys"}, "spec": {
+        "selector": {"app": "x"}, "ports": [{"name": "http", "port": 80}]}})
+    assert services.read_namespaced_service("pys", "shop").spec.ports[0].port == 80
+    services.delete_namespaced_service("pys", "shop")
+
+
+KUBECTL = os.environ.get("TULLE_KUBECTL") or shutil.which("kubectl")
+
+
+@pytest.mark.skipif(not KUBECTL, reason="needs kubectl in the path, or TULLE_KUBECTL")
+def test_kubectl(control, tmp_path):
+    kubeconfig = tmp_path / "kubeconfig"
+    made = run(program("tulle"), "access", "create", "kubectl", "--role", "admin", "--kubeconfig",
+               env={"TULLE_MESH": str(control.socket)}).ok()
+    kubeconfig.write_text(made.out)
+
+    def kubectl(*args, stdin=""):
+        return run(KUBECTL, "--kubeconfig", kubeconfig, "--cache-dir", tmp_path / "cache", *args, stdin=stdin)
+    doc = virtual_service("kube", "kube")
+    assert "virtualservices" in kubectl("api-resources").ok().out
+    assert "created" in kubectl("apply", "-f", "-", stdin=doc).ok().out
+    assert "unchanged" in kubectl("apply", "-f", "-", stdin=doc).ok().out
+    assert "kube2" in kubectl("diff", "-f", "-", stdin=doc.replace("[ kube ]", "[ kube2 ]")).out
+    watched = subprocess.Popen([KUBECTL, "--kubeconfig", str(kubeconfig), "get", "vs", "-n", "shop", "-w", "-o",
+                                "jsonpath={.metadata.name}={.spec.hosts[0]}{'\\n'}"], stdout=subprocess.PIPE, text=True)
+    try:
+        for line in watched.stdout:  # first what is there
+            if line == "kube=kube\n":
+                break
+        assert "configured" in kubectl("apply", "-f", "-", stdin=doc.replace("[ kube ]", "[ kube2 ]")).ok().out
+        assert any(line == "kube=kube2\n" for line in watched.stdout)
+    finally:
+        watched.kill()
+        watched.wait()
+    assert '["kube2"]' in kubectl("get", "vs", "kube", "-n", "shop").ok().out
+    bad = kubectl("apply", "-f", "-", stdin=doc.replace("hosts:", "hostz:"))
+    assert bad.code != 0 and "hostz" in bad.err
+    assert "labeled" in kubectl("label", "vs", "kube", "-n", "shop", "a=b").ok().out
+    assert "deleted" in kubectl("delete", "vs", "kube", "-n", "shop").ok().out
+    assert kubectl("get", "vs", "kube", "-n", "shop").code == 1
+
+
+# --- the command line ---
+
+def test_access_by_the_command_line(control):
+    env = {"TULLE_MESH": str(control.socket)}
+
+    def tulle(*args):
+        return run(program("tulle"), *args, env=env)
+    token = tulle("access", "create", "cli", "--role", "view", "-n", "shop", "--for", "1h").ok().out.strip()
+    assert control.remote_call(token, "GET", BASE)[0] == 200
+    listed = next(line for line in tulle("access", "list").ok().out.splitlines() if line.startswith("cli "))
+    assert "get,list,watch" in listed and "shop" in listed and "never" not in listed
+    assert tulle("access", "create", "cli", "--role", "view").code == 1
+    assert tulle("access", "create", "cli2", "--role", "view", "--for", "soon").code == 2
+    assert tulle("access", "revoke", "cli").ok()
+    assert tulle("access", "revoke", "cli").code == 1
+    assert tulle("access", "revoke", "a/../b").code == 2
+    assert tulle("access").code == 2
+    assert control.remote_call(token, "GET", BASE)[0] == 401
+    assert "no control plane answers" in run(program("tulle"), "get", "vs", env={"TULLE_MESH": "/no/socket"}).err
+    assert Path(control.socket).is_socket()
