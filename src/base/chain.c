@@ -346,6 +346,84 @@ void chain_share(struct chain *to, const struct chain *from, size_t from_offset,
     }
 }
 
+/* Chunks follow one another, so one that several slices lie in is seen by its neighbours. */
+static size_t held_of(const struct chain *c, uint32_t i)
+{
+    const struct chunk *chunk = slice_at(c, i)->chunk;
+
+    return i > 0 && slice_at(c, i - 1)->chunk == chunk ? 0 : chunk->cap;
+}
+
+size_t chain_held_bytes(const struct chain *c)
+{
+    size_t held = 0;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        held += held_of(c, i);
+    return held;
+}
+
+/* How many slices at the front lie in chunks that are full but for a little: frame heads. */
+static uint32_t count_tight(const struct chain *c)
+{
+    enum { LOST_BYTES_MAX = 128 };
+    size_t held = 0, len = 0;
+    uint32_t tight = 0;
+
+    for (uint32_t i = 0; i < c->count; i++) {
+        size_t more = held_of(c, i);
+
+        if (more > 0 && held > len + LOST_BYTES_MAX)
+            break;
+        tight = more > 0 ? i : tight;
+        held += more;
+        len += slice_len(slice_at(c, i));
+    }
+    return tight;
+}
+
+static void drop_behind(struct chain *c, uint32_t count)
+{
+    size_t len = 0;
+
+    for (uint32_t i = count; i < c->count; i++) {
+        len += slice_len(slice_at(c, i));
+        chunk_unref(slice_at(c, i)->chunk);
+    }
+    c->count = count;
+    discharge(c, len);
+}
+
+/* Copies the slices from `first` on into chunks of their own. */
+static void repack(struct chain *c, uint32_t first)
+{
+    struct chain packed;
+
+    chain_init(&packed, c->pool, NULL);
+    for (uint32_t i = first; i < c->count; i++)
+        chain_add(&packed, chain_slice_str(c, i));
+    drop_behind(c, first);
+    for (uint32_t i = 0; i < packed.count; i++) {
+        const struct chain_slice *s = slice_at(&packed, i);
+
+        s->chunk->ref_count++;
+        append_chunk(c, s->chunk, s->from, s->to);
+    }
+    chain_deinit(&packed);
+}
+
+void chain_tighten(struct chain *c, size_t held_max)
+{
+    size_t full = (c->len + CHUNK_LEN - 1) / CHUNK_LEN * CHUNK_LEN;
+
+    if (c->count <= held_max / CHUNK_LEN)
+        return;
+    if (full > held_max)
+        held_max = full + full / 8 + CHUNK_LEN;
+    if (chain_held_bytes(c) > held_max)
+        repack(c, count_tight(c));
+}
+
 void chain_skip(struct chain *c, size_t len)
 {
     ASSERT(len <= c->len);

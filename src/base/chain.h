@@ -25,8 +25,9 @@ struct chunk {
     char data[];
 };
 
-/* Keeps free chunks of CHUNK_LEN bytes for reuse. One per thread; NULL means the heap. */
-enum { CHUNK_LEN = 16 * 1024 - 64 };
+/* Keeps free chunks of CHUNK_LEN bytes for reuse. One per thread; NULL means the heap. Four of
+ * them, which is what a stream may hold (CHAIN_STREAM_BYTES), and an arena of 8 KiB are 64 KiB. */
+enum { CHUNK_LEN = 14 * 1024 - 64, CHAIN_STREAM_BYTES = 4 * CHUNK_LEN };
 
 struct chunk_pool {
     struct chunk *free;
@@ -88,6 +89,13 @@ void chain_move(struct chain *to, struct chain *from, size_t len);
 /* Appends the same bytes to `to` without taking them from `from` (shares chunks;
  * slices below CHAIN_COPY_MAX bytes are copied); to != from. from_offset and len are clamped. */
 void chain_share(struct chain *to, const struct chain *from, size_t from_offset, size_t len);
+
+/* What keeps the chain's bytes: its chunks, each as a whole. */
+size_t chain_held_bytes(const struct chain *c);
+/* For bytes that have to wait: when their chunks take more than held_max, though full ones would
+ * not (or by more than an eighth and a chunk), they are copied into full ones. Slices of a chain
+ * that moves on are not worth it. */
+void chain_tighten(struct chain *c, size_t held_max);
 
 /* Drops the first len bytes. */
 void chain_skip(struct chain *c, size_t len);

@@ -292,6 +292,51 @@ static void step(struct random *r, struct chain *chains, struct str_buf *models)
     }
 }
 
+/* Small pieces of many chunks, as of a stream among others, between large ones. */
+static void test_tighten(void **state)
+{
+    static const size_t lens[] = {CHUNK_LEN, 1100, 1100, 3000, 5, 1100, CHUNK_LEN - 9, 1100};
+    struct chain_account account = {0};
+    struct chunk_pool pool;
+    struct chain c, from;
+    char block[CHUNK_LEN], got[4 * CHUNK_LEN], want[4 * CHUNK_LEN];
+    size_t len = 0;
+
+    chunk_pool_init(&pool, 4);
+    chain_init(&c, &pool, &account);
+    chain_init(&from, &pool, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        memset(block, (int)('a' + i), sizeof(block));
+        memset(want + len, (int)('a' + i), lens[i]);
+        chain_add(&from, str_from(block, lens[i]));
+        chain_share(&c, &from, 0, from.len);
+        chain_clear(&from);
+        len += lens[i];
+    }
+    const char *first = chain_first(&c).ptr;
+    assert_true(chain_held_bytes(&c) > 4 * CHUNK_LEN);
+    assert_int_equal(chain_held_bytes(&c), pool.live_bytes);
+    chain_tighten(&c, 16 * CHUNK_LEN); /* that much may be */
+    assert_true(chain_held_bytes(&c) > 4 * CHUNK_LEN);
+    chain_tighten(&c, 3 * CHUNK_LEN);
+    assert_int_equal(chain_held_bytes(&c), 3 * CHUNK_LEN);
+    assert_int_equal(pool.live_bytes, 3 * CHUNK_LEN);
+    assert_ptr_equal(chain_first(&c).ptr, first); /* a full chunk stays where it is */
+    assert_int_equal(c.len, len);
+    assert_int_equal(account.bytes, len);
+    assert_int_equal(chain_peek(&c, 0, got, sizeof(got)), len);
+    assert_memory_equal(got, want, len);
+    uint32_t count = c.count;
+    chain_tighten(&c, CHUNK_LEN); /* nothing to gain: three are needed */
+    assert_int_equal(c.count, count);
+    chain_add(&c, STR("!"));
+    assert_int_equal(c.len, len + 1);
+    chain_deinit(&c);
+    chain_deinit(&from);
+    assert_int_equal(account.bytes, 0);
+    chunk_pool_deinit(&pool);
+}
+
 static void test_model(void **state)
 {
     struct chunk_pool pool;
@@ -344,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_move_takes_large_and_copies_small),
         cmocka_unit_test(test_shared_chunk_has_one_writer),
         cmocka_unit_test(test_pullup),
+        cmocka_unit_test(test_tighten),
         cmocka_unit_test(test_model),
     };
 

@@ -120,7 +120,6 @@ struct http_client *http_client_open(struct conn *conn, enum http_version versio
     timer_init(&c->duration_timer, on_duration);
     list_init(&c->grave.link);
     conn->read_max = HTTP_READ_MAX_BYTES;
-    conn->low_water = HTTP_OUT_LOW_BYTES;
     conn_set_handler(conn, &conn_handler, c);
     c->codec->open(c);
     start_idle_timer(c);

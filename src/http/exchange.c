@@ -21,10 +21,9 @@ enum {
     FREE_COUNT_KEEP = 8, /* when nobody needs them */
     TRIM_US = 2 * 1000 * 1000,
     WINDOW_PRESSED_BYTES = 16 * 1024, /* of those that begin while memory is short */
+    /* HTTP/2 streams raise it to what they have told their peer. */
+    WINDOW_BYTES_MAX = CHAIN_STREAM_BYTES,
 };
-
-/* HTTP/2 streams raise it to what they have told their peer. */
-static const uint64_t window_bytes_max = 24 * 1024;
 
 /* The exchanges of one loop that wait for their next use: as many as were needed of late. */
 struct exchange_pool {
@@ -188,7 +187,7 @@ static void flow_init(struct exchange *x, struct flow *f, const struct limits *l
 {
     chain_init(&f->body, turn_chunks(x->turn), &x->account);
     chain_init(&f->kept, turn_chunks(x->turn), &x->account);
-    f->window_bytes = (uint32_t)MIN(limits->flow_window_bytes, window_bytes_max);
+    f->window_bytes = (uint32_t)MIN(limits->flow_window_bytes, (uint64_t)WINDOW_BYTES_MAX);
     if (turn_is_pressed(x->turn))
         f->window_bytes = MIN(f->window_bytes, (uint32_t)WINDOW_PRESSED_BYTES);
     f->credit_bytes = f->window_bytes;
@@ -444,7 +443,8 @@ void exchange_restart_response(struct exchange *x)
     f->at = f->body_at = 0;
     f->seen_bytes = f->pass_bytes = 0;
     f->credit_bytes = f->window_bytes;
-    f->withheld_bytes = 0;
+    f->owed_bytes = f->withheld_bytes = 0;
+    f->is_sent_asked = false;
     x->response_head_us = 0;
     x->is_switched = x->is_upstream_failed = false;
     x->inform_count = 0;
@@ -458,8 +458,8 @@ bool exchange_can_rewind(const struct exchange *x)
            (!request->is_committed || request->bytes == 0);
 }
 
-/* What was taken comes back from kept, before what was not. It was credited to the producer when it
- * was taken and is not credited again. */
+/* What was taken comes back from kept, before what was not. What was credited to the producer is
+ * not credited again. */
 static void unread_body(struct exchange *x, struct flow *f)
 {
     struct chain rest;
@@ -469,7 +469,8 @@ static void unread_body(struct exchange *x, struct flow *f)
     chain_share(&f->body, &f->kept, 0, (size_t)f->bytes);
     chain_move(&f->body, &rest, rest.len);
     chain_deinit(&rest);
-    f->replay_bytes += (uint32_t)f->bytes;
+    f->replay_bytes += (uint32_t)f->bytes - f->owed_bytes;
+    f->owed_bytes = 0;
     f->seen_bytes += (size_t)f->bytes;
     f->pass_bytes += (size_t)f->bytes;
     f->bytes = 0;
@@ -483,7 +484,7 @@ void exchange_rewind_request(struct exchange *x)
         return;
     if (f->bytes > 0)
         unread_body(x, f);
-    f->is_head_sent = f->is_end_sent = false;
+    f->is_head_sent = f->is_end_sent = f->is_sent_asked = false;
 }
 
 int exchange_rewind(struct exchange *x, const struct outcome *why)

@@ -6,8 +6,10 @@
  * Ends (http1 and http2, server and client; calls and services of this process) only put what they
  * received into a flow and wake the exchange; exchange_run is the only place where anything moves.
  * Filters return verdicts and never call each other. credit is the only flow control: what the
- * producer may still add. One path for success and failure: `outcome` says what went wrong, whose
- * fault it was, whether it may be retried; it alone drives status, log flag, counter and message.
+ * producer may still add, and what its consumer takes is credited only when it has left the
+ * process, so that whatever waits of a flow is its window at most, wherever it lies. One path for
+ * success and failure: `outcome` says what went wrong, whose fault it was, whether it may be
+ * retried; it alone drives status, log flag, counter and message.
  *
  * A request may ask for a tunnel (http_head_asks_tunnel: an upgrade, CONNECT). Until the response
  * head opens it (x->is_switched) only the request's head goes upstream: what the caller sends ahead
@@ -75,10 +77,12 @@ struct flow {
     struct chain kept;       /* request only: all that was received, for replay, until committed */
     uint32_t credit_bytes;   /* what the producer may still add */
     uint32_t window_bytes;   /* what it may add ahead of the consumer */
+    uint32_t owed_bytes;     /* taken by the consumer and not credited: it may not have sent them */
     uint32_t withheld_bytes; /* to be credited when the loop is pressed for memory no longer */
     bool is_ended;           /* the producer has added everything */
     bool is_committed;       /* kept is given up: no replay any more */
     bool is_head_sent, is_end_sent; /* taken by the consumer */
+    bool is_sent_asked;             /* the consumer owes exchange_note_sent */
     uint64_t bytes;                 /* body bytes that the consumer took (of the last attempt) */
     /* The rest belongs to exchange.c. */
     uint32_t replay_bytes;           /* of body: given back by a rewind, credited before */
@@ -97,6 +101,9 @@ struct http_end_ops {
      * into the connection's chain is sent when the turn ends. What it cannot take stays; it calls
      * exchange_wake when there is room again. */
     void (*send)(struct http_end *e, struct flow *flow);
+    /* exchange_note_sent is wanted, once, from a later event, when all that send() has taken so far
+     * has left the process. NULL: what is taken is done with (calls, services). */
+    void (*ask_sent)(struct http_end *e);
     /* Downstream only: a 1xx response other than 100 and 101, before the final one's head. NULL:
      * such responses are dropped. */
     void (*inform)(struct http_end *e, const struct http_head *head);
@@ -228,6 +235,9 @@ void exchange_recv_fail(struct exchange *x, enum side side, const struct outcome
 
 /* Something that the end holds has gone on its way: no idle time-out for now. */
 void exchange_note_moved(struct exchange *x);
+/* All that the consumer took has left the process: the producer gets its credit back. Runs nothing
+ * of the pump; the producer's grant is called. */
+void exchange_note_sent(struct exchange *x, enum side side);
 
 /* Any number of times; runs nothing: puts the exchange on the run list. */
 void exchange_wake(struct exchange *x);

@@ -219,6 +219,7 @@ static void keep(struct exchange *x)
     }
     size_t fresh = (size_t)received - f->kept.len;
     chain_share(&f->kept, &f->body, f->body.len - fresh, fresh);
+    chain_tighten(&f->kept, (size_t)2 * CHAIN_STREAM_BYTES);
 }
 
 static void commit(struct exchange *x)
@@ -233,14 +234,13 @@ static void commit(struct exchange *x)
 
 enum { PRESSED_BODY_BYTES = 8 * 1024 };
 
-static void credit(struct exchange *x, enum side side, size_t taken)
+static void credit(struct exchange *x, enum side side)
 {
     struct flow *f = &x->flows[side];
     struct http_end *producer = side == SIDE_REQUEST ? x->downstream : x->upstream;
-    uint32_t replayed = (uint32_t)MIN(taken, (size_t)f->replay_bytes);
-    uint32_t bytes = (uint32_t)taken - replayed;
+    uint32_t bytes = f->owed_bytes;
 
-    f->replay_bytes -= replayed;
+    f->owed_bytes = 0;
     /* What waits is enough: under pressure no more comes until it has gone. */
     if (turn_is_pressed(x->turn) && f->body.len > PRESSED_BODY_BYTES) {
         f->withheld_bytes += bytes;
@@ -251,6 +251,37 @@ static void credit(struct exchange *x, enum side side, size_t taken)
     f->credit_bytes += bytes;
     if (bytes > 0 && producer != NULL && !f->is_ended)
         producer->ops->grant(producer, bytes);
+}
+
+void exchange_note_sent(struct exchange *x, enum side side)
+{
+    struct flow *f = &x->flows[side];
+
+    exchange_note_moved(x);
+    if (!f->is_sent_asked)
+        return;
+    f->is_sent_asked = false;
+    credit(x, side);
+}
+
+/* The consumer is asked when a part of the window is at stake: small bodies never are. A producer
+ * that has ended wants nothing. */
+static void owe(struct exchange *x, enum side side, struct http_end *consumer, size_t taken)
+{
+    enum { WINDOW_PARTS = 4 };
+    struct flow *f = &x->flows[side];
+    uint32_t replayed = (uint32_t)MIN(taken, (size_t)f->replay_bytes);
+
+    f->replay_bytes -= replayed;
+    f->owed_bytes += (uint32_t)taken - replayed;
+    if (f->is_ended || f->is_sent_asked)
+        return;
+    if (consumer->ops->ask_sent == NULL) {
+        credit(x, side);
+    } else if (f->owed_bytes >= f->window_bytes / WINDOW_PARTS) {
+        f->is_sent_asked = true;
+        consumer->ops->ask_sent(consumer);
+    }
 }
 
 static void send_to(struct exchange *x, enum side side, struct http_end *consumer)
@@ -266,7 +297,7 @@ static void send_to(struct exchange *x, enum side side, struct http_end *consume
     if (taken > 0 || was_head_sent != f->is_head_sent || was_end_sent != f->is_end_sent)
         x->moved_us = turn_now_us(x->turn);
     if (taken > 0)
-        credit(x, side, taken);
+        owe(x, side, consumer, taken);
 }
 
 /* A tunnel that is not open yet: the head alone, whatever came behind it. */
@@ -347,6 +378,15 @@ static void drop_request(struct exchange *x)
     chain_clear(&x->flows[SIDE_REQUEST].body);
 }
 
+/* Of what nobody takes for now. */
+static void tighten(struct exchange *x)
+{
+    for (int side = SIDE_REQUEST; side <= SIDE_RESPONSE; side++) {
+        if (x->flows[side].body.len > 0)
+            chain_tighten(&x->flows[side].body, CHAIN_STREAM_BYTES);
+    }
+}
+
 static void settle(struct exchange *x)
 {
     static const struct outcome done_early = {.err = 0};
@@ -381,4 +421,6 @@ void exchange_run(struct exchange *x)
     move_response(x);
     if (!has_ended(x))
         settle(x);
+    if (!has_ended(x))
+        tighten(x);
 }

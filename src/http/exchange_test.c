@@ -13,7 +13,7 @@ struct fake_end {
     size_t take_max; /* body bytes that it takes per send */
     const struct http_head *head;
     bool is_ended;
-    unsigned granted, wanted, resets, detaches;
+    unsigned granted, wanted, resets, detaches, sent_asked;
     struct outcome why;
 };
 
@@ -55,6 +55,18 @@ static void fake_detach(struct http_end *e)
 
 static const struct http_end_ops fake_ops = {
     .grant = fake_grant, .send = fake_send, .reset = fake_reset, .detach = fake_detach};
+
+static void fake_ask_sent(struct http_end *e)
+{
+    CONTAINER_OF(e, struct fake_end, end)->sent_asked++;
+}
+
+/* One with a connection behind it: what it takes is not sent yet. */
+static const struct http_end_ops slow_ops = {.grant = fake_grant,
+                                             .send = fake_send,
+                                             .ask_sent = fake_ask_sent,
+                                             .reset = fake_reset,
+                                             .detach = fake_detach};
 
 static void fake_init(struct fake_end *f)
 {
@@ -316,6 +328,87 @@ static void test_slow_consumer_holds_the_credit(void **state)
     exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
 }
 
+/* What a consumer has taken is credited when it is sent: all at once, and only once. */
+static void test_credit_comes_when_it_is_sent(void **state)
+{
+    struct bench *b = *state;
+    struct flow *f = &b->x->flows[SIDE_REQUEST];
+    uint32_t window = f->window_bytes, first = window - 1000;
+
+    b->up.end.ops = &slow_ops;
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    recv_body(b, SIDE_REQUEST, first);
+    run(b);
+    assert_int_equal(b->up.got.len, first);
+    assert_int_equal(b->up.sent_asked, 1);
+    assert_int_equal(b->down.granted, 0);
+    recv_body(b, SIDE_REQUEST, 1000);
+    run(b);
+    assert_int_equal(b->up.sent_asked, 1); /* it owes an answer still */
+    assert_int_equal(f->credit_bytes, 0);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, window);
+    assert_int_equal(f->credit_bytes, window);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, window);
+    exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
+}
+
+/* Small bodies cost no question; nor does the rest of one whose end has come. */
+static void test_small_bodies_are_not_asked_for(void **state)
+{
+    struct bench *b = *state;
+    struct flow *f = &b->x->flows[SIDE_REQUEST];
+
+    b->up.end.ops = &slow_ops;
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    for (int i = 0; i < 3; i++) {
+        recv_body(b, SIDE_REQUEST, f->window_bytes / 16);
+        run(b);
+    }
+    assert_int_equal(b->up.sent_asked, 0);
+    assert_int_equal(f->credit_bytes + f->owed_bytes, f->window_bytes);
+    recv_body(b, SIDE_REQUEST, f->window_bytes / 2);
+    exchange_recv_end(b->x, SIDE_REQUEST);
+    run(b);
+    assert_int_equal(b->up.sent_asked, 0);
+    assert_true(b->up.is_ended);
+    exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
+}
+
+/* An attempt that fails gives back what it took: of that, what was credited once is not again. */
+static void test_a_replay_is_credited_once(void **state)
+{
+    struct bench *b = *state;
+    struct flow *f = &b->x->flows[SIDE_REQUEST];
+    uint32_t part = f->window_bytes / 8 * 3;
+
+    b->scripts[2].fail = VERDICT_WAIT;
+    b->scripts[2].retry_on = &b->up2;
+    b->up.end.ops = b->up2.end.ops = &slow_ops;
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    recv_body(b, SIDE_REQUEST, part);
+    run(b);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, part);
+    recv_body(b, SIDE_REQUEST, part); /* of this the first attempt says nothing */
+    run(b);
+    assert_int_equal(b->up.sent_asked, 2);
+    exchange_recv_fail(b->x, SIDE_RESPONSE, &upstream_reset);
+    run(b);
+    assert_int_equal(b->up2.got.len, 2 * part);
+    assert_int_equal(b->up2.sent_asked, 1);
+    assert_int_equal(b->down.granted, part);
+    assert_int_equal(f->owed_bytes, part);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, 2 * part);
+    assert_int_equal(f->credit_bytes, f->window_bytes);
+    exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
+}
+
 static void test_filter_waits(void **state)
 {
     struct bench *b = *state;
@@ -392,7 +485,8 @@ static void test_retry_replays_the_body(void **state)
     assert_got(&b->up2, 4900);
     assert_true(b->up2.is_ended);
     assert_int_equal(b->down.granted, 2500); /* the rest came with the end: nobody is to be told */
-    assert_int_equal(b->x->flows[0].credit_bytes, b->x->flows[0].window_bytes);
+    assert_int_equal(b->x->flows[0].credit_bytes + b->x->flows[0].owed_bytes,
+                     b->x->flows[0].window_bytes);
     recv_head(b, SIDE_RESPONSE, false);
     run(b);
     assert_int_equal(b->down.head->status, 200);
@@ -636,6 +730,9 @@ int main(void)
         TEST(passes),
         TEST(is_recycled),
         TEST(slow_consumer_holds_the_credit),
+        TEST(credit_comes_when_it_is_sent),
+        TEST(small_bodies_are_not_asked_for),
+        TEST(a_replay_is_credited_once),
         TEST(filter_waits),
         TEST(filter_replies),
         TEST(filter_fails),

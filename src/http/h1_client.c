@@ -320,8 +320,12 @@ static void on_input(struct http_client *client)
 
 static void on_grant(struct http_end *e, uint32_t bytes)
 {
-    if (bytes > 0)
-        conn_wake(conn_of(of_end(e)));
+    struct h1_client *s = of_end(e);
+
+    if (bytes == 0)
+        return;
+    limit_reading(s);
+    conn_wake(conn_of(s));
 }
 
 static void send_head(struct h1_client *s, struct flow *flow)
@@ -356,6 +360,11 @@ static void on_send(struct http_end *e, struct flow *flow)
     s->is_request_done = flow->is_end_sent;
     if (s->is_tunnel && flow->is_end_sent)
         conn_end(conn_of(s));
+}
+
+static void on_ask_sent(struct http_end *e)
+{
+    conn_ask_drain(conn_of(of_end(e)));
 }
 
 static void on_reset(struct http_end *e, const struct outcome *why)
@@ -396,6 +405,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .reset = on_reset,
     .detach = on_detach,
 };
@@ -410,7 +420,6 @@ static void on_codec_open(struct http_client *client)
     s->end.ops = &end_ops;
     client->codec_state = s;
     s->head_read_max = client->conn->read_max = H1_READ_BYTES;
-    client->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void wake(struct http_client *client)
@@ -419,6 +428,14 @@ static void wake(struct http_client *client)
 
     if (s->end.x != NULL)
         exchange_wake(s->end.x);
+}
+
+static void on_drain(struct http_client *client)
+{
+    struct h1_client *s = client->codec_state;
+
+    if (s->end.x != NULL)
+        h1_out_drained(conn_of(s), s->end.x, SIDE_REQUEST);
 }
 
 static unsigned room(const struct http_client *client)
@@ -468,7 +485,7 @@ const struct http_client_codec h1_client_codec = {
     .open = on_codec_open,
     .on_open = wake,
     .on_input = on_input,
-    .on_drain = wake,
+    .on_drain = on_drain,
     .room = room,
     .start = start,
     .close = farewell,

@@ -317,6 +317,25 @@ static void test_client_leaves(void **state)
     assert_int_equal(w.origins[0].closes, 1);
 }
 
+/* Answers without a body wait for room, too: more questions are not read meanwhile. */
+static void test_a_client_that_reads_no_answers(void **state)
+{
+    enum { REQUESTS = 5000 };
+
+    w.reply_status = 204;
+    conn_pause(w.client.conn);
+    for (int i = 0; i < REQUESTS; i++)
+        say_bytes(C, STR("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    run();
+    assert_in_range(w.exchanges, 1, REQUESTS - 1);
+    assert_in_range(conn_out_len(w.server->conn), 1, H1_OUT_MAX_BYTES + 1024);
+    assert_in_range(w.server->conn->in.len, 1, H1_READ_BYTES);
+    conn_resume(w.client.conn);
+    for (int i = 0; i < 100 && w.exchanges < REQUESTS; i++)
+        run();
+    assert_int_equal(w.exchanges, REQUESTS);
+}
+
 static void test_client_resets(void **state)
 {
     say(C, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
@@ -522,6 +541,7 @@ int main(void)
         T(test_early_response),
         T(test_discard_is_bounded),
         T(test_client_leaves),
+        T(test_a_client_that_reads_no_answers),
         T(test_client_resets),
         T(test_client_ends_inside_body),
         T(test_idle_client_ends),

@@ -85,7 +85,8 @@ static enum verdict route(struct exchange *x, void *state, enum side side)
         return VERDICT_NEXT;
     w.heads++;
     if (w.reply_status != 0) {
-        exchange_reply(x, w.reply_status, STR("told_to"), STR("no"));
+        exchange_reply(x, w.reply_status, STR("told_to"),
+                       w.reply_status == 204 ? STR_NULL : STR("no"));
         return VERDICT_REPLY;
     }
     if (w.upstream == NULL || http_client_room(w.upstream) == 0) {

@@ -33,13 +33,15 @@ static int move_body(struct h1_out *o, struct conn *c, struct chain *body, size_
 
 int h1_out_move(struct h1_out *o, struct conn *c, struct flow *flow)
 {
-    size_t waiting = conn_out_len(c);
+    size_t waiting = flow->body.len > 0 ? conn_out_len(c) : 0;
 
     if (flow->body.len > 0 && waiting < H1_OUT_MAX_BYTES) {
         int err = move_body(o, c, &flow->body, MIN(flow->body.len, H1_OUT_MAX_BYTES - waiting));
         if (err != 0)
             return err;
     }
+    if (flow->body.len > 0)
+        conn_ask_drain(c);
     if (!flow->is_ended || flow->body.len > 0 || flow->is_end_sent)
         return 0;
     if (o->kind == H1_BODY_LENGTH && o->left > 0)
@@ -50,4 +52,15 @@ int h1_out_move(struct h1_out *o, struct conn *c, struct flow *flow)
     }
     flow->is_end_sent = true;
     return 0;
+}
+
+void h1_out_drained(struct conn *c, struct exchange *x, enum side side)
+{
+    if (conn_out_len(c) > 0) { /* since then */
+        conn_ask_drain(c);
+        return;
+    }
+    exchange_note_sent(x, side);
+    if (x->flows[side].body.len > 0)
+        exchange_wake(x);
 }

@@ -216,6 +216,10 @@ static bool read_head(struct h1_server *s)
             close_conn(s);
         return false;
     }
+    if (conn_out_len(c) >= H1_OUT_MAX_BYTES) { /* who reads no answers asks no more questions */
+        conn_ask_drain(c);
+        return false;
+    }
     switch (h1_scan_chain(&s->scan, &c->in, s->server->config->limits, &len, &error)) {
     case H1_SCAN_MORE:
         if (conn_is_in_ended(c))
@@ -405,10 +409,12 @@ static void on_grant(struct http_end *e, uint32_t bytes)
 {
     struct h1_server *s = of_end(e);
 
-    if (bytes == 0)
+    if (bytes == 0) {
         send_continue(s);
-    else
-        conn_wake(conn_of(s));
+        return;
+    }
+    limit_reading(s);
+    conn_wake(conn_of(s));
 }
 
 /* RFC 9112 9.3, 9.6. A client that waits for "100 Continue" may send its body or not: what would
@@ -492,6 +498,11 @@ static void on_send(struct http_end *e, struct flow *flow)
     }
 }
 
+static void on_ask_sent(struct http_end *e)
+{
+    conn_ask_drain(conn_of(of_end(e)));
+}
+
 static void on_reset(struct http_end *e, const struct outcome *why)
 {
     of_end(e)->is_abort = why->err != 0;
@@ -520,6 +531,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .inform = on_inform,
     .reset = on_reset,
     .detach = on_detach,
@@ -536,7 +548,6 @@ static void on_open(struct http_server *server)
     server->codec_state = s;
     expect_head(s);
     server->conn->read_max = s->head_read_max;
-    server->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void on_drain(struct http_server *server)
@@ -544,7 +555,9 @@ static void on_drain(struct http_server *server)
     struct h1_server *s = server->codec_state;
 
     if (s->end.x != NULL)
-        exchange_wake(s->end.x);
+        h1_out_drained(conn_of(s), s->end.x, SIDE_RESPONSE);
+    else if (conn_of(s)->in.len > 0)
+        conn_wake(conn_of(s));
 }
 
 /* The next response says `Connection: close`; see must_close. */

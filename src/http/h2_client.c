@@ -96,8 +96,8 @@ static void on_send(struct http_end *e, struct flow *flow)
     if (!flow->is_head_sent) {
         if (flow->head->protocol.len > 0 && !st->session->peer.is_known)
             return; /* on_control wakes all */
-        if (!h2_output_has_room(st->session) || !send_head(st, flow))
-            return; /* on_drain wakes all */
+        if (!h2_output_may_begin(st->session) || !send_head(st, flow))
+            return;
     }
     if (!flow->is_end_sent)
         h2_output_body(st, flow);
@@ -109,6 +109,11 @@ static void on_reset(struct http_end *e, const struct outcome *why)
     h2_stream_reset(of_end(e), H2_CANCEL);
 }
 
+static void on_ask_sent(struct http_end *e)
+{
+    h2_output_ask_sent(of_end(e));
+}
+
 static void on_detach(struct http_end *e)
 {
     h2_stream_detach(of_end(e));
@@ -117,6 +122,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .reset = on_reset,
     .detach = on_detach,
 };
@@ -270,8 +276,7 @@ static void on_drain(struct http_client *client)
 {
     struct h2_client *c = client->codec_state;
 
-    h2_session_mark(&c->session);
-    h2_session_wake_all(&c->session);
+    h2_session_drained(&c->session);
 }
 
 static unsigned room(const struct http_client *client)

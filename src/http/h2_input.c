@@ -13,7 +13,7 @@ static void fail(struct h2_session *h, enum h2_error code)
  */
 static bool charge_connection(struct h2_session *h, uint32_t len)
 {
-    if (len > h->recv_window) {
+    if ((int64_t)len > h->recv_window) {
         fail(h, H2_FLOW_CONTROL_ERROR);
         return false;
     }
@@ -49,7 +49,7 @@ static struct h2_stream *receiver(struct h2_session *h, const struct h2_frame *f
 static struct h2_stream *charge_stream(struct h2_session *h, struct h2_stream *st, uint32_t len,
                                        uint32_t payload_len)
 {
-    if (len > st->recv_window ||
+    if ((int64_t)len > st->recv_window ||
         (st->is_attached && payload_len > st->x->flows[h->ops->in_side].credit_bytes)) {
         h2_stream_reject(st, H2_FLOW_CONTROL_ERROR);
         return NULL;

@@ -14,6 +14,17 @@ bool h2_output_has_room(const struct h2_session *h)
     return !h->is_terminated && !h->is_over && conn_out_len(h->conn) < HTTP_OUT_HIGH_BYTES;
 }
 
+bool h2_output_may_begin(struct h2_session *h)
+{
+    bool has_room = h2_output_has_room(h);
+
+    if (!has_room) {
+        h->is_room_wanted = true;
+        conn_ask_drain(h->conn);
+    }
+    return has_room;
+}
+
 static bool is_answer(enum h2_frame_type type)
 {
     return type == H2_PING || type == H2_SETTINGS || type == H2_RST_STREAM;
@@ -171,6 +182,7 @@ static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool 
     st->send_window -= (int64_t)len;
     h->send_window -= (int64_t)len;
     h->totals.data_out++;
+    st->put_flush = turn_flush_count(h->conn->turn);
     count_waiting(h, H2_DATA, sizeof(bytes) + len);
     expect_answers(h);
 }
@@ -199,6 +211,22 @@ void h2_output_ready(struct h2_stream *st)
     h2_session_mark(h);
 }
 
+static void note_owing(struct h2_stream *st)
+{
+    struct h2_session *h = st->session;
+
+    if (list_is_linked(&st->owing_link))
+        return;
+    list_push_back(&h->owing, &st->owing_link);
+    conn_ask_drain(h->conn);
+}
+
+/* There is something to take in the exchange, and room for it. */
+static bool wants_more(const struct h2_stream *st)
+{
+    return st->out.len < STREAM_OUT_BYTES / 2 && st->flow->body.len > 0;
+}
+
 /* A frame of a stream whose turn it is. */
 static void send_frame(struct h2_stream *st)
 {
@@ -215,12 +243,14 @@ static void send_frame(struct h2_stream *st)
     put_some(st, &st->out, len, is_last, st->flow);
     if (st->is_attached)
         exchange_note_moved(st->x);
-    if (st->is_attached && (is_last || st->out.len < STREAM_OUT_BYTES / 2))
+    if (st->is_attached && (is_last || wants_more(st)))
         exchange_wake(st->x);
     if (is_last)
         h2_stream_sent_end(st);
     else if (!chain_is_empty(&st->out))
         list_push_back(&h->ready, &st->ready_link);
+    else if (st->is_sent_asked)
+        note_owing(st);
 }
 
 void h2_output_data(struct h2_session *h)
@@ -230,6 +260,8 @@ void h2_output_data(struct h2_session *h)
     while (h2_output_has_room(h) &&
            (st = LIST_FIRST(&h->ready, struct h2_stream, ready_link)) != NULL)
         send_frame(st);
+    if (!list_is_empty(&h->ready))
+        conn_ask_drain(h->conn);
 }
 
 /* Straight from the exchange into the connection, where nobody else waits: up to a frame. True:
@@ -263,6 +295,7 @@ void h2_output_body(struct h2_stream *st, struct flow *flow)
             return;
         size_t room = st->out.len < STREAM_OUT_BYTES ? STREAM_OUT_BYTES - st->out.len : 0;
         chain_move(&st->out, &flow->body, room);
+        chain_tighten(&st->out, CHAIN_STREAM_BYTES);
         st->is_source_ended = flow->is_ended && chain_is_empty(&flow->body);
         h2_output_ready(st);
     }
@@ -273,10 +306,37 @@ void h2_output_body(struct h2_stream *st, struct flow *flow)
 
 /* --- windows -------------------------------------------------------------------------------- */
 
+void h2_output_ask_sent(struct h2_stream *st)
+{
+    if (st->is_gone)
+        return; /* nobody takes anything any more */
+    st->is_sent_asked = true;
+    if (chain_is_empty(&st->out))
+        note_owing(st);
+}
+
+/* What a stream has put into conn->out since the flush that left it empty is not sent. */
+void h2_output_tell_sent(struct h2_session *h)
+{
+    uint64_t now = turn_flush_count(h->conn->turn);
+
+    LIST_FOREACH (&h->owing, st, struct h2_stream, owing_link) {
+        if (chain_is_empty(&st->out) && st->put_flush == now) {
+            conn_ask_drain(h->conn);
+            continue;
+        }
+        list_remove(&st->owing_link);
+        if (!chain_is_empty(&st->out))
+            continue; /* send_frame comes back to it */
+        st->is_sent_asked = false;
+        exchange_note_sent(st->x, h->ops->in_side == SIDE_REQUEST ? SIDE_RESPONSE : SIDE_REQUEST);
+    }
+}
+
 void h2_output_grant(struct h2_session *h, struct h2_stream *st, uint32_t bytes)
 {
     uint32_t *due = st == NULL ? &h->recv_due : &st->recv_due;
-    uint32_t *window = st == NULL ? &h->recv_window : &st->recv_window;
+    int64_t *window = st == NULL ? &h->recv_window : &st->recv_window;
     uint32_t whole = st == NULL ? (uint32_t)h->limits->conn_window_bytes : h->stream_window;
 
     *due += bytes;

@@ -80,8 +80,8 @@ static void on_send(struct http_end *e, struct flow *flow)
     if (st->is_gone && !st->is_out_ended)
         return;
     if (!flow->is_head_sent) {
-        if (!h2_output_has_room(st->session))
-            return; /* on_drain wakes all */
+        if (!h2_output_may_begin(st->session))
+            return;
         send_head(st, flow);
     }
     if (!flow->is_end_sent)
@@ -114,6 +114,11 @@ static void on_reset(struct http_end *e, const struct outcome *why)
         h2_stream_reset(of_end(e), code_of(why));
 }
 
+static void on_ask_sent(struct http_end *e)
+{
+    h2_output_ask_sent(of_end(e));
+}
+
 static void on_detach(struct http_end *e)
 {
     h2_stream_detach(of_end(e));
@@ -122,6 +127,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .inform = on_inform,
     .reset = on_reset,
     .detach = on_detach,
@@ -288,8 +294,7 @@ static void on_drain(struct http_server *server)
 {
     struct h2_server *s = server->codec_state;
 
-    h2_session_mark(&s->session);
-    h2_session_wake_all(&s->session);
+    h2_session_drained(&s->session);
 }
 
 static void drain(struct http_server *server)

@@ -155,7 +155,7 @@ void h2_session_begin(struct h2_session *h)
         chain_add(&h->conn->out, preface);
     put_settings(h);
     if (h->recv_window > H2_WINDOW_DEFAULT)
-        h2_output_u32(h, H2_WINDOW_UPDATE, 0, h->recv_window - H2_WINDOW_DEFAULT);
+        h2_output_u32(h, H2_WINDOW_UPDATE, 0, (uint32_t)h->recv_window - H2_WINDOW_DEFAULT);
     timer_start(h->conn->turn, &h->settings_timer, SETTINGS_WAIT_US);
 }
 
@@ -211,6 +211,8 @@ static enum h2_error take_settings(struct h2_session *h, const struct h2_frame *
 {
     struct h2_peer peer = h->peer;
 
+    if (!peer.is_known) /* unless it says so */
+        peer.window = H2_WINDOW_DEFAULT;
     for (uint32_t at = 0; at < f->len; at += H2_SETTING_LEN) {
         unsigned id = (unsigned)(uint8_t)payload[at] << 8 | (uint8_t)payload[at + 1];
         enum h2_error code = take_setting(h, id, h2_get_u32(payload + at + 2), &peer);
@@ -222,6 +224,19 @@ static enum h2_error take_settings(struct h2_session *h, const struct h2_frame *
     peer.is_known = true;
     h->peer = peer;
     return move_windows(h, by);
+}
+
+/* RFC 9113 6.9.2: what began before has a window of the first size less. */
+static void settle(struct h2_session *h)
+{
+    int64_t less = (int64_t)h2_stream_first_window(h) - h->stream_window;
+
+    timer_stop(&h->settings_timer);
+    h->is_settled = true;
+    LIST_FOREACH (&h->streams, st, struct h2_stream, link) {
+        if (st->id != 0 && less > 0)
+            st->recv_window -= less;
+    }
 }
 
 void h2_session_recv_settings(struct h2_session *h, const struct h2_frame *f, const char *payload)
@@ -238,7 +253,7 @@ void h2_session_recv_settings(struct h2_session *h, const struct h2_frame *f, co
         return;
     }
     if (is_ack) {
-        timer_stop(&h->settings_timer);
+        settle(h);
         return;
     }
     h2_session_annoy(h, H2_ANNOY_CONTROL);
@@ -297,6 +312,15 @@ void h2_session_recv_goaway(struct h2_session *h, const struct h2_frame *f, cons
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+/* Before a server has said what it takes of a stream, a client sends no more than it takes itself.
+ */
+static uint32_t first_send_window(const struct limits *limits, bool is_server)
+{
+    uint64_t first = H2_WINDOW_DEFAULT;
+
+    return (uint32_t)(is_server ? first : MIN(first, limits->flow_window_bytes));
+}
+
 void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, struct conn *conn,
                      const struct limits *limits, bool is_server, void *owner)
 {
@@ -305,13 +329,13 @@ void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, str
         .conn = conn,
         .limits = limits,
         .owner = owner,
-        .peer = {.window = H2_WINDOW_DEFAULT,
+        .peer = {.window = first_send_window(limits, is_server),
                  .frame_max = H2_FRAME_LEN_MAX,
                  .streams_max = UINT32_MAX},
         .flood = {.since_us = turn_now_us(conn->turn)},
         .send_window = H2_WINDOW_DEFAULT,
-        .recv_window = (uint32_t)limits->conn_window_bytes,
-        .stream_window = (uint32_t)MAX(limits->flow_window_bytes, (uint64_t)H2_WINDOW_DEFAULT),
+        .recv_window = (int64_t)limits->conn_window_bytes,
+        .stream_window = (uint32_t)limits->flow_window_bytes,
         .next_id = 1,
         .goaway_id = INT32_MAX,
         .preface_left = is_server ? (unsigned)preface.len : 0,
@@ -322,6 +346,7 @@ void h2_session_init(struct h2_session *h, const struct h2_session_ops *ops, str
     list_init(&h->spare);
     list_init(&h->ready);
     list_init(&h->blocked);
+    list_init(&h->owing);
     turn_task_init(&h->task, run_task);
     timer_init(&h->settings_timer, on_settings_timer);
     hpack_decoder_init(&h->decoder);
@@ -352,6 +377,17 @@ void h2_session_wake_all(struct h2_session *h)
         if (st->is_attached)
             exchange_wake(st->x);
     }
+}
+
+void h2_session_drained(struct h2_session *h)
+{
+    h2_output_tell_sent(h);
+    if (!list_is_empty(&h->ready))
+        h2_session_mark(h);
+    if (!h->is_room_wanted)
+        return;
+    h->is_room_wanted = false;
+    h2_session_wake_all(h);
 }
 
 void h2_session_fail_all(struct h2_session *h, int err)

@@ -9,9 +9,10 @@
  * Output: frames are written straight into conn->out. What the windows or a full connection hold
  * back waits in stream->out; streams that may go on take turns, a frame each (session->ready).
  *
- * Windows: a stream's is the exchange's credit, given back when half of it is used. The
+ * Windows: a stream's is the exchange's credit, given back when half of it has left again. The
  * connection's is given back as bytes arrive, so one slow stream cannot stop the others; what a
- * connection holds is bounded by streams times flow_window_bytes.
+ * connection holds is bounded by streams times flow_window_bytes. A client that has not seen our
+ * SETTINGS yet may send 64 KiB (RFC 9113 6.9.2).
  *
  * Life of a stream:  IDLE (client: no number yet) -> OPEN -> is_gone (both sides ended, or a reset)
  * It is freed when both the exchange has let go and the wire is done with it.
@@ -125,6 +126,7 @@ struct h2_session {
     struct list streams;        /* h2_stream.link: attached or on the wire */
     struct list spare;          /* h2_stream.link: for reuse */
     struct list ready, blocked; /* h2_stream.ready_link: DATA waits for its turn / for our window */
+    struct list owing; /* h2_stream.owing_link: exchange_note_sent when conn->out is empty */
     struct h2_stream **buckets; /* by number; hash_next */
     uint32_t bucket_count, open_count;
     unsigned spare_count;
@@ -141,7 +143,8 @@ struct h2_session {
     struct h2_waiting waiting;      /* counted when bounds has something of it */
     const struct h2_bounds *bounds; /* the configuration's */
     int64_t send_window;            /* of the connection */
-    uint32_t recv_window, recv_due; /* likewise; due: not given back yet */
+    int64_t recv_window;            /* likewise */
+    uint32_t recv_due;              /* not given back yet */
     uint32_t stream_window;         /* what we announce */
     uint32_t last_id;               /* server: the highest number seen */
     uint32_t next_id;               /* client: of our next stream */
@@ -152,6 +155,8 @@ struct h2_session {
     bool allows_connect; /* server: requests may ask for tunnels */
     bool may_send;       /* the connection is open */
     bool is_first_frame; /* it must be SETTINGS */
+    bool is_settled;     /* the peer knows our SETTINGS */
+    bool is_room_wanted; /* a head waits for room in conn->out */
     bool is_goaway_in;   /* the peer opens or takes no more streams */
     bool is_terminated;  /* our error was sent: no more input */
     bool is_over;
@@ -160,14 +165,15 @@ struct h2_session {
 struct h2_stream {
     struct http_end end;
     struct h2_session *session;
-    struct list link, ready_link;
+    struct list link, ready_link, owing_link;
     struct h2_stream *hash_next;
-    uint32_t id;        /* 0: not on the wire yet */
-    struct exchange *x; /* while attached */
-    struct chain out;   /* body taken from the exchange, not yet in frames */
-    struct flow *flow;  /* what out comes from, while attached */
-    int64_t send_window;
-    uint32_t recv_window, recv_due;
+    uint32_t id;                      /* 0: not on the wire yet */
+    struct exchange *x;               /* while attached */
+    struct chain out;                 /* body taken from the exchange, not yet in frames */
+    struct flow *flow;                /* what out comes from, while attached */
+    int64_t send_window, recv_window; /* recv: below 0 when the peer was ahead of our SETTINGS */
+    uint32_t recv_due;
+    uint64_t put_flush;           /* flushes of the loop before its last DATA */
     uint64_t length, length_seen; /* of the body that comes in, when has_length */
     bool has_length;
     bool is_bodyless; /* a response to HEAD, 204, 304: length says nothing, DATA is a fault */
@@ -181,6 +187,7 @@ struct h2_stream {
     bool is_head_in;      /* the request's, the final response's: what comes next are trailers */
     bool is_reset_due;    /* RST_STREAM(NO_ERROR) behind our END_STREAM */
     uint8_t informational_count;
+    bool is_sent_asked; /* exchange_note_sent is owed */
     bool is_attached;
     bool is_gone; /* the wire is done with it */
     bool was_reused;
@@ -204,8 +211,10 @@ void h2_session_goaway(struct h2_session *h, uint32_t last_id);
 void h2_session_ping(struct h2_session *h);
 /* GOAWAY with an error, then the end. */
 void h2_session_terminate(struct h2_session *h, enum h2_error code);
-/* Wakes every exchange: there is room in conn->out, or the connection has opened. */
+/* Wakes every exchange: the connection has opened. */
 void h2_session_wake_all(struct h2_session *h);
+/* conn->out is empty (on_drain). */
+void h2_session_drained(struct h2_session *h);
 /* The connection is gone: exchange_recv_fail for every attached stream. */
 void h2_session_fail_all(struct h2_session *h, int err);
 /* Counts; too many end the session. */
@@ -237,8 +246,10 @@ void h2_output_frame(struct h2_session *h, const struct h2_frame *f, struct str 
 void h2_output_u32(struct h2_session *h, enum h2_frame_type type, uint32_t id, uint32_t value);
 void h2_output_head(struct h2_stream *st, enum h2_head_kind kind, const struct http_head *head,
                     bool is_ended);
-/* Whether a head may be sent now, or on_drain has to be waited for. */
+/* Whether there is room for a frame that may wait. */
 bool h2_output_has_room(const struct h2_session *h);
+/* Whether a head may be sent now; else its exchange is woken when there is room. */
+bool h2_output_may_begin(struct h2_session *h);
 /* DATA of the streams that wait, in turns, as far as windows and the connection allow. */
 void h2_output_data(struct h2_session *h);
 /* The stream's window, or what it has to send, has grown. */
@@ -246,6 +257,9 @@ void h2_output_ready(struct h2_stream *st);
 /* Body, end and trailers of the flow, as far as they can be taken; sets flow->is_end_sent when
  * nothing of the flow is needed any more: without trailers that is as soon as all is in st->out. */
 void h2_output_body(struct h2_stream *st, struct flow *flow);
+/* exchange_note_sent when all that the stream was given has been sent. */
+void h2_output_ask_sent(struct h2_stream *st);
+void h2_output_tell_sent(struct h2_session *h);
 /* WINDOW_UPDATE of a stream and of the connection (st NULL), when enough is due. */
 void h2_output_grant(struct h2_session *h, struct h2_stream *st, uint32_t bytes);
 
@@ -270,6 +284,8 @@ void h2_stream_lose(struct h2_stream *st, uint32_t error_code);
 /* All is answered, the rest of the request is not wanted: RST_STREAM(NO_ERROR) behind the answer.
  */
 void h2_stream_stop_input(struct h2_stream *st);
+/* What a peer may send on a stream that begins now. */
+uint32_t h2_stream_first_window(const struct h2_session *h);
 /* The exchange takes so many bytes more. */
 void h2_stream_grant(struct h2_stream *st, uint32_t bytes);
 /* The length that a head announces. False: END_STREAM belies it. */

@@ -216,6 +216,37 @@ static void test_more_than_the_window(void **state)
     assert_int_equal(a.goaways, 0);
 }
 
+/* A client that has not seen our SETTINGS has 64 KiB; what it is ahead, it owes from then on. */
+static void test_our_window_begins_with_its_acknowledgement(void **state)
+{
+    static char payload[16384];
+    struct bench *b = *state;
+    uint32_t window = (uint32_t)b->limits.flow_window_bytes;
+
+    b->is_holding = true;
+    put_preface(b);
+    put_headers(b, 1, POST, NGHTTP2_FLAG_END_HEADERS);
+    put_headers(b, 3, POST, NGHTTP2_FLAG_END_HEADERS);
+    for (uint32_t sent = 0; sent < window; sent += sizeof(payload)) {
+        put_frame(b, NGHTTP2_DATA, 0, 1, str_from(payload, MIN(sizeof(payload), window - sent)));
+        put_frame(b, NGHTTP2_DATA, 0, 3, str_from(payload, MIN(sizeof(payload), window - sent)));
+    }
+    put_frame(b, NGHTTP2_DATA, 0, 1, str_from(payload, 65535 - window));
+    struct answer a = read_answer(b);
+    assert_int_equal(a.resets + a.goaways, 0);
+    put_frame(b, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, STR_NULL);
+    put_frame(b, NGHTTP2_DATA, 0, 3, str_from(payload, 1)); /* its window is 0 now */
+    a = read_answer(b);
+    assert_int_equal(a.resets, 1);
+    assert_int_equal(a.reset_code, NGHTTP2_FLOW_CONTROL_ERROR);
+    put_headers(b, 5, POST, NGHTTP2_FLAG_END_HEADERS);
+    for (uint32_t sent = 0; sent < window; sent += sizeof(payload))
+        put_frame(b, NGHTTP2_DATA, 0, 5, str_from(payload, MIN(sizeof(payload), window - sent)));
+    assert_int_equal(read_answer(b).resets, 0);
+    put_frame(b, NGHTTP2_DATA, 0, 5, str_from(payload, 1));
+    assert_int_equal(read_answer(b).resets, 1);
+}
+
 /* Padding costs the window of the stream, and is given back: more than the window of it passes. */
 static void test_padding_is_given_back(void **state)
 {
@@ -493,6 +524,7 @@ int main(void)
         TEST(the_first_frame_is_settings),
         TEST(too_long_a_frame),
         TEST(more_than_the_window),
+        TEST(our_window_begins_with_its_acknowledgement),
         TEST(padding_is_given_back),
         TEST(our_data_keeps_to_windows),
         TEST(streams_take_turns),

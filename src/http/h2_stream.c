@@ -49,6 +49,14 @@ struct h2_stream *h2_stream_find(const struct h2_session *h, uint32_t id)
     return st;
 }
 
+/* A client begins streams before it has seen our SETTINGS; a server answers behind them. */
+uint32_t h2_stream_first_window(const struct h2_session *h)
+{
+    bool is_ahead = h->is_server && !h->is_settled;
+
+    return is_ahead ? MAX(h->stream_window, (uint32_t)H2_WINDOW_DEFAULT) : h->stream_window;
+}
+
 void h2_stream_open(struct h2_stream *st, uint32_t id)
 {
     struct h2_session *h = st->session;
@@ -57,7 +65,7 @@ void h2_stream_open(struct h2_stream *st, uint32_t id)
         grow_buckets(h);
     st->id = id;
     st->send_window = h->peer.window;
-    st->recv_window = h->stream_window;
+    st->recv_window = h2_stream_first_window(h);
     h->open_count++;
     h->totals.streams++;
     put_in_bucket(st);
@@ -79,6 +87,7 @@ struct h2_stream *h2_stream_new(struct h2_session *h, uint32_t id)
     }
     chain_init(&st->out, turn_chunks(h->conn->turn), &h->conn->account);
     list_init(&st->ready_link);
+    list_init(&st->owing_link);
     list_init(&st->link);
     if (id != 0)
         h2_stream_open(st, id);
@@ -123,18 +132,20 @@ static void free_if_done(struct h2_stream *st)
 void h2_stream_attach(struct h2_stream *st, struct exchange *x)
 {
     struct flow *in = &x->flows[st->session->ops->in_side];
+    uint32_t first = h2_stream_first_window(st->session);
 
     st->x = x;
     st->is_attached = true;
-    if (in->window_bytes < st->session->stream_window) {
-        in->credit_bytes += st->session->stream_window - in->window_bytes;
-        in->window_bytes = st->session->stream_window;
+    if (in->window_bytes < first) {
+        in->credit_bytes += first - in->window_bytes;
+        in->window_bytes = first;
     }
 }
 
 void h2_stream_detach(struct h2_stream *st)
 {
-    st->is_attached = false;
+    st->is_attached = st->is_sent_asked = false;
+    list_remove(&st->owing_link);
     st->x = NULL;
     st->flow = NULL;
     free_if_done(st);

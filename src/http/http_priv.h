@@ -49,14 +49,11 @@
 #include "http/server.h"
 
 enum {
-    HTTP_OUT_HIGH_BYTES = 256 * 1024, /* conn_out_len above: send() takes no more body */
-    HTTP_OUT_LOW_BYTES = 64 * 1024,   /* conn->low_water: on_drain, the codec wakes its exchanges */
-    HTTP_READ_MAX_BYTES = 64 * 1024,  /* conn->read_max */
-    /* HTTP/1, where a connection is a stream: what lies in it, in its exchange's flow and in the
-     * other connection is 64 KiB together, however long nobody reads. */
-    H1_READ_BYTES = 16 * 1024,    /* conn->read_max, until a head needs more; a body: its credit */
-    H1_OUT_MAX_BYTES = 24 * 1024, /* of bodies in conn->out */
-    H1_OUT_LOW_BYTES = 8 * 1024,  /* conn->low_water */
+    HTTP_OUT_HIGH_BYTES = 256 * 1024, /* HTTP/2, conn_out_len above: no more DATA */
+    HTTP_READ_MAX_BYTES = 64 * 1024,  /* HTTP/2: conn->read_max */
+    /* HTTP/1, where a connection is a stream. Of a body no more is read than its credit. */
+    H1_READ_BYTES = CHAIN_STREAM_BYTES,    /* conn->read_max, until a head needs more */
+    H1_OUT_MAX_BYTES = CHAIN_STREAM_BYTES, /* conn_out_len above: no more body, no next request */
 };
 
 /* --- server --------------------------------------------------------------------------------- */

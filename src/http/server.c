@@ -248,7 +248,6 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     turn_task_init(&s->task, run_task);
     list_init(&s->grave.link);
     c->read_max = HTTP_READ_MAX_BYTES;
-    c->low_water = HTTP_OUT_LOW_BYTES;
     conn_set_handler(c, &conn_handler, s);
     if (codec == HTTP_CODEC_AUTO)
         codec = codec_of_alpn(info->alpn);

@@ -60,6 +60,12 @@ static void read_bytes(struct tcp_client *s)
     exchange_recv_end(s->end.x, SIDE_RESPONSE);
 }
 
+static void limit_reading(struct tcp_client *s)
+{
+    if (s->state == TCP_CLIENT_OPEN && s->end.x != NULL)
+        conn_of(s)->read_max = s->end.x->flows[SIDE_RESPONSE].credit_bytes;
+}
+
 /* What a server says first waits for its tunnel. */
 static void on_input(struct http_client *client)
 {
@@ -67,8 +73,7 @@ static void on_input(struct http_client *client)
 
     if (s->state == TCP_CLIENT_OPEN && !s->is_in_done && s->end.x != NULL) {
         read_bytes(s);
-        if (s->end.x != NULL)
-            client->conn->read_max = s->end.x->flows[SIDE_RESPONSE].credit_bytes;
+        limit_reading(s);
     } else if (s->state == TCP_CLIENT_IDLE && conn_is_in_ended(client->conn)) {
         s->state = TCP_CLIENT_CLOSED;
         http_client_set_draining(client);
@@ -80,8 +85,12 @@ static void on_input(struct http_client *client)
 
 static void on_grant(struct http_end *e, uint32_t bytes)
 {
-    if (bytes > 0)
-        conn_wake(conn_of(of_end(e)));
+    struct tcp_client *s = of_end(e);
+
+    if (bytes == 0)
+        return;
+    limit_reading(s);
+    conn_wake(conn_of(s));
 }
 
 /* RFC 9110 9.3.6: the tunnel is open. */
@@ -118,6 +127,11 @@ static void on_send(struct http_end *e, struct flow *flow)
     }
 }
 
+static void on_ask_sent(struct http_end *e)
+{
+    conn_ask_drain(conn_of(of_end(e)));
+}
+
 static void on_reset(struct http_end *e, const struct outcome *why)
 {
     of_end(e)->is_abort = why->err != 0;
@@ -147,6 +161,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .reset = on_reset,
     .detach = on_detach,
 };
@@ -161,7 +176,6 @@ static void on_codec_open(struct http_client *client)
     s->end.ops = &end_ops;
     client->codec_state = s;
     client->conn->read_max = H1_READ_BYTES;
-    client->conn->low_water = H1_OUT_LOW_BYTES;
 }
 
 static void wake(struct http_client *client)
@@ -170,6 +184,14 @@ static void wake(struct http_client *client)
 
     if (s->end.x != NULL)
         exchange_wake(s->end.x);
+}
+
+static void on_drain(struct http_client *client)
+{
+    struct tcp_client *s = client->codec_state;
+
+    if (s->end.x != NULL)
+        h1_out_drained(conn_of(s), s->end.x, SIDE_REQUEST);
 }
 
 static unsigned room(const struct http_client *client)
@@ -213,7 +235,7 @@ const struct http_client_codec tcp_client_codec = {
     .open = on_codec_open,
     .on_open = wake,
     .on_input = on_input,
-    .on_drain = wake,
+    .on_drain = on_drain,
     .room = room,
     .start = start,
     .close = farewell,

@@ -6,7 +6,6 @@
 enum {
     FIN_WAIT_US = 2000000, /* for the peer's end, so that a reset does not eat what was sent */
     READ_MAX_DEFAULT = 64 * 1024,
-    LOW_WATER_DEFAULT = 16 * 1024,
 };
 
 /* A connection and what io/ keeps of it are one object. */
@@ -40,7 +39,6 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state)
     c->turn = t;
     c->account.parent = &t->account;
     c->read_max = READ_MAX_DEFAULT;
-    c->low_water = LOW_WATER_DEFAULT;
     c->close_wait_us = FIN_WAIT_US;
     c->opened_us = t->now_us;
     struct chain *chains[] = {&c->in, &c->out, &io->wire_in, &io->wire_out};
@@ -164,7 +162,7 @@ bool conn_io_drop_input(struct conn_io *io, int *ret_err)
     *ret_err = 0;
     for (size_t budget = CONN_READ_BUDGET; io->is_readable && !io->is_wire_ended;) {
         size_t len = 0;
-        enum io_read what = t->ops->read(io, &io->wire_in, &len, ret_err);
+        enum io_read what = t->ops->read(io, &io->wire_in, SIZE_MAX, &len, ret_err);
         chain_clear(&io->wire_in);
         if (what == IO_READ_ENDED || what == IO_READ_FAILED)
             io->is_wire_ended = true;
@@ -303,6 +301,12 @@ void conn_mark_dirty(struct conn *c)
 size_t conn_out_len(const struct conn *c)
 {
     return c->out.len + c->io->wire_out.len;
+}
+
+void conn_ask_drain(struct conn *c)
+{
+    c->io->is_drain_asked = true;
+    conn_mark_dirty(c);
 }
 
 void conn_pause(struct conn *c)

@@ -4,8 +4,8 @@
  *
  * The handler reads and consumes `in`, appends to `out` and calls conn_mark_dirty; it never sends.
  * Flow control: reading goes on only while `in` holds less than read_max bytes and is not paused;
- * the handler watches chain `out` (plus what the layer holds: conn_out_len) and is told by on_drain
- * when it falls below low water.
+ * the handler watches chain `out` (plus what the layer holds: conn_out_len) and is told by
+ * on_drain, when it asks (conn_ask_drain), that all of it has been sent.
  *
  * States: CONNECTING -> HANDSHAKE (layer) -> OPEN -> (half closed either way) -> CLOSED.
  * Every callback comes from the run list, never from within a call of the handler's own, and every
@@ -31,7 +31,7 @@ struct conn_handler {
      * layer could not authenticate (TLS without close_notify) comes with c->err = -ERR_TRUNCATED.
      */
     void (*on_input)(struct conn *c);
-    /* `out` fell below low water after it had been above. May be NULL. */
+    /* Asked for by conn_ask_drain: after the last flush `out` was empty. May be NULL. */
     void (*on_drain)(struct conn *c);
     /* Gone: err (= c->err) is 0 after an orderly end or our own close, else -ERR_X. What was not
      * consumed is still in `in`, the layer still tells its facts and its error_text. A connection
@@ -64,8 +64,7 @@ struct conn {
     struct chain_account account;
     struct addr local, remote;
     struct addr original_dst; /* family ADDR_NONE: not captured (SO_ORIGINAL_DST) */
-    size_t read_max;          /* stop reading at this many bytes in `in` */
-    size_t low_water;
+    size_t read_max;          /* no more than so many bytes in `in`; behind a layer a record more */
     uint64_t close_wait_us; /* a close waits so long for the peer's end, lest a reset overtake us */
     uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
     int err;                                 /* why it closed */
@@ -105,6 +104,8 @@ struct str conn_error_text(const struct conn *c);
 void conn_mark_dirty(struct conn *c);
 /* Bytes not yet taken by the kernel. */
 size_t conn_out_len(const struct conn *c);
+/* on_drain, once, behind the first flush that leaves nothing in `out`. */
+void conn_ask_drain(struct conn *c);
 
 void conn_pause(struct conn *c); /* no reading (and no on_input) until conn_resume */
 void conn_resume(struct conn *c);

@@ -80,6 +80,13 @@ static bool may_read(struct conn_io *io)
     return !io->is_paused || (io->is_hup && c->turn->ops->is_drained(io));
 }
 
+/* A layer takes records apart as they come. */
+static size_t read_room(const struct conn_io *io)
+{
+    const struct conn *c = io->conn;
+    return c->layer_ops != NULL ? SIZE_MAX : c->read_max - c->in.len;
+}
+
 static void read_all(struct conn_io *io)
 {
     struct conn *c = io->conn;
@@ -88,7 +95,7 @@ static void read_all(struct conn_io *io)
         size_t len = 0;
         int err = 0;
         struct chain *to = c->layer_ops != NULL ? &io->wire_in : &c->in;
-        enum io_read what = t->ops->read(io, to, &len, &err);
+        enum io_read what = t->ops->read(io, to, read_room(io), &len, &err);
         c->bytes_in += len;
         if (len > 0 && c->layer_ops == NULL)
             io->wants_input = true;
@@ -296,15 +303,36 @@ static void on_sent(struct conn_io *io)
         turn_soon(t, &io->task);
 }
 
-static void check_drain(struct conn_io *io)
+/* False: the connection is over, or failed. */
+static bool write_out(struct conn_io *io, struct chain *from)
 {
     struct conn *c = io->conn;
-    if (!io->was_above || conn_out_len(c) > c->low_water)
-        return;
-    io->was_above = false;
-    io->wants_drain = true;
-    if (io->state == CONN_OPEN)
-        turn_soon(c->turn, &io->task);
+    while (!chain_is_empty(from) && io->is_writable) {
+        ssize_t n = c->turn->ops->write(io, from);
+        if (n < 0) {
+            on_write_failed(io, (int)n);
+            return false;
+        }
+        c->bytes_out += (uint64_t)n;
+    }
+    if (chain_is_empty(from))
+        on_sent(io);
+    return true;
+}
+
+/* What is left waits for the peer: it may take little more than its own length. */
+static void check_rest(struct conn_io *io)
+{
+    struct conn *c = io->conn;
+    if (conn_out_len(c) > 0) {
+        chain_tighten(&c->out, CHAIN_STREAM_BYTES);
+        chain_tighten(&io->wire_out, CHAIN_STREAM_BYTES);
+    } else if (io->is_drain_asked) {
+        io->is_drain_asked = false;
+        io->wants_drain = c->turn->is_drain_due = true;
+        if (io->state == CONN_OPEN)
+            turn_soon(c->turn, &io->task);
+    }
 }
 
 void conn_io_flush(struct conn_io *io)
@@ -312,25 +340,12 @@ void conn_io_flush(struct conn_io *io)
     struct conn *c = io->conn;
     if (io->state == CONN_DEAD || io->state == CONN_LINGER)
         return;
-    io->was_above |= conn_out_len(c) > c->low_water;
     if (io->write_err != 0) {
         chain_clear(&c->out);
         return;
     }
-    if (io->state == CONN_CONNECTING || !io->is_writable || !transform(io))
+    if (io->state != CONN_CONNECTING && io->is_writable &&
+        (!transform(io) || !write_out(io, c->layer_ops == NULL ? &c->out : &io->wire_out)))
         return;
-    struct chain *from = &io->wire_out;
-    if (c->layer_ops == NULL)
-        from = &c->out;
-    while (!chain_is_empty(from) && io->is_writable) {
-        ssize_t n = c->turn->ops->write(io, from);
-        if (n < 0) {
-            on_write_failed(io, (int)n);
-            return;
-        }
-        c->bytes_out += (uint64_t)n;
-    }
-    if (chain_is_empty(from))
-        on_sent(io);
-    check_drain(io);
+    check_rest(io);
 }

@@ -39,8 +39,9 @@ struct turn {
     void *hook_ctx;
     int64_t charged_bytes;
     uint64_t bar_bytes;
-    uint64_t count;
+    uint64_t count, flush_count;
     bool is_pressed;
+    bool is_drain_due; /* of some connection: a round more */
     struct turn_extra *extra;
     struct chunk_pool chunks;
     struct timer trim; /* of chunks */
@@ -83,7 +84,7 @@ struct conn_io {
     bool is_layer_open;
     bool wants_open, wants_input, wants_drain; /* callbacks that are due */
     bool wants_feed;                           /* the layer is to begin */
-    bool was_above;                            /* of low_water */
+    bool is_drain_asked;                       /* on_drain is wanted */
     bool is_end_wanted, is_end_added, is_end_done;
     bool is_aborted;
     bool is_lingering;       /* LINGER follows DEAD */
@@ -108,8 +109,10 @@ struct io_ops {
     /* Starts; conn_io_mark_connect follows, then finish_connect: 0, -ERR_AGAIN, -ERR_X. */
     int (*connect)(struct conn_io *io, const struct addr *to, const struct conn_options *options);
     int (*finish_connect)(struct conn_io *io);
-    /* Appends what is there, about a chunk, to `to`; *ret_err: with FAILED. */
-    enum io_read (*read)(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err);
+    /* Appends what is there, about a chunk, at most len_max (> 0), to `to`; *ret_err: with FAILED.
+     */
+    enum io_read (*read)(struct conn_io *io, struct chain *to, size_t len_max, size_t *ret_len,
+                         int *ret_err);
     /* Takes what goes from the front of `from`, clears is_writable when that is not all; bytes or
      * -ERR_X. */
     ssize_t (*write)(struct conn_io *io, struct chain *from);

@@ -6,6 +6,10 @@
  * that timers and other connections get their share. */
 enum { RUN_PASSES_MAX = 16 };
 
+/* Of run list and flush in one turn. What the kernel took goes on being read while it is at hand:
+ * one poll for a long body, and its end is seen before the answer that comes ahead of it. */
+enum { ROUNDS_MAX = 4 };
+
 static void on_trim(struct timer *timer)
 {
     struct turn *t = CONTAINER_OF(timer, struct turn, trim);
@@ -92,7 +96,6 @@ void mailbox_post(struct turn *to, struct mail *mail)
 
 static void run_tasks(struct turn *t)
 {
-    list_splice_back(&t->run, &t->later);
     for (int pass = 0; pass < RUN_PASSES_MAX && !list_is_empty(&t->run); pass++) {
         struct list batch;
         list_init(&batch);
@@ -114,6 +117,23 @@ static void flush_dirty(struct turn *t)
         struct conn_io *io = LIST_FIRST(&batch, struct conn_io, dirty_link);
         list_remove(&io->dirty_link);
         conn_io_flush(io);
+    }
+    t->flush_count++;
+}
+
+static void run_rounds(struct turn *t)
+{
+    list_splice_back(&t->run, &t->later);
+    run_tasks(t);
+    if (t->hook != NULL)
+        t->hook(t->hook_ctx);
+    conn_io_check_full(t);
+    t->is_drain_due = false;
+    flush_dirty(t);
+    for (int round = 1; round < ROUNDS_MAX && t->is_drain_due; round++) {
+        t->is_drain_due = false;
+        run_tasks(t);
+        flush_dirty(t);
     }
 }
 
@@ -144,11 +164,7 @@ void turn_once(struct turn *t, int timeout_ms)
     t->ops->poll(t, wait_us(t, timeout_ms));
     t->ops->clock(t, &t->now_us, &t->wall_us);
     t->count++;
-    run_tasks(t);
-    if (t->hook != NULL)
-        t->hook(t->hook_ctx);
-    conn_io_check_full(t);
-    flush_dirty(t);
+    run_rounds(t);
     if (t->chunks.free_count > CHUNK_POOL_KEEP && !timer_is_started(&t->trim))
         timer_start(t, &t->trim, CHUNK_TRIM_US);
     timers_advance(&t->timers, t->now_us);
@@ -228,6 +244,11 @@ void turn_set_hook(struct turn *t, turn_hook_fn *hook, void *ctx)
 uint64_t turn_count(const struct turn *t)
 {
     return t->count;
+}
+
+uint64_t turn_flush_count(const struct turn *t)
+{
+    return t->flush_count;
 }
 
 struct turn_extra **turn_extra(struct turn *t)

@@ -4,8 +4,10 @@
  *
  * Events only mark: they put a task on the run list. Nobody sends from a handler: writing appends
  * to a connection's chain and marks the connection dirty; the flush makes one TLS record and one
- * send of all that the turn produced. Nothing is freed under its caller's feet: what is closed goes
- * to the graveyard and is freed when the turn ends.
+ * send of all that the turn produced. Where all was sent and somebody waited for that
+ * (conn_ask_drain: a long body), run list and flush follow once more, up to four rounds. Nothing is
+ * freed under its caller's feet: what is closed goes to the graveyard and is freed when the turn
+ * ends.
  *
  * Time is read once a turn (turn_now_us). The backend (io/linux: epoll and sockets; io/sim: a clock
  * and byte pipes under a seed) stands behind struct io_ops, so that everything above can be tested
@@ -106,6 +108,8 @@ void turn_set_bar(struct turn *t, uint64_t held_bytes_max);
 typedef void turn_hook_fn(void *ctx);
 void turn_set_hook(struct turn *t, turn_hook_fn *hook, void *ctx);
 uint64_t turn_count(const struct turn *t); /* turns so far: tells a busy loop from an idle one */
+uint64_t turn_flush_count(
+    const struct turn *t); /* tells whether what was written has been flushed */
 
 /* What http/ keeps for each loop (recycled exchanges): one object, NULL until it is set, freed with
  * the loop. */

@@ -166,11 +166,13 @@ int linux_finish_connect(struct conn_io *io)
     return 0;
 }
 
-enum io_read linux_read(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err)
+enum io_read linux_read(struct conn_io *io, struct chain *to, size_t len_max, size_t *ret_len,
+                        int *ret_err)
 {
     size_t room;
-    char *at = chain_reserve(to, READ_ROOM_MIN, &room);
+    char *at = chain_reserve(to, MIN((size_t)READ_ROOM_MIN, len_max), &room);
     ssize_t n;
+    room = MIN(room, len_max);
     do {
         n = recv(io->fd, at, room, 0);
     } while (n < 0 && errno == EINTR);

@@ -34,7 +34,8 @@ int linux_prepare_fd(int fd); /* non-blocking, closed on exec */
 /* linux/conn.c */
 int linux_connect(struct conn_io *io, const struct addr *to, const struct conn_options *options);
 int linux_finish_connect(struct conn_io *io);
-enum io_read linux_read(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err);
+enum io_read linux_read(struct conn_io *io, struct chain *to, size_t len_max, size_t *ret_len,
+                        int *ret_err);
 ssize_t linux_write(struct conn_io *io, struct chain *from);
 bool linux_is_drained(struct conn_io *io);
 void linux_end(struct conn_io *io);

@@ -87,22 +87,34 @@ uint64_t sim_end_mark(struct sim_end *e, uint64_t now_us, bool is_marking)
     return next;
 }
 
+static enum io_read take_bytes(struct sim_pipe *p, struct sim_piece *piece, struct chain *to,
+                               size_t len_max, size_t *ret_len)
+{
+    size_t len = MIN(piece->len, len_max);
+    bool is_whole = len == piece->len;
+    chain_add(to, str_from(p->bytes.ptr + p->from, len));
+    *ret_len = len;
+    p->from += len;
+    piece->len -= len;
+    p->first += is_whole;
+    compact(p);
+    return is_whole ? IO_READ_DRAINED : IO_READ_MORE;
+}
+
 /* One piece a read, so that a seed can put every boundary anywhere. */
-enum io_read sim_read(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err)
+enum io_read sim_read(struct conn_io *io, struct chain *to, size_t len_max, size_t *ret_len,
+                      int *ret_err)
 {
     struct sim_end *e = io->sim;
     struct sim_pipe *p = &e->in;
     struct sim_piece *piece = next_piece(p);
     if (piece == NULL || piece->at_us > e->link->world->now_us)
         return IO_READ_DRAINED;
+    if (piece->kind == SIM_BYTES)
+        return take_bytes(p, piece, to, len_max, ret_len);
     p->first++;
     switch (piece->kind) {
     case SIM_BYTES:
-        chain_add(to, str_from(p->bytes.ptr + p->from, piece->len));
-        *ret_len = piece->len;
-        p->from += piece->len;
-        compact(p);
-        return IO_READ_DRAINED;
     case SIM_FIN:
         return IO_READ_ENDED;
     case SIM_RESET:

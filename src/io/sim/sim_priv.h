@@ -89,7 +89,8 @@ void sim_end_deinit(struct sim_end *e);
 void sim_pipe_put(struct sim_world *w, struct sim_pipe *p, enum sim_piece_kind kind, struct str s);
 /* Marks what has arrived; the time of what comes next (UINT64_MAX: nothing). */
 uint64_t sim_end_mark(struct sim_end *e, uint64_t now_us, bool is_marking);
-enum io_read sim_read(struct conn_io *io, struct chain *to, size_t *ret_len, int *ret_err);
+enum io_read sim_read(struct conn_io *io, struct chain *to, size_t len_max, size_t *ret_len,
+                      int *ret_err);
 ssize_t sim_write(struct conn_io *io, struct chain *from);
 bool sim_is_drained(struct conn_io *io);
 void sim_end_write(struct conn_io *io);

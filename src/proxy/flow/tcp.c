@@ -1,12 +1,17 @@
 /* TCP: a downstream and an upstream connection, bytes moved both ways.
  *
- * Chunks move, nothing is copied. A side that does not drain stops the reading of the other; each
+ * Chunks move, nothing is copied. What one side has not sent is not read from the other; each
  * direction ends by itself (half-close), the pair when both have, or when either breaks. */
 #include <stdlib.h>
 
 #include "proxy/flow/flow_priv.h"
 
-enum { OUT_HIGH_BYTES = 16 * 1024, OUT_LOW_BYTES = 8 * 1024, READ_MAX_BYTES = 40 * 1024 };
+/* Of one direction, read and not sent; beyond the second nothing is read before all is sent. */
+enum {
+    HELD_BYTES_MAX = CHAIN_STREAM_BYTES - 512, /* TLS adds some */
+    PAUSE_BYTES = HELD_BYTES_MAX / 4,
+    PAUSE_PRESSED_BYTES = PAUSE_BYTES / 2,
+};
 
 struct flow_tcp {
     struct flow_conn *fc;
@@ -107,11 +112,16 @@ static void move(struct flow_tcp *t, struct conn *from, struct conn *to, uint64_
         conn_mark_dirty(to);
         touch(t);
     }
-    if (conn_is_in_ended(from))
+    if (conn_is_in_ended(from)) {
         conn_end(to);
-    else if (conn_out_len(to) >
-             (turn_is_pressed(to->turn) ? (size_t)OUT_LOW_BYTES : (size_t)OUT_HIGH_BYTES))
+        return;
+    }
+    size_t held = conn_out_len(to);
+    from->read_max = HELD_BYTES_MAX - MIN(held, (size_t)PAUSE_BYTES);
+    if (held > (turn_is_pressed(to->turn) ? (size_t)PAUSE_PRESSED_BYTES : (size_t)PAUSE_BYTES)) {
         conn_pause(from);
+        conn_ask_drain(to);
+    }
 }
 
 static void down_input(struct conn *c)
@@ -126,18 +136,24 @@ static void up_input(struct conn *c)
     move(t, t->up, t->down, &t->sent);
 }
 
+static void go_on(struct conn *from)
+{
+    if (from == NULL)
+        return;
+    from->read_max = HELD_BYTES_MAX;
+    conn_resume(from);
+}
+
 static void down_drain(struct conn *c)
 {
     struct flow_tcp *t = c->ctx;
-    if (t->up != NULL)
-        conn_resume(t->up);
+    go_on(t->up);
 }
 
 static void up_drain(struct conn *c)
 {
     struct flow_tcp *t = c->ctx;
-    if (t->down != NULL)
-        conn_resume(t->down);
+    go_on(t->down);
 }
 
 /* A clean end of one side lets the other finish; a break ends both at once. */
@@ -191,8 +207,7 @@ static void on_ready(void *ctx, struct conn *c, struct upstream_host *host)
     t->up = c;
     t->host = upstream_host_hold(host);
     t->up_local = c->local;
-    c->low_water = OUT_LOW_BYTES;
-    c->read_max = READ_MAX_BYTES;
+    c->read_max = HELD_BYTES_MAX;
     conn_set_handler(c, &up_handler, t);
     struct record_tcp rec = {.host = host, .cluster = t->cluster};
     t->hop = record_tcp_hop(t->fc, &rec);
@@ -246,8 +261,7 @@ void tcp_serve(struct flow_conn *fc)
     t->chain = fc->chain;
     timer_init(&t->idle, on_idle);
     fc->tcp = t;
-    fc->conn->low_water = OUT_LOW_BYTES;
-    fc->conn->read_max = READ_MAX_BYTES;
+    fc->conn->read_max = HELD_BYTES_MAX;
     conn_set_handler(fc->conn, &down_handler, t);
     if (!choose_cluster(t)) {
         t->flags |= FLAG_BIT(NO_CLUSTER);
