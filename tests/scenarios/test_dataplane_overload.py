@@ -111,7 +111,7 @@ def test_no_more_is_read_than_goes_out(proxy, origin):
     """The first rung: streams that have enough waiting get no more, those that are read go on, and no byte is
     lost."""
     p, port = start(proxy, origin, *limits(read=2), budget=4 * BUDGET)
-    greedy = [Greedy(port) for _ in range(12)]
+    greedy = [Greedy(port) for _ in range(24)]
     fill(p, greedy, 4 * BUDGET * 2 // 100)
     wait_until(lambda: rung(p) == 1, "the first rung")
     with Connection(port) as quick:
@@ -126,7 +126,7 @@ def test_no_more_is_read_than_goes_out(proxy, origin):
 
 def test_connections_wait_until_there_is_room(proxy, origin):
     p, port = start(proxy, origin, *limits(accept=10))
-    greedy = [Greedy(port) for _ in range(20)]
+    greedy = [Greedy(port) for _ in range(40)]
     fill(p, greedy, BUDGET // 10)
     wait_until(lambda: rung(p) == 2, "the second rung")
     before = stat(p, "tulle_connections_accepted_total")
@@ -148,7 +148,7 @@ def test_new_streams_are_told_to_come_again(proxy, origin, tmp_path):
     p, port = start(proxy, origin, *limits(shed=10), access_log=log)
     with Connection(port) as polite:
         assert polite.get("/little").status == 200
-        greedy = [Greedy(port) for _ in range(20)]
+        greedy = [Greedy(port) for _ in range(40)]
         fill(p, greedy, BUDGET // 10)
         wait_until(lambda: rung(p) == 3, "the third rung")
         refused = polite.get("/refused")
@@ -185,7 +185,7 @@ def test_the_largest_connection_goes_first(proxy, origin):
 def test_memory_goes_back_when_it_is_quiet(proxy, origin):
     p, port = start(proxy, origin, budget=256 * MIB)
     greedy = [Greedy(port) for _ in range(100)]
-    fill(p, greedy, 4 * MIB)
+    fill(p, greedy, MIB)  # a chunk or more of each
     for g in greedy:
         g.leave()
     wait_until(lambda: stat(p, "tulle_memory_trims_total") >= 1, "the trim")
