@@ -4,12 +4,17 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/map.h"
 #include "cli/mesh.h"
 #include "cli/opt.h"
 #include "codec/json_writer.h"
 #include "host/box.h"
 
-enum { WAIT_MS_DEFAULT = 30000, BODY_MAX = 32 * 1024 * 1024 };
+enum {
+    WAIT_MS_DEFAULT = 30000,
+    BODY_MAX = 32 * 1024 * 1024,
+    PART_BYTES_MAX = 256 * 1024, /* so few that no part has more values than a stream may have */
+};
 
 int rest_call(struct cli *cli, const char *mesh, const char *method, const char *path,
               struct str body, uint32_t timeout_ms, struct http_answer *ret_answer)
@@ -19,7 +24,9 @@ int rest_call(struct cli *cli, const char *mesh, const char *method, const char 
         .unix_path = mesh_is_socket(mesh) ? mesh : paths_in_mesh(mesh, "api.sock", socket),
         .method = method,
         .path = path,
-        .content_type = body.len > 0 ? "application/yaml" : NULL,
+        .content_type = body.len == 0                     ? NULL
+                        : str_starts_with(body, STR("{")) ? "application/json"
+                                                          : "application/yaml",
         .body = body,
         .timeout_ms = timeout_ms,
     };
@@ -143,31 +150,59 @@ static void add_with_version(const struct api_document *d, struct str_buf *out)
     arena_deinit(&a);
 }
 
+static void add_document(const struct api_document *d, struct str_buf *out)
+{
+    if (out->len > 0)
+        str_buf_add_c(out, "\n---\n");
+    if (d->resource_version.len > 0)
+        add_with_version(d, out);
+    else
+        str_buf_add(out, d->json);
+}
+
+static void add_part(struct json_writer *w, struct str_buf *part)
+{
+    json_writer_object(w, NULL);
+    json_writer_str(w, "text", str_buf_str(part));
+    json_writer_end(w);
+    str_buf_reset(part);
+}
+
 void rest_documents(const struct api_document_list *list, struct str_buf *out)
 {
+    struct json_writer w;
+    struct str_buf part = STR_BUF_INIT(BODY_MAX);
+    json_writer_init(&w, out, 0);
+    json_writer_object(&w, NULL);
+    json_writer_array(&w, "files");
     for (size_t i = 0; i < list->docs.len; i++) {
         const struct api_document *d = list->docs.ptr[i];
-        if (i > 0)
-            str_buf_add_c(out, "\n---\n");
-        if (d->resource_version.len > 0)
-            add_with_version(d, out);
-        else
-            str_buf_add(out, d->json);
+        if (part.len > 0 && part.len + d->json.len > PART_BYTES_MAX)
+            add_part(&w, &part);
+        add_document(d, &part);
     }
-    str_buf_add_c(out, "\n");
+    if (part.len > 0)
+        add_part(&w, &part);
+    json_writer_end(&w);
+    json_writer_end(&w);
+    str_buf_deinit(&part);
 }
 
-static const struct api_document *find_local(const struct api_document_list *local,
-                                             struct str subject, struct arena *a)
+/* What the server names a document by -> the document as it was read here. */
+static void index_local(const struct api_document_list *local, struct map *by_subject)
 {
-    for (size_t i = 0; local != NULL && subject.len > 0 && i < local->docs.len; i++)
-        if (str_eq(api_document_subject(a, local->docs.ptr[i]), subject))
-            return local->docs.ptr[i];
-    return NULL;
+    struct arena a;
+    arena_init(&a, 4096);
+    map_init(by_subject);
+    for (size_t i = local != NULL ? local->docs.len : 0; i-- > 0;) {
+        struct api_document *d = local->docs.ptr[i];
+        map_put(by_subject, api_document_subject(&a, d), d);
+        arena_reset(&a);
+    }
+    arena_deinit(&a);
 }
 
-static void add_finding(struct api_findings *to, const struct json *f,
-                        const struct api_document_list *local)
+static void add_finding(struct api_findings *to, const struct json *f, const struct map *local)
 {
     uint64_t line = 0, column = 0;
     struct api_finding finding = {
@@ -183,7 +218,7 @@ static void add_finding(struct api_findings *to, const struct json *f,
     json_u64(json_get(f, "line"), &line);
     json_u64(json_get(f, "column"), &column);
     finding.place = (struct api_place){(uint32_t)line, (uint32_t)column};
-    const struct api_document *d = find_local(local, finding.subject, &to->arena);
+    const struct api_document *d = map_get(local, finding.subject);
     if (d != NULL) { /* the server saw our JSON, the person wrote this file */
         finding.file = d->file;
         if (!api_document_locate(d, finding.path, &finding.place))
@@ -199,9 +234,12 @@ bool rest_print_findings(struct cli *cli, const struct json *root,
     if (json_count(list) == 0)
         return false;
     struct api_findings findings;
+    struct map by_subject;
     api_findings_init(&findings);
+    index_local(local, &by_subject);
     for (size_t i = 0; i < json_count(list); i++)
-        add_finding(&findings, json_at(list, i), local);
+        add_finding(&findings, json_at(list, i), &by_subject);
+    map_deinit(&by_subject);
     api_findings_sort(&findings);
     for (size_t i = 0; i < findings.list.len; i++) {
         struct str line = api_finding_line(&findings, &findings.list.ptr[i]);

@@ -27,7 +27,8 @@ void rest_add_query(struct str_buf *path, const char *key, const char *value);
 /* The kind of that name; NULL: said which is nearest. */
 const struct api_kind_info *rest_kind(struct cli *cli, const char *name);
 
-/* Documents as the body of an apply. */
+/* Documents as the body of an apply: as several files, so that none has more values than one may
+ * have. */
 void rest_documents(const struct api_document_list *list, struct str_buf *out);
 
 /* Prints {"findings": [...]} of an answer, one a line, in the place of the local document that each

@@ -212,6 +212,11 @@ static void on_store(void *ctx, enum store_change change, const struct store_obj
     api_document_unref(old);
 }
 
+static void on_told(void *ctx, int err)
+{
+    services_told(ctx, err);
+}
+
 /* --- life --- */
 
 static void on_load(void *ctx, const struct store_object *o)
@@ -241,7 +246,8 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
         str_buf_add_c(why, "the store's table of replicas cannot be read");
         return registry_free(r);
     }
-    store_watch(s, on_store, r);
+    services_told(r, 0);
+    store_watch(s, on_store, on_told, r);
     return r;
 }
 

@@ -16,6 +16,7 @@ struct registry {
     VEC(struct registry_service *) services; /* sorted as the documents */
     VEC(struct registry_replica *) replicas;
     VEC(struct registry_watcher) watchers;
+    VEC(struct registry_service *) fresh; /* of this commit; their addresses are not kept yet */
     uint32_t next_address;
     uint64_t lease_us;
 };
@@ -24,6 +25,7 @@ void registry_tell(struct registry *r, const char *fmt, ...) __attribute__((form
 
 /* services.c */
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now);
+void services_told(struct registry *r, int err);
 void services_free(struct registry *r);
 bool services_load_addresses(struct registry *r);
 bool service_selects(const struct registry_service *s, const struct api_document *workload);

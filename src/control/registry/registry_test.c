@@ -1,10 +1,13 @@
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -192,6 +195,94 @@ static void test_addresses(void **state)
                      registry_service(f->registry, STR("shop"), STR("a")));
     assert_null(registry_service_by_host(f->registry, STR("a.other.svc.cluster.local")));
     assert_null(registry_service_by_host(f->registry, STR("example.com")));
+}
+
+/* One commit of so many services, each with a document. */
+static void apply_services(struct fixture *f, size_t count)
+{
+    struct store_write *writes = calloc(count, sizeof *writes);
+    size_t failed;
+    for (size_t i = 0; i < count; i++) {
+        struct str name = arena_printf(&f->arena, "s%zu", i);
+        struct str json =
+            arena_printf(&f->arena,
+                         "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%.*"
+                         "s\",\"namespace\":"
+                         "\"shop\"},\"spec\":{\"ports\":[{\"name\":\"http\",\"port\":80}]}}",
+                         STR_FMT(name));
+        writes[i].object = (struct store_object){.kind = API_KIND_SERVICE,
+                                                 .namespace_ = STR("shop"),
+                                                 .name = name,
+                                                 .json = json,
+                                                 .owner = STR("api"),
+                                                 .file = STR("t.yaml"),
+                                                 .created_at = STR("2026-01-01T00:00:00Z")};
+    }
+    assert_int_equal(store_commit(f->store, writes, count, NULL, &failed), 0);
+    free(writes);
+}
+
+/* System calls of this process that write; 0: the kernel does not count them. */
+static unsigned long writes_of_process(void)
+{
+    unsigned long count = 0;
+    char line[100];
+    FILE *file = fopen("/proc/self/io", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        (void)sscanf(line, "syscw: %lu", &count);
+    if (file != NULL)
+        fclose(file);
+    return count;
+}
+
+/* Work that grows with what is written, not a transaction and its sync for each service: on a disk
+ * these took a minute for 10,000. */
+static void test_addresses_of_many(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 500 };
+    unsigned long before = writes_of_process();
+    apply_services(f, COUNT);
+    unsigned long writes = writes_of_process() - before;
+    assert_int_equal(address(f, "s499", 0).family, IP_V4);
+    if (writes >= COUNT)
+        fail_msg("%lu writes for %d services", writes, (int)COUNT);
+    struct ip_addr last = address(f, "s499", 0);
+    reopen(f);
+    struct ip_addr now = address(f, "s499", 0);
+    assert_true(ip_eq(&now, &last));
+}
+
+/* After the documents are kept, the disk is full. */
+static void fill_disk(void *ctx, enum store_change change, const struct store_object *o)
+{
+    const struct fixture *f = ctx;
+    char wal[128];
+    struct stat st;
+    (void)change;
+    (void)o;
+    snprintf(wal, sizeof wal, "%s-wal", f->path);
+    assert_int_equal(stat(wal, &st), 0);
+    struct rlimit limit = {(rlim_t)st.st_size, RLIM_INFINITY};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* An address that is not kept is not given: it would be another host's after a restart. */
+static void test_addresses_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit old;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    apply(f, SERVICE("a"));
+    store_watch(f->store, fill_disk, NULL, f);
+    apply_services(f, 3);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(address(f, "a", 0).family, IP_V4);
+    assert_int_equal(address(f, "s1", 0).family, IP_NONE);
+    /* With room again, a restart gives them theirs. */
+    reopen(f);
+    assert_int_equal(address(f, "s1", 0).family, IP_V4);
 }
 
 static void test_facts(void **state)
@@ -425,6 +516,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_addresses_of_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_addresses_not_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replicas, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leases, setup, teardown),

@@ -36,8 +36,9 @@ bool services_load_addresses(struct registry *r)
     return store_record_list(r->store, STR(ADDRESS_TABLE), on_address, r) == 0;
 }
 
-/* The index of a host, given once and kept for good. 0: none is left, or the store failed. */
-static uint32_t allocate(struct registry *r, struct str host)
+/* The index of a host, given once and kept for good; a new one is in the store when the commit has
+ * been told. 0: none is left, or the store failed. */
+static uint32_t allocate(struct registry *r, struct str host, bool *ret_is_new)
 {
     struct arena a;
     arena_init(&a, 256);
@@ -53,6 +54,7 @@ static uint32_t allocate(struct registry *r, struct str host)
             r->next_address++;
         else
             index = 0;
+        *ret_is_new = index != 0;
     }
     arena_deinit(&a);
     return (uint32_t)index;
@@ -68,12 +70,34 @@ static struct registry_service *service_new(struct registry *r, struct api_docum
     size_t len = host.len;
     s->host = str_from(str_buf_take(&host), len);
     s->doc = api_document_ref(d);
-    uint32_t index = allocate(r, s->host);
+    bool is_new = false;
+    uint32_t index = allocate(r, s->host, &is_new);
     if (index != 0)
         address_of(index, s->addresses);
     else
         log_event(LOG_ERROR, "service_without_address", LF("host", s->host));
+    if (is_new)
+        VEC_PUSH(&r->fresh, s);
     return s;
+}
+
+/* Nobody has been told an address by then. One that is not kept is not given: after a restart it
+ * would be another host's. */
+void services_told(struct registry *r, int err)
+{
+    for (size_t i = 0; err != 0 && i < r->fresh.len; i++) {
+        memset(r->fresh.ptr[i]->addresses, 0, sizeof r->fresh.ptr[i]->addresses);
+        log_event(LOG_ERROR, "service_without_address", LF("host", r->fresh.ptr[i]->host));
+    }
+    r->fresh.len = 0;
+}
+
+static void forget_fresh(struct registry *r, const struct registry_service *s)
+{
+    for (size_t i = r->fresh.len; i-- > 0;) {
+        if (r->fresh.ptr[i] == s)
+            VEC_REMOVE_SWAP(&r->fresh, i);
+    }
 }
 
 static void service_free(struct registry_service *s)
@@ -143,6 +167,7 @@ static void remove_service(struct registry *r, const struct api_document *d)
     memmove(r->services.ptr + at, r->services.ptr + at + 1,
             (r->services.len - 1 - at) * sizeof *r->services.ptr);
     r->services.len--;
+    forget_fresh(r, s);
     service_free(s);
 }
 
@@ -175,6 +200,7 @@ void services_free(struct registry *r)
     for (size_t i = 0; i < r->services.len; i++)
         service_free(r->services.ptr[i]);
     VEC_DEINIT(&r->services);
+    VEC_DEINIT(&r->fresh);
 }
 
 /* An empty selector selects nobody: Kubernetes' services without selector have no endpoints of

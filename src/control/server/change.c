@@ -1,7 +1,6 @@
 /* A set of documents that takes effect as one: parsed, checked against what is there, written. */
 #include <stdlib.h>
 
-#include "base/map.h"
 #include "codec/duration.h"
 #include "control/server/server_priv.h"
 
@@ -11,6 +10,8 @@ void change_init(struct change *c, struct server *s, struct str owner)
     api_document_list_init(&c->docs);
     api_findings_init(&c->findings);
     arena_init(&c->arena, 4096);
+    map_init(&c->by_subject);
+    map_init(&c->deleted);
 }
 
 void change_deinit(struct change *c)
@@ -18,18 +19,21 @@ void change_deinit(struct change *c)
     api_document_list_deinit(&c->docs);
     api_findings_deinit(&c->findings);
     VEC_DEINIT(&c->writes);
+    map_deinit(&c->by_subject);
+    map_deinit(&c->deleted);
     arena_deinit(&c->arena);
 }
 
-static const struct api_document *find(const struct change *c, enum api_kind kind,
-                                       struct str namespace_, struct str name)
+static struct str subject_of(struct change *c, enum api_kind kind, struct str namespace_,
+                             struct str name)
 {
-    for (size_t i = 0; i < c->docs.docs.len; i++) {
-        const struct api_document *d = c->docs.docs.ptr[i];
-        if (d->kind == kind && str_eq(d->name, name) && str_eq(d->namespace, namespace_))
-            return d;
-    }
-    return NULL;
+    struct api_document d = {.kind = kind, .namespace = namespace_, .name = name};
+    return api_document_subject(&c->arena, &d);
+}
+
+static bool is_in_set(const struct change *c, struct str subject)
+{
+    return map_get(&c->by_subject, subject) != NULL;
 }
 
 static void add_write(struct change *c, const struct api_document *d)
@@ -59,14 +63,19 @@ void change_parse(struct change *c, struct str file, struct str text, struct str
     struct api_source source = {
         .file = arena_str(&c->arena, file), .text = text, .default_namespace = namespace_};
     (void)api_document_parse(&source, &c->docs, &c->findings);
-    for (size_t i = before; i < c->docs.docs.len; i++)
-        add_write(c, c->docs.docs.ptr[i]);
+    for (size_t i = before; i < c->docs.docs.len; i++) {
+        struct api_document *d = c->docs.docs.ptr[i];
+        struct str subject = api_document_subject(&c->arena, d);
+        add_write(c, d);
+        if (!is_in_set(c, subject))
+            map_put(&c->by_subject, subject, d);
+    }
 }
 
 static void on_owned(void *ctx, const struct store_object *o)
 {
     struct change *c = ctx;
-    if (!str_eq(o->owner, c->owner) || find(c, o->kind, o->namespace_, o->name) != NULL)
+    if (!str_eq(o->owner, c->owner) || is_in_set(c, subject_of(c, o->kind, o->namespace_, o->name)))
         return;
     struct store_write w = {
         .is_delete = true,
@@ -85,14 +94,20 @@ void change_prune(struct change *c)
 
 /* --- checking --- */
 
-static bool is_deleted(const struct change *c, const struct api_document *d)
+static void note_deleted(struct change *c)
 {
-    for (size_t i = c->docs.docs.len; i < c->writes.len; i++) {
-        const struct store_object *o = &c->writes.ptr[i].object;
-        if (o->kind == d->kind && str_eq(o->name, d->name) && str_eq(o->namespace_, d->namespace))
-            return true;
+    for (size_t i = 0; i < c->writes.len; i++) {
+        struct store_write *w = &c->writes.ptr[i];
+        const struct store_object *o = &w->object;
+        if (w->is_delete)
+            map_put(&c->deleted, subject_of(c, o->kind, o->namespace_, o->name), w);
     }
-    return false;
+}
+
+static bool stays(struct change *c, const struct api_document *d)
+{
+    struct str subject = api_document_subject(&c->arena, d);
+    return !is_in_set(c, subject) && map_get(&c->deleted, subject) == NULL;
 }
 
 /* What is there, without what the set replaces or deletes when it is given. */
@@ -103,7 +118,7 @@ static void add_stored(struct change *c, bool is_before, struct api_document_lis
             registry_docs(c->server->args.registry, (enum api_kind)kind, STR_NULL);
         for (size_t i = 0; i < docs.len; i++) {
             struct api_document *d = docs.ptr[i];
-            if (is_before || (find(c, d->kind, d->namespace, d->name) == NULL && !is_deleted(c, d)))
+            if (is_before || stays(c, d))
                 api_document_list_add(to, d);
         }
     }
@@ -124,15 +139,6 @@ static bool is_among(const struct api_findings *list, const struct api_finding *
     return false;
 }
 
-static bool is_about(struct change *c, const struct api_finding *f)
-{
-    for (size_t i = 0; i < c->docs.docs.len; i++) {
-        if (str_eq(api_document_subject(&c->arena, c->docs.docs.ptr[i]), f->subject))
-            return true;
-    }
-    return false;
-}
-
 /* Nothing that was there goes or changes: others can only be told what they lacked before, too. */
 static bool is_only_creating(struct change *c)
 {
@@ -148,7 +154,7 @@ static bool is_only_creating(struct change *c)
 static bool is_to_be_told(struct change *c, const struct api_findings *old,
                           const struct api_finding *f)
 {
-    if (is_about(c, f))
+    if (is_in_set(c, f->subject))
         return true;
     /* What was wrong before is no reason to refuse; what this change makes wrong is. */
     return f->severity == API_ERROR && !is_among(old, f) &&
@@ -165,6 +171,7 @@ bool change_check(struct change *c)
     api_document_list_init(&after);
     api_findings_init(&old);
     api_findings_init(&now);
+    note_deleted(c);
     add_stored(c, true, &before);
     add_stored(c, false, &after);
     for (size_t i = 0; i < c->docs.docs.len; i++)

@@ -254,7 +254,7 @@ struct server *server_new(const struct server_args *args)
     s->remote.door = DOOR_REMOTE;
     access_rates_init(&s->rates);
     list_init(&s->watchers);
-    store_watch(args->store, rest_watch_changed, s);
+    store_watch(args->store, rest_watch_changed, NULL, s);
     init_face(s, &s->metrics, &server_metrics_ops);
     return s;
 }

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "base/vec.h"
 #include "codec/json.h"
 #include "codec/json_writer.h"
@@ -164,6 +165,8 @@ struct change {
     struct str owner;               /* "up", "api" */
     bool is_single;                 /* documents come one by one: what is unmet is a warning */
     VEC(struct store_write) writes; /* in the order of docs, then deletions */
+    struct map by_subject;          /* the first of docs */
+    struct map deleted;             /* subjects, when they are checked */
     struct arena arena;
 };
 

@@ -7,6 +7,7 @@
 
 enum statement {
     ST_BEGIN,
+    ST_BEGIN_LATER,
     ST_COMMIT,
     ST_ROLLBACK,
     ST_LIST,
@@ -36,6 +37,7 @@ struct store_sqlite {
     sqlite3 *db;
     sqlite3_stmt *st[ST_COUNT];
     struct arena arena; /* strings of the last commit's objects */
+    bool is_grouping;
 };
 
 static inline struct store_sqlite *sqlite_of(struct store *s)

@@ -77,6 +77,7 @@ int sqlite_set_up(sqlite3 *db, struct str_buf *why)
 
 const char *const sqlite_statements[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
+    [ST_BEGIN_LATER] = "BEGIN DEFERRED", /* no lock, no sync when nothing is written */
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     [ST_LIST] = ("SELECT " COLUMNS " FROM objects WHERE kind = ?1 AND (?2 = '' OR namespace = ?2)"

@@ -35,6 +35,26 @@ int store_get(struct store *s, enum api_kind kind, struct str namespace_, struct
     return s->ops->get(s, kind, namespace_, name, a, ret_object);
 }
 
+static void tell_object(struct store *s, const struct store_write *write)
+{
+    for (size_t w = 0; w < s->watchers.len; w++)
+        s->watchers.ptr[w].changed(s->watchers.ptr[w].ctx, write->change, &write->object);
+}
+
+static void tell(struct store *s, const struct store_write *writes, size_t count)
+{
+    s->ops->records_begin(s);
+    for (size_t i = 0; i < count; i++) {
+        if (writes[i].change != STORE_UNCHANGED)
+            tell_object(s, &writes[i]);
+    }
+    int err = s->ops->records_end(s);
+    for (size_t w = 0; w < s->watchers.len; w++) {
+        if (s->watchers.ptr[w].told != NULL)
+            s->watchers.ptr[w].told(s->watchers.ptr[w].ctx, err);
+    }
+}
+
 int store_commit(struct store *s, struct store_write *writes, size_t count,
                  const struct store_author *by, size_t *ret_failed)
 {
@@ -42,12 +62,7 @@ int store_commit(struct store *s, struct store_write *writes, size_t count,
     int err = s->ops->commit(s, writes, count, by != NULL ? by : &nobody, ret_failed);
     if (err != 0)
         return err;
-    for (size_t i = 0; i < count; i++) {
-        if (writes[i].change == STORE_UNCHANGED)
-            continue;
-        for (size_t w = 0; w < s->watchers.len; w++)
-            s->watchers.ptr[w].changed(s->watchers.ptr[w].ctx, writes[i].change, &writes[i].object);
-    }
+    tell(s, writes, count);
     return 0;
 }
 
@@ -57,9 +72,9 @@ int store_set_status(struct store *s, enum api_kind kind, struct str namespace_,
     return s->ops->set_status(s, kind, namespace_, name, status_json);
 }
 
-void store_watch(struct store *s, store_watch_fn *changed, void *ctx)
+void store_watch(struct store *s, store_watch_fn *changed, store_told_fn *told, void *ctx)
 {
-    VEC_PUSH(&s->watchers, ((struct store_watcher){changed, ctx}));
+    VEC_PUSH(&s->watchers, ((struct store_watcher){changed, told, ctx}));
 }
 
 void store_set_history(struct store *s, uint64_t revisions)

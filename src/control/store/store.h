@@ -73,7 +73,11 @@ int store_set_status(struct store *s, enum api_kind kind, struct str namespace_,
 
 /* After each commit: every object that changed (deleted: object has its last content). */
 typedef void store_watch_fn(void *ctx, enum store_change change, const struct store_object *o);
-void store_watch(struct store *s, store_watch_fn *changed, void *ctx);
+/* Records that watchers put while they are told of one commit are written as one, with one sync for
+ * all. told comes when all is told: 0, or -ERR_X when none of these records was kept. May be NULL.
+ */
+typedef void store_told_fn(void *ctx, int err);
+void store_watch(struct store *s, store_watch_fn *changed, store_told_fn *told, void *ctx);
 
 /* --- history: what every commit did, as far back as the bound allows --- */
 

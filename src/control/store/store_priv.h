@@ -26,6 +26,9 @@ struct store_ops {
     int (*audit)(struct store *s, const struct store_author *by);
     int (*backup)(struct store *s, struct str path, const struct store_file *files, size_t count,
                   struct str_buf *why);
+    /* Between the two, records are put as one; end: -ERR_X when they are not kept, none of them. */
+    void (*records_begin)(struct store *s);
+    int (*records_end)(struct store *s);
     int (*record_put)(struct store *s, struct str table, struct str key, struct str value);
     int (*record_get)(struct store *s, struct str table, struct str key, struct arena *a,
                       struct str *ret_value);
@@ -34,6 +37,7 @@ struct store_ops {
 
 struct store_watcher {
     store_watch_fn *changed;
+    store_told_fn *told;
     void *ctx;
 };
 

@@ -229,6 +229,26 @@ static int set_status(struct store *s, enum api_kind kind, struct str namespace_
 
 /* --- records --- */
 
+static void records_begin(struct store *s)
+{
+    sqlite_of(s)->is_grouping = sqlite_run(sqlite_of(s)->st[ST_BEGIN_LATER]) == 0;
+}
+
+static int records_end(struct store *s)
+{
+    struct store_sqlite *q = sqlite_of(s);
+    if (!q->is_grouping)
+        return 0; /* each was written by itself */
+    q->is_grouping = false;
+    /* A put that fails for want of space may have ended the transaction, and all of it. */
+    if (sqlite3_get_autocommit(q->db))
+        return -ERR_SYSTEM;
+    int err = sqlite_run(q->st[ST_COMMIT]);
+    if (err != 0)
+        (void)sqlite_run(q->st[ST_ROLLBACK]);
+    return err;
+}
+
 static int record_put(struct store *s, struct str table, struct str key, struct str value)
 {
     sqlite3_stmt *st = sqlite_of(s)->st[value.ptr != NULL ? ST_RECORD_PUT : ST_RECORD_DELETE];
@@ -287,6 +307,8 @@ static const struct store_ops sqlite_ops = {
     .list_since = sqlite_list_since,
     .audit = sqlite_audit,
     .backup = sqlite_backup,
+    .records_begin = records_begin,
+    .records_end = records_end,
     .record_put = record_put,
     .record_get = record_get,
     .record_list = record_list,

@@ -15,7 +15,8 @@ struct fixture {
     char dir[64], path[96];
     struct store *store;
     struct arena arena;
-    unsigned events;
+    unsigned events, told;
+    int told_err;
     enum store_change last_change;
 };
 
@@ -125,10 +126,44 @@ static void on_change(void *ctx, enum store_change change, const struct store_ob
     assert_true(o->json.len > 0);
 }
 
+static void on_told(void *ctx, int err)
+{
+    struct fixture *f = ctx;
+    f->told++;
+    f->told_err = err;
+}
+
+static void put_record_of(void *ctx, enum store_change change, const struct store_object *o)
+{
+    struct fixture *f = ctx;
+    (void)change;
+    f->events++;
+    assert_int_equal(store_record_put(f->store, STR("t"), o->name, STR("v")), 0);
+}
+
+/* Whatever watchers put is one write: the records of a commit do not cost a sync each. */
+static void test_records_of_a_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct str value;
+    store_watch(f->store, put_record_of, on_told, f);
+    struct store_write both[2] = {put("a", "{}"), put("b", "{}")};
+    assert_int_equal(store_commit(f->store, both, 2, NULL, NULL), 0);
+    assert_int_equal(f->events, 2);
+    assert_int_equal(f->told, 1);
+    assert_int_equal(f->told_err, 0);
+    f->store = store_close(f->store);
+    open_store(f);
+    assert_int_equal(store_record_get(f->store, STR("t"), STR("b"), &f->arena, &value), 0);
+    assert_true(str_eq(value, STR("v")));
+    /* Outside of a commit, each is kept at once. */
+    assert_int_equal(store_record_put(f->store, STR("t"), STR("c"), STR("w")), 0);
+}
+
 static void test_delete_and_watch(void **state)
 {
     struct fixture *f = *state;
-    store_watch(f->store, on_change, f);
+    store_watch(f->store, on_change, on_told, f);
     struct store_write w = put("a", "{}");
     w.is_delete = true;
     assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), -ERR_NOT_FOUND);
@@ -468,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_put_get_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_equal_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflict_takes_all_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_records_of_a_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delete_and_watch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_survives_reopening, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_tells_who_did_what, setup, teardown),
