@@ -47,7 +47,7 @@ static void on_service(void *ctx, const struct registry_service *s)
         .host = s->host,
         .addresses = {s->addresses[0], s->addresses[1]},
         .ports = ports,
-        .port_count = spec->port_count,
+        .port_count = (uint32_t)spec->port_count,
     };
 }
 

@@ -1,6 +1,6 @@
 /* The directory: a resource per namespace with all that a proxy must know of every service before
- * it uses it; about 100 bytes a port. It answers DNS and original-destination look-ups and tells
- * mesh from non-mesh. tulle.mesh.v1.Directory. */
+ * it uses it; about 150 bytes a port, its encoded message among them. It answers DNS and
+ * original-destination look-ups and tells mesh from non-mesh. tulle.mesh.v1.Directory. */
 #pragma once
 
 #include "base/arena.h"
@@ -23,8 +23,8 @@ struct directory_port {
 struct directory_service {
     struct str host;             /* "catalog.shop.svc.cluster.local", lower case */
     struct ip_addr addresses[2]; /* v4, v6 virtual addresses; family 0: none */
+    uint32_t port_count;
     const struct directory_port *ports;
-    size_t port_count;
 };
 
 /* A replica of the mesh by its own address: called directly, it is reached by mTLS with its
@@ -48,7 +48,20 @@ struct directory {
     size_t service_count;
     const struct directory_workload *workloads;
     size_t workload_count;
+    /* Filled by directory_index: an open hash table of hosts and addresses. */
+    const uint32_t *slots;
+    uint32_t slot_count;
 };
+
+/* Makes the table of what is looked up below. Whoever makes a directory that is looked up in calls
+ * it when all else is there; services and workloads must not change or move afterwards. */
+void directory_index(struct directory *d, struct arena *a);
+/* NULL when there is none; host in lower case. */
+const struct directory_service *directory_find_host(const struct directory *d, struct str host);
+/* Sets one of the two, or neither: a service has its address before any workload. */
+void directory_find_ip(const struct directory *d, const struct ip_addr *ip,
+                       const struct directory_service **ret_service,
+                       const struct directory_workload **ret_workload);
 
 /* Names of the detail of a service port, in this order of types: all predictable. */
 /* "catalog.shop.svc.cluster.local:8080" */

@@ -4,7 +4,11 @@
 #include "mesh/xds/codec_priv.h"
 #include "mesh/xds/pb_check.h"
 
-enum { WIRE_LEN_MAX = 16 << 20, SCRATCH_BLOCK_LEN = 16 << 10 };
+enum {
+    WIRE_LEN_MAX = 16 << 20,
+    SCRATCH_BLOCK_LEN = 16 << 10,
+    TREE_PER_WIRE = 4, /* bytes of an unpacked message to its bytes on the wire */
+};
 
 struct codec_ops {
     const ProtobufCMessageDescriptor *descriptor;
@@ -40,11 +44,11 @@ uint64_t xds_hash(struct str wire)
 /* --- decoding --- */
 
 /* What the decoder leaves in the resource besides its body. */
-static void finish_resource(struct resource *r, struct decode *d, struct str wire)
+static void finish_resource(struct resource *r, const struct decode *d)
 {
-    r->hash = xds_hash(wire);
+    r->hash = xds_hash(d->wire);
     r->version = arena_printf(&r->arena, "%016llx", (unsigned long long)r->hash);
-    r->wire = arena_str(&r->arena, wire);
+    r->wire = d->wire;
     struct resource_ref *refs = ARENA_ARRAY(&r->arena, struct resource_ref, d->refs.len);
     size_t count = 0;
     for (unsigned type = 0; type < RESOURCE_TYPE_COUNT; type++) {
@@ -67,9 +71,10 @@ static int decode_into(struct resource *r, struct decode *d, struct str wire,
     const void *message = pb_unpack(d->scratch, o->descriptor, wire);
     if (message == NULL)
         return decode_fail(d, at, "malformed %s, or too large", o->descriptor->name);
+    d->wire = arena_str(&r->arena, wire);
     rc = o->decode(d, at, message, &r->name, &r->body);
     if (rc == 0)
-        finish_resource(r, d, wire);
+        finish_resource(r, d);
     return rc;
 }
 
@@ -81,7 +86,9 @@ int codec_decode(enum resource_type type, struct str wire, const struct pb_path 
         return -ERR_TOO_LARGE;
     }
     struct arena scratch;
-    arena_init(&scratch, SCRATCH_BLOCK_LEN);
+    /* One block for a large message: it comes from the system and goes back whole, where many small
+     * ones would leave holes between what stays. */
+    arena_init(&scratch, MAX((size_t)SCRATCH_BLOCK_LEN, wire.len * TREE_PER_WIRE));
     struct resource *r = resource_new(type, STR_NULL);
     struct decode d = {
         .arena = &r->arena, .scratch = &scratch, .why = why, .may_read_files = may_read_files};

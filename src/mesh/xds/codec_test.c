@@ -403,10 +403,10 @@ static const struct directory_port ports[] = {
 static const struct directory_service services[] = {
     {S("catalog.shop.svc.cluster.local"),
      {{IP_V4, {240, 240, 0, 1}}, {IP_V6, {0xfd, 1}}},
-     ports,
-     3},
-    {S("headless.shop"), {{0}, {0}}, ports, 1},
-    {S("six.shop"), {{0}, {IP_V6, {0xfd, 2}}}, NULL, 0},
+     3,
+     ports},
+    {S("headless.shop"), {{0}, {0}}, 1, ports},
+    {S("six.shop"), {{0}, {IP_V6, {0xfd, 2}}}, 0, NULL},
 };
 static const uint16_t clear_ports[] = {22, 65535};
 static const struct directory_workload workloads[] = {

@@ -19,6 +19,21 @@ struct str decode_str_lower(struct decode *d, const char *s)
     return str_from(copy, len);
 }
 
+struct str decode_str_shared(struct decode *d, const char *s)
+{
+    /* The field before it is not longer; a message in another order costs a copy, not a search. */
+    enum { SEARCH_LEN = 4096 };
+    if (!decode_is_set(s))
+        return STR_NULL;
+    size_t len = strlen(s);
+    struct str rest = str_sub(d->wire, d->wire_pos, len + SEARCH_LEN);
+    const char *found = memmem(rest.ptr, rest.len, s, len);
+    if (found == NULL)
+        return decode_str(d, s);
+    d->wire_pos = (size_t)(found - d->wire.ptr) + len;
+    return str_from(found, len);
+}
+
 const struct str *decode_strs(struct decode *d, const char *const *strs, size_t count)
 {
     if (count == 0)

@@ -12,6 +12,8 @@ struct decode {
     struct arena *arena;   /* the resource's: what is decoded lives here */
     struct arena *scratch; /* unpacked messages, gone after decoding */
     struct str_buf *why;
+    struct str wire; /* the message, in the resource's arena */
+    size_t wire_pos; /* decode_str_shared: behind what was found last */
     /* Bootstraps name files; what comes over the network does not get to read ours. */
     bool may_read_files;
     VEC(struct resource_ref) refs;
@@ -23,6 +25,9 @@ struct decode {
 /* Copies; NULL gives the empty string. */
 struct str decode_str(struct decode *d, const char *s);
 struct str decode_str_lower(struct decode *d, const char *s);
+/* Without a copy: what is asked for in the order of the message lies there. Else a copy. There is
+ * no NUL behind it. */
+struct str decode_str_shared(struct decode *d, const char *s);
 const struct str *decode_strs(struct decode *d, const char *const *strs, size_t count);
 static inline uint32_t decode_u32(const Pb__UInt32Value *m, uint32_t fallback)
 {

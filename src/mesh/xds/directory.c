@@ -38,13 +38,23 @@ static int decode_ips(struct decode *d, const struct pb_path *at, const Protobuf
     return 0;
 }
 
-static int decode_service(struct decode *d, const struct pb_path *at,
-                          const Pb__Directory__Service *m, struct directory_service *s)
+static bool has_ports(const struct directory_service *s, const struct directory_port *ports,
+                      size_t count)
 {
-    if (!decode_is_set(m->host))
-        return decode_fail(d, PB_AT(at, "host"), "a host is needed");
-    s->host = decode_str_lower(d, m->host);
-    struct directory_port *ports = ARENA_ARRAY(d->arena, struct directory_port, m->n_ports);
+    if (s == NULL || s->port_count != count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (s->ports[i].port != ports[i].port || s->ports[i].protocol != ports[i].protocol)
+            return false;
+    }
+    return true;
+}
+
+/* Neighbours often have the same ports: those of the one before are shared then. */
+static int decode_ports(struct decode *d, const struct pb_path *at, const Pb__Directory__Service *m,
+                        const struct directory_service *before, struct directory_service *s)
+{
+    struct directory_port *ports = ARENA_ARRAY(d->scratch, struct directory_port, m->n_ports);
     for (size_t i = 0; i < m->n_ports; i++) {
         uint32_t port = m->ports[i]->port;
         if (port == 0 || port > UINT16_MAX)
@@ -52,8 +62,33 @@ static int decode_service(struct decode *d, const struct pb_path *at,
         ports[i].port = (uint16_t)port;
         ports[i].protocol = (enum service_protocol)m->ports[i]->protocol;
     }
-    s->ports = ports;
-    s->port_count = m->n_ports;
+    s->port_count = (uint32_t)m->n_ports;
+    if (has_ports(before, ports, m->n_ports)) {
+        s->ports = before->ports;
+        return 0;
+    }
+    struct directory_port *own = ARENA_ARRAY(d->arena, struct directory_port, m->n_ports);
+    memcpy(own, ports, sizeof *own * m->n_ports);
+    s->ports = own;
+    return 0;
+}
+
+static bool is_lower(const char *s)
+{
+    while (*s != 0 && (*s < 'A' || *s > 'Z'))
+        s++;
+    return *s == 0;
+}
+
+static int decode_service(struct decode *d, const struct pb_path *at,
+                          const Pb__Directory__Service *m, const struct directory_service *before,
+                          struct directory_service *s)
+{
+    if (!decode_is_set(m->host))
+        return decode_fail(d, PB_AT(at, "host"), "a host is needed");
+    s->host = is_lower(m->host) ? decode_str_shared(d, m->host) : decode_str_lower(d, m->host);
+    if (decode_ports(d, at, m, before, s) != 0)
+        return -ERR_INVALID;
     return decode_ips(d, at, m->addresses, m->n_addresses, s->addresses);
 }
 
@@ -74,11 +109,11 @@ static int decode_clear_ports(struct decode *d, const struct pb_path *at,
 static int decode_workload(struct decode *d, const struct pb_path *at,
                            const Pb__Directory__Workload *m, struct directory_workload *w)
 {
-    w->identity = decode_str(d, m->identity);
-    w->name = decode_str(d, m->name);
-    w->namespace_ = decode_str(d, m->namespace_);
-    w->app = decode_str(d, m->app);
-    w->version = decode_str(d, m->version);
+    w->identity = decode_str_shared(d, m->identity);
+    w->name = decode_str_shared(d, m->name);
+    w->namespace_ = decode_str_shared(d, m->namespace_);
+    w->app = decode_str_shared(d, m->app);
+    w->version = decode_str_shared(d, m->version);
     w->is_mtls = m->is_mtls != 0;
     if (decode_clear_ports(d, at, m, w) != 0)
         return -ERR_INVALID;
@@ -120,7 +155,8 @@ int decode_directory(struct decode *d, const struct pb_path *at, const void *mes
     struct directory_workload *workloads =
         ARENA_ARRAY(d->arena, struct directory_workload, m->n_workloads);
     for (size_t i = 0; i < m->n_services; i++) {
-        if (decode_service(d, PB_AT_I(at, "services", i), m->services[i], &services[i]) != 0)
+        if (decode_service(d, PB_AT_I(at, "services", i), m->services[i],
+                           i > 0 ? &services[i - 1] : NULL, &services[i]) != 0)
             return -ERR_INVALID;
     }
     for (size_t i = 0; i < m->n_workloads; i++) {
@@ -131,6 +167,7 @@ int decode_directory(struct decode *d, const struct pb_path *at, const void *mes
     dir->service_count = m->n_services;
     dir->workloads = workloads;
     dir->workload_count = m->n_workloads;
+    directory_index(dir, d->arena);
     *ret_name = dir->namespace_;
     *ret_body = dir;
     return 0;

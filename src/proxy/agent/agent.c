@@ -1,6 +1,7 @@
 #include "proxy/agent/agent.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -222,8 +223,18 @@ static bool wait_for_start(struct agent *a)
     return !a->is_start_failed;
 }
 
+/* What is large and short-lived (a response of the control plane, its unpacked tree, the file of
+ * the cache) comes from the system and goes back whole. Left alone, the C library would raise this
+ * bound to the largest of them, and keep their pages. */
+static void bound_heap(void)
+{
+    enum { MAPPED_BYTES_MIN = 128 * 1024 };
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
+}
+
 int agent_run(const struct agent_args *args)
 {
+    bound_heap();
     struct agent agent, *a = &agent;
     struct str_buf why = STR_BUF_INIT(4096);
     init(a, args);

@@ -10,7 +10,6 @@ enum { NAME_MAX_LEN = 512 };
 struct dns_names {
     struct str own_namespace; /* own memory */
     struct map directories;   /* name -> struct resource */
-    struct map hosts;         /* full host -> struct directory_service */
     struct str suffix;        /* of any directory: "svc.cluster.local" */
 };
 
@@ -20,7 +19,6 @@ struct dns_names *dns_names_new(struct str own_namespace)
     n->own_namespace = str_from(str_dup_c(own_namespace), own_namespace.len);
     n->suffix = STR("svc.cluster.local");
     map_init(&n->directories);
-    map_init(&n->hosts);
     return n;
 }
 
@@ -33,24 +31,20 @@ struct dns_names *dns_names_free(struct dns_names *n)
     while (map_next(&n->directories, &iter, NULL, &value))
         resource_unref(value);
     map_deinit(&n->directories);
-    map_deinit(&n->hosts);
     free((void *)(uintptr_t)n->own_namespace.ptr);
     free(n);
     return NULL;
 }
 
-static void rebuild(struct dns_names *n)
+static void find_suffix(struct dns_names *n)
 {
     size_t iter = 0;
     void *value;
-    map_clear(&n->hosts);
     n->suffix = STR("svc.cluster.local");
     while (map_next(&n->directories, &iter, NULL, &value)) {
         const struct directory *d = ((const struct resource *)value)->directory;
         if (d->dns_suffix.len > 0)
             n->suffix = d->dns_suffix;
-        for (size_t i = 0; i < d->service_count; i++)
-            map_put(&n->hosts, d->services[i].host, (void *)(uintptr_t)&d->services[i]);
     }
 }
 
@@ -59,7 +53,7 @@ void dns_names_set(struct dns_names *n, struct str directory_name, struct resour
     struct resource *old = directory != NULL
                                ? map_put(&n->directories, directory_name, resource_hold(directory))
                                : map_remove(&n->directories, directory_name);
-    rebuild(n);
+    find_suffix(n);
     resource_unref(old);
 }
 
@@ -106,11 +100,21 @@ static struct str full_name(const struct dns_names *n, struct str name, char buf
     return str_from(buf, len);
 }
 
+static const struct directory_service *find_host(const struct dns_names *n, struct str host)
+{
+    const struct directory_service *s = NULL;
+    size_t iter = 0;
+    void *value;
+    while (s == NULL && map_next(&n->directories, &iter, NULL, &value))
+        s = directory_find_host(((const struct resource *)value)->directory, host);
+    return s;
+}
+
 enum dns_names_result dns_names_find(const struct dns_names *n, struct str name,
                                      struct ip_addr ret_addrs[2], size_t *ret_count)
 {
     char buf[NAME_MAX_LEN];
-    const struct directory_service *s = map_get(&n->hosts, full_name(n, name, buf));
+    const struct directory_service *s = find_host(n, full_name(n, name, buf));
     *ret_count = 0;
     if (s != NULL) {
         for (size_t i = 0; i < 2; i++) {

@@ -17,6 +17,7 @@ static struct resource *make_directory(const char *host)
     d->dns_suffix = STR("svc.cluster.local");
     d->services = s;
     d->service_count = 1;
+    directory_index(d, &r->arena);
     r->directory = d;
     return r;
 }

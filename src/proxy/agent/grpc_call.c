@@ -5,6 +5,8 @@
 #include "http/grpc.h"
 #include "http/service.h"
 
+enum { MESSAGE_KEPT_BYTES_MAX = 16 * 1024 };
+
 struct grpc_call {
     struct grpc_call_args args;
     struct turn *turn;
@@ -37,13 +39,23 @@ static void on_head(void *ctx, struct call *c, const struct http_head *head)
         note_why(g, head);
 }
 
+/* Room for the next message; that of a large one, a directory, is not kept until then. */
+static void reset_message(struct grpc_call *g)
+{
+    if (g->message.len > MESSAGE_KEPT_BYTES_MAX) {
+        str_buf_deinit(&g->message);
+        g->message = STR_BUF_INIT(g->args.message_bytes_max);
+    }
+    str_buf_reset(&g->message);
+}
+
 /* All bytes are taken at once, for a message may be larger than the window of the stream. */
 static void on_body(void *ctx, struct call *c, struct chain *body)
 {
     struct grpc_call *g = ctx;
     chain_move(&g->in, body, body->len);
     while (!g->is_canceled) {
-        str_buf_reset(&g->message);
+        reset_message(g);
         int n = grpc_deframe(&g->in, g->args.message_bytes_max, &g->message);
         if (n == 0)
             return;

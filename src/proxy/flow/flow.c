@@ -29,7 +29,7 @@ struct flows *flow_new(const struct flow_env *env)
                                                         .version = env->own_version,
                                                         .cluster = env->own_cluster,
                                                     });
-    directory_rebuild(f);
+    directories_changed(f);
     return f;
 }
 
@@ -48,7 +48,7 @@ struct flows *flow_free(struct flows *f)
         return NULL;
     overload_deinit(&f->overload);
     listeners_free(f);
-    directory_index_free(f->index);
+    directories_deinit(f);
     unref_all(&f->routes);
     unref_all(&f->directories);
     size_t iter = 0;
@@ -90,7 +90,7 @@ void flow_set_route(struct flows *f, struct str name, struct resource *r)
 void flow_set_directory(struct flows *f, struct str name, struct resource *r)
 {
     set_resource(&f->directories, name, r);
-    directory_rebuild(f);
+    directories_changed(f);
 }
 
 void flow_detail_failed(struct flows *f, struct str name, struct str why)

@@ -14,8 +14,6 @@
 #include "proxy/flow/flow.h"
 #include "proxy/telemetry/access_log.h"
 
-struct directory_index;
-
 /* A host that was asked for lately, as metrics label its service. */
 enum { FLOW_HOSTS_KNOWN = 16, FLOW_HOST_KNOWN_LEN = 59 };
 struct flow_host_known {
@@ -29,7 +27,9 @@ struct flows {
     struct map listeners;   /* name -> struct flow_listener */
     struct map routes;      /* name -> struct resource */
     struct map directories; /* name -> struct resource */
-    struct directory_index *index;
+    VEC(const struct directory *) directory_list;
+    VEC(struct cidr) ranges; /* of the mesh, by all of them */
+    bool is_registry_only;
     struct flow_host_known hosts_known[FLOW_HOSTS_KNOWN]; /* by index */
     struct list conns;                                    /* flow_conn.link */
     unsigned conn_count;
@@ -178,7 +178,7 @@ enum proxy_header proxy_header_take(struct flow_conn *fc, const struct listener 
 void outbound_dispatch(struct flow_conn *fc);
 void outbound_unpark(struct flows *f, struct str name, struct str why_not);
 
-/* --- directory.c --- */
+/* --- directories.c --- */
 
 struct directory_hit {
     const struct directory_service *service;
@@ -186,10 +186,10 @@ struct directory_hit {
     bool is_in_range; /* of the mesh, but nobody's */
     bool is_registry_only;
 };
-struct directory_index *directory_index_free(struct directory_index *index);
-void directory_rebuild(struct flows *f);
-struct directory_hit directory_find(const struct flows *f, const struct ip_addr *ip);
-const struct directory_service *directory_find_host(const struct flows *f, struct str host);
+void directories_changed(struct flows *f);
+void directories_deinit(struct flows *f);
+struct directory_hit directories_find(const struct flows *f, const struct ip_addr *ip);
+const struct directory_service *directories_find_host(const struct flows *f, struct str host);
 
 /* --- http.c --- */
 

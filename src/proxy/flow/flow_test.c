@@ -36,9 +36,7 @@ static void set_directory(bool is_registry_only)
                             .service_count = 1,
                             .workloads = w,
                             .workload_count = 1};
-    r->directory = d;
-    flow_set_directory(flow, r->name, r);
-    resource_unref(r);
+    set_directory_of(r, d);
 }
 
 static const struct rbac_policy anybody[] = {
@@ -129,9 +127,7 @@ static void test_service_labels_follow_the_directory(void **state)
     struct directory_service *service = ARENA_NEW(&r->arena, struct directory_service);
     service->host = str_from_c(hosts[0]);
     *d = (struct directory){.namespace_ = STR("shop"), .services = service, .service_count = 1};
-    r->directory = d;
-    flow_set_directory(flow, r->name, r);
-    resource_unref(r);
+    set_directory_of(r, d);
     snprintf(text, sizeof text, get, hosts[0]);
     client_say(&k, text);
     rig_run(SECOND);

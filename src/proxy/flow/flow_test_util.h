@@ -217,6 +217,15 @@ static inline void remove_listener(const char *name)
 
 /* --- the world --- */
 
+/* r is given away. */
+static inline void set_directory_of(struct resource *r, struct directory *d)
+{
+    directory_index(d, &r->arena);
+    r->directory = d;
+    flow_set_directory(flow, r->name, r);
+    resource_unref(r);
+}
+
 static void on_detail_wanted(void *ctx, struct str name)
 {
     str_buf_printf(&wanted, "%.*s\n", STR_FMT(name));

@@ -108,7 +108,7 @@ void outbound_dispatch(struct flow_conn *fc)
         return;
     }
     struct ip_addr ip = flow_ip(to);
-    struct directory_hit hit = directory_find(f, &ip);
+    struct directory_hit hit = directories_find(f, &ip);
     if (hit.service != NULL) {
         to_service(fc, hit.service, to->port);
     } else if (hit.workload != NULL && hit.workload->is_mtls && !is_clear(hit.workload, to->port)) {

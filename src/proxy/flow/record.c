@@ -10,7 +10,7 @@ static metrics_id caller_of(struct flow_conn *fc)
 {
     if (fc->is_peer_known)
         return fc->peer;
-    struct directory_hit hit = directory_find(fc->flow, &fc->input.source);
+    struct directory_hit hit = directories_find(fc->flow, &fc->input.source);
     struct metrics_peer peer = {.principal = fc->info.peer_principal};
     const struct directory_workload *w = hit.workload;
     bool is_same = w != NULL && (fc->info.peer_principal.len == 0 ||
@@ -44,7 +44,7 @@ static struct str service_host(const struct flow_conn *fc, struct str authority)
 
 static metrics_id intern_service(struct flows *f, struct str host)
 {
-    const struct directory_service *s = directory_find_host(f, host);
+    const struct directory_service *s = directories_find_host(f, host);
     struct str rest = host;
     struct metrics_destination d = {.service = host, .service_name = host};
     if (s != NULL) {
