@@ -16,7 +16,6 @@
 enum {
     HPACK_TABLE_BYTES = 4096, /* SETTINGS_HEADER_TABLE_SIZE, ours in both directions: the default */
     HPACK_ENTRY_BYTES = 32,   /* RFC 7541 4.1: what an entry counts besides its strings */
-    HPACK_ENTRIES_MAX = HPACK_TABLE_BYTES / HPACK_ENTRY_BYTES,
     HPACK_STATIC_COUNT = 61,
     HPACK_BUCKETS = 64,
     HPACK_SEEN = 256,
@@ -32,14 +31,14 @@ struct hpack_entry {
     bool is_valid, is_name_valid; /* decoder; is_valid: both of its strings */
 };
 
-struct hpack_store;
-
 /* Entries are known by ordinals, which rise; the newest is `inserted`, the live ones are the last
  * `count`. */
 struct hpack_table {
-    struct hpack_store *store; /* NULL: nothing came in yet */
-    uint32_t size, size_max;   /* RFC 7541 4.1 */
-    uint32_t at;               /* where the next entry's bytes go */
+    struct hpack_entry *entries; /* a ring by ordinal; grows with what comes in */
+    char *bytes;
+    uint32_t entries_cap, bytes_cap; /* entries_cap: a power of two, or 0 */
+    uint32_t size, size_max;         /* RFC 7541 4.1 */
+    uint32_t at;                     /* where the next entry's bytes go */
     uint32_t inserted, count;
 };
 

@@ -13,11 +13,9 @@ struct hpack_static_row {
 extern const struct hpack_static_row hpack_static[HPACK_STATIC_COUNT + 1];
 
 /* An entry's strings lie together. An entry never wraps around: with twice the bytes that live
- * entries can have there is always room for one more in front of or behind them. */
-struct hpack_store {
-    struct hpack_entry entries[HPACK_ENTRIES_MAX]; /* by ordinal */
-    char bytes[2 * HPACK_TABLE_BYTES];
-};
+ * entries can have there is always room for one more in front of or behind them. Most connections
+ * see few fields, so both parts begin small. */
+enum { HPACK_BYTES_MIN = 512, HPACK_BYTES_MAX = 2 * HPACK_TABLE_BYTES, HPACK_ENTRIES_MIN = 16 };
 
 void hpack_table_init(struct hpack_table *t);
 void hpack_table_deinit(struct hpack_table *t);
@@ -33,15 +31,15 @@ static inline bool hpack_table_is_live(const struct hpack_table *t, uint32_t ord
 
 static inline struct hpack_entry *hpack_table_entry(const struct hpack_table *t, uint32_t ordinal)
 {
-    return &t->store->entries[ordinal % HPACK_ENTRIES_MAX];
+    return &t->entries[ordinal & (t->entries_cap - 1)];
 }
 
 static inline struct str hpack_entry_name(const struct hpack_table *t, const struct hpack_entry *e)
 {
-    return str_from(t->store->bytes + e->at, e->name_len);
+    return str_from(t->bytes + e->at, e->name_len);
 }
 
 static inline struct str hpack_entry_value(const struct hpack_table *t, const struct hpack_entry *e)
 {
-    return str_from(t->store->bytes + e->at + e->name_len, e->value_len);
+    return str_from(t->bytes + e->at + e->name_len, e->value_len);
 }

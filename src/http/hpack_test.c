@@ -199,6 +199,33 @@ static void test_too_large_for_the_table(void **state)
 }
 
 /* What an entry says of its name and value holds whenever it comes again. */
+/* Few fields cost little; a name that lies in the table is still there when the table grows. */
+static void test_growing(void **state)
+{
+    struct hpack_decoder d;
+    struct str_buf text = STR_BUF_INIT(BLOCK_MAX);
+    char block[1100] = "\x40\x01n\x01v" /* n: v */
+                       "\x7e\x7f\xe9\x06" /* its name again, a value of 1,000 bytes */;
+    size_t head_len = strlen(block);
+
+    (void)state;
+    hpack_decoder_init(&d);
+    decode_text(&d, str_from(block, 5), &text);
+    assert_string_equal(text.ptr, "n: v\n");
+    assert_int_equal(d.table.bytes_cap, HPACK_BYTES_MIN);
+    assert_int_equal(d.table.entries_cap, HPACK_ENTRIES_MIN);
+    memset(block + head_len, 'x', 1000);
+    decode_text(&d, str_from(block + 5, head_len - 5 + 1000), &text);
+    assert_true(str_starts_with(str_buf_str(&text), STR("n: xxx")));
+    assert_int_equal(text.len, strlen("n: \n") + 1000);
+    assert_true(d.table.bytes_cap > HPACK_BYTES_MIN);
+    /* Both entries are where their indices say. */
+    decode_text(&d, STR("\xbf"), &text);
+    assert_string_equal(text.ptr, "n: v\n");
+    hpack_decoder_deinit(&d);
+    str_buf_deinit(&text);
+}
+
 static void test_validity_is_remembered(void **state)
 {
     static const struct {
@@ -568,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_examples),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_too_large_for_the_table),
+        cmocka_unit_test(test_growing),
         cmocka_unit_test(test_validity_is_remembered),
         cmocka_unit_test(test_static_names),
         cmocka_unit_test(test_indexed_the_second_time),
