@@ -20,16 +20,20 @@ enum {
 
 /* What is known of one name of a type. Lives while it is subscribed to, by name or wildcard. */
 struct entry {
+    struct list link;   /* in changed: the server does not know something of it */
     struct str name;    /* owned */
     struct str version; /* owned; empty: nothing accepted */
     bool is_subscribed; /* by name */
     bool is_answered;   /* accepted, refused, removed or preloaded once */
     bool is_new;        /* the server does not know of the subscription yet */
     bool is_dropped;    /* nor of its end */
+    bool is_awaited;    /* counted: subscribed to by name, and not answered */
 };
 
 struct type_state {
-    struct map entries; /* name -> struct entry */
+    struct map entries;  /* name -> struct entry */
+    struct list changed; /* struct entry: is_new or is_dropped */
+    size_t awaited;      /* entries whose answer is not here */
     bool is_wildcard, is_wildcard_new, is_wildcard_answered;
     bool is_requested; /* on this stream */
     bool is_dirty;
@@ -87,6 +91,7 @@ static struct entry *find_or_add(struct type_state *t, struct str name)
     if (e != NULL)
         return e;
     e = NEW(struct entry);
+    list_init(&e->link);
     set_str(&e->name, name);
     map_put(&t->entries, name, e);
     return e;
@@ -99,8 +104,21 @@ static void entry_free(struct entry *e)
     free(e);
 }
 
+/* After any change of its flags. */
+static void note(struct type_state *t, struct entry *e)
+{
+    bool is_awaited = e->is_subscribed && !e->is_answered;
+    t->awaited = t->awaited - e->is_awaited + is_awaited;
+    e->is_awaited = is_awaited;
+    list_remove(&e->link);
+    if (e->is_new || e->is_dropped)
+        list_push_back(&t->changed, &e->link);
+}
+
 static void drop_entry(struct type_state *t, struct entry *e)
 {
+    t->awaited -= e->is_awaited;
+    list_remove(&e->link);
     map_remove(&t->entries, e->name);
     entry_free(e);
 }
@@ -120,8 +138,10 @@ struct ads_client *ads_client_new(const struct ads_client_args *args)
         .user_agent = arena_str(&c->arena, args->user_agent),
     };
     list_init(&c->pending);
-    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++)
+    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++) {
         map_init(&c->types[i].entries);
+        list_init(&c->types[i].changed);
+    }
     return c;
 }
 
@@ -168,6 +188,7 @@ void ads_client_subscribe(struct ads_client *c, enum resource_type type, struct 
     /* An end that was not told yet and a new beginning cancel each other out. */
     e->is_new = !e->is_dropped;
     e->is_dropped = false;
+    note(t, e);
     t->is_dirty = true;
 }
 
@@ -186,12 +207,14 @@ void ads_client_unsubscribe(struct ads_client *c, enum resource_type type, struc
     if (e == NULL || !e->is_subscribed)
         return;
     e->is_subscribed = false;
-    if (!e->is_new && t->is_requested) {
-        e->is_dropped = t->is_dirty = true;
+    e->is_dropped = !e->is_new && t->is_requested;
+    e->is_new = false;
+    note(t, e);
+    if (e->is_dropped) {
+        t->is_dirty = true;
         return;
     }
     /* The server never heard of it. */
-    e->is_new = false;
     if (!t->is_wildcard)
         drop_entry(t, e);
 }
@@ -204,21 +227,15 @@ void ads_client_preload(struct ads_client *c, enum resource_type type, struct st
     set_str(&e->version, version);
     /* An unchanged server says nothing: what is there counts. */
     e->is_answered = t->is_wildcard_answered = true;
+    note(t, e);
 }
 
 bool ads_client_is_synced(const struct ads_client *c)
 {
     for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++) {
         const struct type_state *t = &c->types[i];
-        size_t iter = 0;
-        void *value;
-        if (t->is_wildcard && !t->is_wildcard_answered)
+        if ((t->is_wildcard && !t->is_wildcard_answered) || t->awaited > 0)
             return false;
-        while (map_next(&t->entries, &iter, NULL, &value)) {
-            const struct entry *e = value;
-            if (e->is_subscribed && !e->is_answered)
-                return false;
-        }
     }
     return true;
 }
@@ -272,6 +289,7 @@ static void fill_first(struct type_state *t, struct arena *a,
             continue;
         }
         e->is_new = e->is_dropped = false;
+        note(t, e);
         if (e->is_subscribed)
             m->resource_names_subscribe[m->n_resource_names_subscribe++] = copy_c(a, e->name);
         if (e->version.len > 0)
@@ -285,21 +303,20 @@ static void fill_first(struct type_state *t, struct arena *a,
 static void fill_changes(struct type_state *t, struct arena *a,
                          Pb__Discovery__DeltaDiscoveryRequest *m)
 {
-    size_t count = map_len(&t->entries), iter = 0;
-    void *value;
+    size_t count = 0;
+    LIST_FOREACH (&t->changed, e, struct entry, link)
+        count++;
     m->resource_names_subscribe = arena_alloc(a, sizeof(char *) * (count + 1));
     m->resource_names_unsubscribe = arena_alloc(a, sizeof(char *) * (count + 1));
-    while (map_next(&t->entries, &iter, NULL, &value)) {
-        struct entry *e = value;
-        if (e->is_new) {
+    LIST_FOREACH (&t->changed, e, struct entry, link) {
+        bool is_dropped = e->is_dropped;
+        if (e->is_new)
             m->resource_names_subscribe[m->n_resource_names_subscribe++] = copy_c(a, e->name);
-            e->is_new = false;
-        }
-        if (!e->is_dropped)
-            continue;
-        m->resource_names_unsubscribe[m->n_resource_names_unsubscribe++] = copy_c(a, e->name);
-        e->is_dropped = false;
-        if (!t->is_wildcard)
+        if (is_dropped)
+            m->resource_names_unsubscribe[m->n_resource_names_unsubscribe++] = copy_c(a, e->name);
+        e->is_new = e->is_dropped = false;
+        note(t, e);
+        if (is_dropped && !t->is_wildcard)
             drop_entry(t, e);
     }
     if (t->is_wildcard_new)
@@ -487,8 +504,10 @@ static void answer(struct ads_client *c, struct pending *p)
 static void note_answered(struct type_state *t, struct str name)
 {
     struct entry *e = map_get(&t->entries, name);
-    if (e != NULL)
-        e->is_answered = true;
+    if (e == NULL)
+        return;
+    e->is_answered = true;
+    note(t, e);
 }
 
 /* What was accepted is what a later stream tells as known. */
@@ -500,6 +519,7 @@ static void commit(struct type_state *t, struct pending *p, bool is_accepted)
             continue;
         struct entry *e = find_or_add(t, name);
         e->is_answered = true;
+        note(t, e);
         if (is_accepted)
             set_str(&e->version, p->changed.ptr[i]->version);
     }
@@ -508,6 +528,7 @@ static void commit(struct type_state *t, struct pending *p, bool is_accepted)
         if (e == NULL)
             continue;
         e->is_answered = true;
+        note(t, e);
         if (is_accepted)
             set_str(&e->version, STR_NULL);
         if (!e->is_subscribed && is_accepted && !e->is_dropped)

@@ -50,7 +50,7 @@ struct agent {
     unsigned sets_pending;
     struct str_buf set_error;
     uint64_t indexed_generation;
-    struct timer wants_timer, trim_timer;
+    struct timer wants_timer;
     bool is_app_ready, is_ready, was_started, is_draining, is_start_failed;
     bool is_ended; /* the workers go: nothing is posted to them any more */
     unsigned drains_pending;

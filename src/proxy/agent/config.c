@@ -12,6 +12,7 @@ enum {
 };
 
 struct entry {
+    struct list link; /* in unsettled, when what was received is not what runs */
     enum resource_type type;
     struct str name;           /* own memory */
     struct resource *received; /* the latest, referenced */
@@ -41,12 +42,15 @@ struct want {
 
 struct config {
     struct config_args args;
-    struct map entries[RESOURCE_TYPE_COUNT]; /* name -> struct entry */
+    struct map entries[RESOURCE_TYPE_COUNT];    /* name -> struct entry */
+    struct list unsettled[RESOURCE_TYPE_COUNT]; /* struct entry */
     struct list updates;
     struct map wants;                 /* name -> struct want */
     VEC(struct config_change) flight; /* resources referenced */
     bool is_in_flight;
     uint64_t generation;
+    uint64_t looks;
+    bool has_garbage; /* perhaps: something lost a reference, or is no root any more */
 };
 
 /* The four resources of a destination have its name. */
@@ -70,6 +74,7 @@ static struct entry *find_or_add(struct config *c, enum resource_type type, stru
     if (e != NULL)
         return e;
     e = NEW(struct entry);
+    list_init(&e->link);
     e->type = type;
     e->name = str_from(str_dup_c(name), name.len);
     map_put(&c->entries[type], e->name, e);
@@ -78,16 +83,26 @@ static struct entry *find_or_add(struct config *c, enum resource_type type, stru
 
 static void entry_free(struct entry *e)
 {
+    list_remove(&e->link);
     resource_unref(e->received);
     resource_unref(e->running);
     free((void *)(uintptr_t)e->name.ptr);
     free(e);
 }
 
-static void set_received(struct entry *e, struct resource *r)
+static void note_settled(struct config *c, struct entry *e)
+{
+    list_remove(&e->link);
+    if (e->received != e->running)
+        list_push_back(&c->unsettled[e->type], &e->link);
+}
+
+static void set_received(struct config *c, struct entry *e, struct resource *r)
 {
     struct resource *old = e->received;
     e->received = r != NULL ? resource_hold(r) : NULL;
+    c->has_garbage |= old != NULL || r == NULL;
+    note_settled(c, e);
     resource_unref(old);
 }
 
@@ -95,8 +110,10 @@ struct config *config_new(const struct config_args *args)
 {
     struct config *c = NEW(struct config);
     c->args = *args;
-    for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++)
+    for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
         map_init(&c->entries[t]);
+        list_init(&c->unsettled[t]);
+    }
     list_init(&c->updates);
     map_init(&c->wants);
     return c;
@@ -194,7 +211,7 @@ static void subscribe_refs(struct config *c, const struct resource *r)
 static void receive(struct config *c, struct entry *e, struct resource *r)
 {
     e->is_absent = false;
-    set_received(e, r);
+    set_received(c, e, r);
     if (!e->is_named && !e->is_local)
         e->is_wildcard = true;
     subscribe_refs(c, r);
@@ -218,6 +235,7 @@ static void forget_detail(struct config *c, struct str name)
         if (e != NULL)
             e->is_detail = false;
     }
+    c->has_garbage = true;
     fail_want(c, name, STR("the control plane knows no such service and port"));
 }
 
@@ -226,7 +244,7 @@ static void receive_removal(struct config *c, enum resource_type type, struct st
     struct entry *e = find(c, type, name);
     if (e == NULL || e->is_local)
         return;
-    set_received(e, NULL);
+    set_received(c, e, NULL);
     e->is_absent = true;
     e->is_wildcard = false;
     if (type == RESOURCE_LISTENER && e->is_detail)
@@ -241,7 +259,7 @@ void config_set_local(struct config *c, enum resource_type type, struct str name
     if (r != NULL)
         receive(c, e, r);
     else
-        set_received(e, NULL);
+        set_received(c, e, NULL);
 }
 
 void config_update(struct config *c, const struct ads_update *update)
@@ -388,6 +406,7 @@ static void mark_refs(struct config *c, const struct resource *r)
 
 static void mark(struct config *c, struct entry *e)
 {
+    c->looks++;
     if (e->is_marked)
         return;
     e->is_marked = true;
@@ -410,10 +429,13 @@ static bool is_root(const struct entry *e)
     return e->is_local || e->is_detail || e->is_wildcard;
 }
 
-/* Gives up what no root leads to. */
+/* Gives up what no root leads to. Looks at everything, so only when there can be such. */
 static void collect_garbage(struct config *c)
 {
     void *value;
+    if (!c->has_garbage)
+        return;
+    c->has_garbage = false;
     clear_marks(c);
     for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
         for (size_t iter = 0; map_next(&c->entries[t], &iter, NULL, &value);) {
@@ -427,7 +449,8 @@ static void collect_garbage(struct config *c)
             if (e->is_marked)
                 continue;
             unsubscribe(c, e);
-            set_received(e, NULL);
+            if (e->received != NULL)
+                set_received(c, e, NULL);
             if (e->running != NULL)
                 continue;
             map_remove(&c->entries[t], e->name);
@@ -445,7 +468,32 @@ static void add_change(struct config *c, struct entry *e, struct resource *r)
     struct resource *old = e->running;
     e->running = r != NULL ? resource_hold(r) : NULL;
     e->is_applied = e->is_applied && r != NULL;
+    c->has_garbage |= old != NULL; /* what it referred to, and its entry when it goes */
+    note_settled(c, e);
     resource_unref(old);
+}
+
+static bool has_removals(const struct config *c)
+{
+    for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
+        LIST_FOREACH (&c->unsettled[t], e, struct entry, link) {
+            if (e->received == NULL)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing goes: who else refers to it need not be known. */
+static void collect_additions(struct config *c)
+{
+    for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
+        LIST_FOREACH (&c->unsettled[t], e, struct entry, link) {
+            c->looks++;
+            if (is_warm(c, e->received, NULL))
+                add_change(c, e, e->received);
+        }
+    }
 }
 
 /* From listeners down: what refers to others is decided before them. What a running one refers to
@@ -453,10 +501,15 @@ static void add_change(struct config *c, struct entry *e, struct resource *r)
 static void collect_changes(struct config *c)
 {
     void *value;
+    if (!has_removals(c)) {
+        collect_additions(c);
+        return;
+    }
     clear_marks(c);
     for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
         for (size_t iter = 0; map_next(&c->entries[t], &iter, NULL, &value);) {
             struct entry *e = value;
+            c->looks++;
             if (e->received == e->running)
                 ;
             else if (e->received != NULL && is_warm(c, e->received, NULL))
@@ -557,6 +610,11 @@ struct resource *config_running(const struct config *c, enum resource_type type,
 {
     const struct entry *e = find(c, type, name);
     return e != NULL ? e->running : NULL;
+}
+
+uint64_t config_looks(const struct config *c)
+{
+    return c->looks;
 }
 
 uint64_t config_generation(const struct config *c)

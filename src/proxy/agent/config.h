@@ -73,6 +73,8 @@ bool config_is_running(const struct config *c, enum resource_type type, struct s
 struct resource *config_running(const struct config *c, enum resource_type type, struct str name);
 /* What keeps a received resource from running; false: nothing. Names the missing one. */
 bool config_missing(const struct config *c, struct str_buf *to);
+/* How often an entry was looked at to find out what to publish or give up: what a change costs. */
+uint64_t config_looks(const struct config *c);
 /* Counts changes of what runs: for who keeps an index. */
 uint64_t config_generation(const struct config *c);
 

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -279,6 +280,36 @@ static void test_own_names_are_not_the_control_planes(void **state)
     resource_unref(own);
 }
 
+/* Wants this many destinations, one after the other; how often entries were looked at for it. */
+static uint64_t looks_for(struct world *w, unsigned count)
+{
+    uint64_t before = config_looks(w->config);
+    for (unsigned i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "s%u-%u:80", count, i);
+        config_want(w->config, str_from_c(name), 1);
+        config_pump(w->config);
+        receive(w, make(RESOURCE_ENDPOINTS, name, RESOURCE_SECRET, NULL), 1);
+        receive(w, make(RESOURCE_CLUSTER, name, RESOURCE_ENDPOINTS, name), 2);
+        receive(w, make(RESOURCE_ROUTE, name, RESOURCE_CLUSTER, name), 3);
+        receive(w, make(RESOURCE_LISTENER, name, RESOURCE_ROUTE, name), 4);
+        while (!config_is_running(w->config, RESOURCE_LISTENER, str_from_c(name)))
+            config_applied(w->config, STR_NULL);
+        str_buf_reset(&w->log);
+    }
+    return config_looks(w->config) - before;
+}
+
+/* Who uses a thousand destinations pays for each once, not for all of them at each new one. */
+static void test_a_detail_costs_the_same_among_many(void **state)
+{
+    struct world *w = *state;
+    uint64_t few = looks_for(w, 10), many = looks_for(w, 500);
+    if (few == 0 || many > few * 50)
+        fail_msg("%llu looks for 10, %llu for 500", (unsigned long long)few,
+                 (unsigned long long)many);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -294,6 +325,7 @@ int main(void)
         TEST(test_wants_end_without_a_control_plane),
         TEST(test_what_a_worker_refuses_is_told),
         TEST(test_one_set_at_a_time),
+        TEST(test_a_detail_costs_the_same_among_many),
         TEST(test_own_names_are_not_the_control_planes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,12 +1,10 @@
 /* The workers from the main thread's side: their start, change sets to all of them, what they want.
  */
-#include <malloc.h>
-
 #include "base/log.h"
 #include "crypto/digest.h"
 #include "proxy/agent/agent_priv.h"
 
-enum { WANTS_LOOK_US = 250 * 1000, TRIM_US = 2 * 1000 * 1000, TRIM_BYTES_MIN = 1 << 20 };
+enum { WANTS_LOOK_US = 250 * 1000 };
 
 /* --- change sets --- */
 
@@ -42,21 +40,6 @@ static void note_refusal(struct agent *a, const struct change_set *set)
     str_buf_add(&a->set_error, set->error);
 }
 
-/* Decoding leaves holes in the heap, large ones after a directory of thousands of services: they go
- * back to the system when nothing has changed for a while. */
-static void trim(struct timer *t)
-{
-    (void)t;
-    if (mallinfo2().fordblks >= TRIM_BYTES_MIN)
-        malloc_trim(0);
-}
-
-static void trim_later(struct agent *a)
-{
-    timer_stop(&a->trim_timer);
-    timer_start(a->turn, &a->trim_timer, TRIM_US);
-}
-
 static void on_applied(struct change_set *set, struct worker *w)
 {
     struct agent *a = set->ctx;
@@ -78,7 +61,6 @@ static void on_applied(struct change_set *set, struct worker *w)
     config_applied(a->config, str_buf_str(&error));
     str_buf_deinit(&error);
     agent_look(a);
-    trim_later(a);
 }
 
 static void on_publish(void *ctx, const struct config_change *changes, size_t count)
@@ -167,7 +149,6 @@ static void on_detail_wanted(void *ctx, struct str name)
 void workers_init(struct agent *a)
 {
     timer_init(&a->wants_timer, look_at_wants);
-    timer_init(&a->trim_timer, trim);
     a->set_error = STR_BUF_INIT(4096);
 }
 
@@ -206,7 +187,6 @@ void workers_stop(struct agent *a)
 {
     a->is_ended = true;
     timer_stop(&a->wants_timer);
-    timer_stop(&a->trim_timer);
     for (unsigned i = 0; i < a->worker_count; i++)
         worker_stop(a->workers[i]);
     for (unsigned i = 0; i < a->worker_count; i++)
