@@ -6,7 +6,7 @@ import pytest
 
 from lib.ports import free_port
 from lib.programs import data_plane, program, run
-from lib.proxy import bootstrap, cluster, http_listener, route
+from lib.proxy import FILE_LOG, bootstrap, cluster, http_listener, route
 
 GOOD = bootstrap([http_listener(1, [route("/", "app")])], [cluster("app", 1)])
 HCM_PATH = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config"
@@ -24,7 +24,22 @@ def change(path, value):
 
 S = "static_resources"
 HCM = [S, "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config"]
+FORMAT = "access_log[0].typed_config.log_format"
+
+
+def log_format(value):
+    what = {"json_format": value} if isinstance(value, dict) else {"text_format_source": {"inline_string": value}}
+    return change([*HCM, "access_log"], [{"name": "log", "typed_config": {
+        "@type": FILE_LOG, "path": "/dev/null", "log_format": what}}])
+
+
 BAD = {
+    "an operator that there is none of, in JSON": (log_format({"a": [{"b": "%NO_SUCH%"}]}),
+                                                   f"{FORMAT}: json_format.a[0].b: operator %NO_SUCH%"),
+    "a time of two lines": (log_format({"a": "%START_TIME(%n)%"}), f"{FORMAT}: json_format.a: %START_TIME(%n)%"),
+    "a field without name": (log_format("%REQ()%"), f"{FORMAT}: %REQ()%"),
+    "a length where there is none": (log_format("%PROTOCOL:3%"), f"{FORMAT}: %PROTOCOL:3%: it takes no length"),
+    "a percent sign alone": (log_format("100 %"), f"{FORMAT}: no operator at '%'"),
     "unknown field at the top": (change(["static_ressources"], {}), "static_ressources"),
     "unknown field of a listener": (change([S, "listeners", 0, "adress"], {}), f"{S}.listeners[0].adress"),
     "unknown field of the connection manager": (change([*HCM, "strip_any_port"], True), f"{HCM_PATH}.strip_any_port"),

@@ -1,6 +1,9 @@
 """What a proxy tells: access logs in text and JSON, and the pages of its admin port."""
+import datetime
 import json
 import re
+import socket
+import time
 import urllib.error
 
 import pytest
@@ -12,8 +15,9 @@ from lib.programs import wait_until
 from lib.proxy import FILE_LOG, TCP_PROXY, bootstrap, cluster, hcm, listener, route, serve
 
 
-def log_of(path, text=None, fields=None):
+def log_of(path, text=None, fields=None, **more):
     formats = {"text_format_source": {"inline_string": text}} if text is not None else {"json_format": fields}
+    formats.update(more)
     return [{"name": "log", "typed_config": {"@type": FILE_LOG, "path": str(path), "log_format": formats}}]
 
 
@@ -152,6 +156,84 @@ def test_a_header_cannot_forge_a_line(proxy, origin, tmp_path):
     port = start(proxy, origin, log_of(log, fields={"agent": "%REQ(USER-AGENT)%"}))
     get(port, "/", [("user-agent", 'a","b":"c\\')])
     assert json.loads(lines(log)[0]) == {"agent": 'a","b":"c\\'}
+
+
+NESTED = {
+    "status": {"code": "%RESPONSE_CODE%", "flags": "%RESPONSE_FLAGS%", "none": "%REQ(X-NONE)%", "text": "a %BYTES_SENT%"},
+    "list": ["%PROTOCOL%", "%REQ(X-NONE)%", {"port": "%UPSTREAM_REMOTE_PORT%"}, [1, "%REQ(X-NONE)%"]],
+    "gone": {"none": "%REQ(X-NONE)%"}, "lost": ["%REQ(X-NONE)%"],
+    "fixed": {"int": -3, "real": 1.5, "yes": True, "no": False, "null": None, "text": "100%%", "nothing": ""},
+    "two": "%REQ(X-NONE)%/%REQ(X-KEY)%", "empty": "%REQ(X-EMPTY)%"}
+
+
+@pytest.mark.parametrize("is_omitted", [False, True])
+def test_nested_json(proxy, origin, tmp_path, is_omitted):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, fields=NESTED, omit_empty_values=is_omitted))
+    assert get(port, "/", [("x-key", "v"), ("x-empty", "")]).status == 200
+    full = {
+        "status": {"code": 200, "flags": "-", "none": None, "text": "a 5"},
+        "list": ["HTTP/1.1", None, {"port": origin.port}, [1, None]], "gone": {"none": None}, "lost": [None],
+        "fixed": {"int": -3, "real": 1.5, "yes": True, "no": False, "null": None, "text": "100%", "nothing": ""},
+        "two": "-/v", "empty": ""}
+    some = {
+        "status": {"code": 200, "flags": "-", "text": "a 5"}, "list": ["HTTP/1.1", {"port": origin.port}, [1]], "lost": [],
+        "fixed": {"int": -3, "real": 1.5, "yes": True, "no": False, "text": "100%", "nothing": ""}, "two": "/v", "empty": ""}
+    assert json.loads(lines(log)[0]) == (some if is_omitted else full)
+
+
+def test_text_without_what_is_missing(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, "%REQ(X-NONE)%|%REQ(X-NONE)%%REQ(:METHOD)%|\n", omit_empty_values=True))
+    get(port)
+    assert lines(log) == ["|GET|"]
+
+
+def test_times_in_formats(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, "%START_TIME(%s.%3f)%|%START_TIME(%s.%6f)%|%START_TIME(%9f %f %1f)%|"
+                                            "%START_TIME(%Y/%m/%dT%H:%M:%S%z %Z)%|%START_TIME(%FT%T.%3f%Ez)%|"
+                                            "%START_TIME%|%EMIT_TIME(%s)%|%START_TIME(%a %b %e %I %p %j %u %%)%\n"))
+    before = time.time()
+    get(port)
+    after = time.time()
+    ms, us, fractions, slashes, iso, plain, emitted, words = lines(log)[0].split("|")
+    assert int(before * 1000) <= int(ms.replace(".", "")) <= after * 1000 + 1
+    assert us.startswith(ms) and len(us) == len(ms) + 3
+    whole = fractions.split()
+    assert whole[0] == whole[1] and whole[0].startswith(us.split(".")[1]) and whole[0].startswith(whole[2])
+    at = datetime.datetime.fromtimestamp(int(ms.split(".")[0]), datetime.timezone.utc)
+    assert slashes == at.strftime("%Y/%m/%dT%H:%M:%S+0000 UTC")
+    fraction = ms.split(".")[1]
+    assert iso == at.strftime(f"%FT%T.{fraction}+00:00") and plain == at.strftime(f"%FT%T.{fraction}Z")
+    assert int(before) <= int(emitted) <= after + 1 and words == at.strftime("%a %b %e %I %p %j %u %%")
+
+
+TARGET = {  # of GET /p?a=1&q=x%20z&n&e= with x-key and x-empty
+    "REQUEST_HEADER(X-KEY)": "value", "REQ(X-KEY):3": "val", "REQ(X-KEY):0": "", "REQ(X-EMPTY)": "",
+    "REQ(X-EMPTY?X-KEY)": "", "RESPONSE_HEADER(X-SAID):1": "y", "RESPONSE_TRAILER(X)": None,
+    "PATH": "/p?a=1&q=x%20z&n&e=", "PATH(NQ)": "/p", "PATH(WQ:PATH):4": "/p?a", "PATH(NQ:ORIG)": None,
+    "QUERY_PARAM(a)": "1", "QUERY_PARAM(q)": "x z", "QUERY_PARAM(n)": "", "QUERY_PARAM(e)": "", "QUERY_PARAM(z)": None,
+    "QUERY_PARAMS": "a=1&q=x%20z&n&e=", "GRPC_STATUS": None, "GRPC_STATUS(SNAKE_STRING)": None,
+    "ACCESS_LOG_TYPE": "DownstreamEnd", "VIRTUAL_CLUSTER_NAME": None, "HOSTNAME": socket.gethostname(),
+    "ENVIRONMENT(TULLE_NONE)": "-", "LOCAL_REPLY_BODY": "",
+}
+
+
+def test_more_operators(proxy, origin, tmp_path):
+    log = tmp_path / "log"
+    port = start(proxy, origin, log_of(log, fields={name: f"%{name}%" for name in TARGET}))
+    get(port, "/p?a=1&q=x%20z&n&e=", [("x-key", "value"), ("x-empty", "")])
+    assert json.loads(lines(log)[0]) == TARGET
+
+
+@pytest.mark.parametrize("status,camel,snake", [(0, "OK", "OK"), (5, "NotFound", "NOT_FOUND"), (1, "Canceled", "CANCELLED")])
+def test_a_status_of_grpc(proxy, tmp_path, status, camel, snake):
+    log = tmp_path / "log"
+    with HttpServer(lambda r, s: response(200, "", [("content-type", "application/grpc"), ("grpc-status", str(status))])) as server:
+        port = start(proxy, server, log_of(log, "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)%\n"))
+        get(port, "/", [("content-type", "application/grpc")])
+        assert lines(log) == [f"{camel} {snake} {status}"]
 
 
 FLAGS = {"no route": ([], "404 NR"), "no host": ([route("/", "none")], "503 UH"),

@@ -6,7 +6,7 @@ const struct access_log_config *access_logs(struct job *j, size_t *ret_count)
     const struct api_mesh *mesh = job_mesh(j);
     struct access_log_config *log = ARENA_NEW(j->a, struct access_log_config);
     log->path = STR("/dev/stdout");
-    log->is_json = mesh->access_log_format == API_ACCESS_LOG_JSON;
+    log->format.is_json = mesh->access_log_format == API_ACCESS_LOG_JSON;
     *ret_count = mesh->is_access_log_enabled ? 1 : 0;
     return log;
 }

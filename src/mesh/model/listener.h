@@ -61,17 +61,40 @@ struct access_log_filter {
     size_t child_count;
 };
 
+/* A value of a google.protobuf.Struct whose strings are formats. */
+enum format_json_kind {
+    FORMAT_JSON_TEXT,
+    FORMAT_JSON_OBJECT,
+    FORMAT_JSON_LIST,
+    FORMAT_JSON_NUMBER,
+    FORMAT_JSON_BOOL,
+    FORMAT_JSON_NULL,
+};
+struct format_json {
+    struct str key;  /* of members of an object */
+    struct str text; /* with operators */
+    enum format_json_kind kind;
+    double number;
+    bool is_true;
+    const struct format_json *children;
+    size_t child_count;
+};
+
+/* envoy.config.core.v3.SubstitutionFormatString; all empty: the default of its user. */
+struct substitution_format {
+    struct str text;
+    bool is_json;                     /* fields count; none: the default */
+    bool omit_empty_values;           /* members without value are left out, "-" is nothing */
+    const struct format_json *fields; /* of the object */
+    size_t field_count;
+    struct str content_type; /* of a body made by it; empty: the usual one */
+};
+
 /* envoy.extensions.access_loggers.file.v3.FileAccessLog / stdout. */
 struct access_log_config {
     const struct access_log_filter *filter; /* NULL: all requests */
     struct str path;                        /* "/dev/stdout" */
-    bool is_json;
-    struct str text_format;                          /* empty: the default */
-    const struct access_log_json_field *json_fields; /* none with is_json: the default */
-    size_t json_field_count;
-};
-struct access_log_json_field {
-    struct str key, format;
+    struct substitution_format format;
 };
 
 struct hcm {

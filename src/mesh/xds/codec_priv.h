@@ -28,6 +28,13 @@ int decode_access_logs(struct decode *d, const struct pb_path *at,
                        const struct access_log_config **ret_logs);
 Pb__Accesslog__AccessLog **encode_access_logs(struct encode *e,
                                               const struct access_log_config *logs, size_t count);
+/* --- format.c --- */
+int decode_format(struct decode *d, const struct pb_path *at,
+                  const Pb__Core__SubstitutionFormatString *m,
+                  struct substitution_format *to); /* NULL message: to stays as it is */
+/* NULL: the default. */
+Pb__Core__SubstitutionFormatString *encode_format(struct encode *e,
+                                                  const struct substitution_format *in);
 /* --- access_log_filter.c --- */
 int decode_access_log_filter(struct decode *d, const struct pb_path *at,
                              const Pb__Accesslog__AccessLogFilter *m,

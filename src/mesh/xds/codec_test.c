@@ -177,7 +177,22 @@ static const struct http_filter http_filters[] = {
     {HTTP_FILTER_RBAC, S("allow"), &allow},
     {HTTP_FILTER_ROUTER, S("router")},
 };
-static const struct access_log_json_field json_fields[] = {{S("code"), S("%RESPONSE_CODE%")}};
+static const struct format_json json_list[] = {
+    {.text = S("%BYTES_SENT%")},
+    {.kind = FORMAT_JSON_NUMBER, .number = -1.5},
+    {.kind = FORMAT_JSON_OBJECT},
+};
+static const struct format_json json_inner[] = {
+    {.key = S("list"), .kind = FORMAT_JSON_LIST, .children = json_list, .child_count = 3},
+    {.key = S("no"), .kind = FORMAT_JSON_BOOL},
+    {.key = S("yes"), .kind = FORMAT_JSON_BOOL, .is_true = true},
+    {.key = S("nothing"), .kind = FORMAT_JSON_NULL},
+    {.key = S("empty"), .kind = FORMAT_JSON_LIST},
+};
+static const struct format_json json_fields[] = {
+    {S("code"), S("%RESPONSE_CODE%")},
+    {.key = S("in"), .kind = FORMAT_JSON_OBJECT, .children = json_inner, .child_count = 5},
+};
 static const struct access_log_filter log_parts[] = {
     {.kind = LOG_FILTER_STATUS, .compare = LOG_COMPARE_AT_LEAST, .value = 400},
     {.kind = LOG_FILTER_DURATION, .compare = LOG_COMPARE_AT_MOST},
@@ -192,8 +207,8 @@ static const struct access_log_filter log_filter = {
     .kind = LOG_FILTER_OR, .children = log_either, .child_count = 2};
 static const struct access_log_config logs[] = {
     {.path = S("/dev/stdout"), .filter = &log_filter},
-    {.path = S("/tmp/a"), .text_format = S("%PROTOCOL%\n")},
-    {.path = S("/tmp/b"), .is_json = true, .json_fields = json_fields, .json_field_count = 1},
+    {.path = S("/tmp/a"), .format = {S("%PROTOCOL%\n"), .omit_empty_values = true}},
+    {.path = S("/tmp/b"), .format = {.is_json = true, .fields = json_fields, .field_count = 2}},
 };
 static const struct hcm hcm = {
     .stat_prefix = S("in"),

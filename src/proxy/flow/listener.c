@@ -43,9 +43,13 @@ static int add_logs(struct flows *f, struct flow_chain *chain, const struct acce
     }
     for (size_t i = 0; i < count; i++) {
         struct flow_log *log = &chain->logs[chain->log_count];
-        int err = access_log_format_new(&logs[i], why, &log->format);
-        if (err != 0)
+        AUTO(str_buf_deinit) struct str_buf reason = STR_BUF_INIT(1024);
+        int err = access_log_format_new(&logs[i].format, &reason, &log->format);
+        if (err != 0) {
+            str_buf_printf(why, "access_log[%zu].typed_config.log_format: %.*s", i,
+                           STR_FMT(str_buf_str(&reason)));
             return err;
+        }
         log->sink = flow_sink(f, logs[i].path);
         log->filter = logs[i].filter;
         chain->log_count++;

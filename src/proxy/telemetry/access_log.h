@@ -18,6 +18,7 @@ struct record {
     uint64_t flags;
     uint16_t status;
     int grpc_status;
+    struct str local_reply_body;   /* what would be answered, of a format for that; else ptr NULL */
     struct str details;            /* response code details */
     struct str connection_details; /* connection termination details */
     struct str upstream_failure;   /* transport failure reason */
@@ -30,7 +31,7 @@ struct record {
 };
 
 struct access_log_format;
-int access_log_format_new(const struct access_log_config *config, struct str_buf *why,
+int access_log_format_new(const struct substitution_format *config, struct str_buf *why,
                           struct access_log_format **ret_format);
 struct access_log_format *access_log_format_free(struct access_log_format *f);
 /* Appends one line. Values are escaped: a log line never contains a raw control byte of a peer. */

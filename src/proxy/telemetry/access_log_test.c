@@ -63,7 +63,7 @@ static void make_record(void)
     };
 }
 
-static char *line_of(const struct access_log_config *config)
+static char *line_of(const struct substitution_format *config)
 {
     struct str_buf why = STR_BUF_INIT(256), line = STR_BUF_INIT(64 * 1024);
     struct access_log_format *f;
@@ -85,7 +85,7 @@ static void assert_line_is_one(const char *line)
 static void test_default_text(void **state)
 {
     make_record();
-    char *line = line_of(&(struct access_log_config){0});
+    char *line = line_of(&(struct substitution_format){0});
     assert_line_is_one(line);
     assert_string_equal(
         line, "[2026-01-01T00:00:00.123Z] \"GET /items?x=1 HTTP/1.1\" 200 UF,URX via_upstream - "
@@ -100,7 +100,7 @@ static void test_default_text(void **state)
 static void test_default_json(void **state)
 {
     make_record();
-    char *line = line_of(&(struct access_log_config){.is_json = true});
+    char *line = line_of(&(struct substitution_format){.is_json = true});
     assert_non_null(strstr(line, "\"response_code\":200,"));
     assert_non_null(strstr(line, "\"upstream_local_address\":null"));
     assert_non_null(strstr(line, "\"response_flags\":\"UF,URX\""));
@@ -115,9 +115,9 @@ static void test_tcp_has_no_heads(void **state)
     make_record();
     record.x = NULL;
     record.status = 0;
-    char *text = line_of(&(struct access_log_config){0});
+    char *text = line_of(&(struct substitution_format){0});
     assert_non_null(strstr(text, "\"- - -\" 0 "));
-    char *json = line_of(&(struct access_log_config){.is_json = true});
+    char *json = line_of(&(struct substitution_format){.is_json = true});
     assert_non_null(strstr(json, "\"method\":null"));
     free(text);
     free(json);
@@ -138,21 +138,116 @@ static void test_operators(void **state)
         {"%GRPC_STATUS_NUMBER%", "-"},
         {"%TRAILER(GRPC-STATUS)%", "-"},
         {"%DOWNSTREAM_PEER_URI_SAN%", "-"},
+        {"%REQ(X-REQUEST-ID):0%", ""},
+        {"%REQUEST_HEADER(X-EMPTY)%|%REQ(X-EMPTY?X-REQUEST-ID)%", "|"},
+        {"%START_TIME(%Y/%m/%dT%H:%M:%S%z %s)%", "2026/01/01T00:00:00+0000 1767225600"},
+        {"%START_TIME(%s.%3f %6f %9f %f %1f)%", "1767225600.123 123456 123456000 123456000 1"},
+        {"%START_TIME(%FT%T%Ez %Z %a %j %%)%", "2026-01-01T00:00:00+00:00 UTC Thu 001 %"},
+        {"%START_TIME()%", "2026-01-01T00:00:00.123Z"},
+        {"%EMIT_TIME(%s.%6f)%", "1767225600.135801"},
+        {"%PATH% %PATH(NQ)% %PATH(NQ:PATH):3% %PATH(WQ:ORIG)%", "/items?x=1&y=a%20b /items /it -"},
+        {"%QUERY_PARAM(x)% %QUERY_PARAM(y)% %QUERY_PARAM(y):2% %QUERY_PARAM(z)%", "1 a b a  -"},
+        {"%QUERY_PARAMS%", "x=1&y=a%20b"},
+        {"%GRPC_STATUS% %GRPC_STATUS(NUMBER)%", "- -"},
+        {"%ACCESS_LOG_TYPE%", "DownstreamEnd"},
+        {"%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.1.2.4:15006 8080"},
+        {"%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%", "12345"},
+        {"%COMMON_DURATION(DS_RX_BEG:DS_RX_END:ms)%", "-"},
+        {"%LOCAL_REPLY_BODY%", ""},
+        {"%ENVIRONMENT(TULLE_NO_SUCH)%", "-"},
     };
     make_record();
+    http_head_add_named(&request, STR("x-empty"), STR(""));
+    request.path = STR("/items?x=1&y=a%20b");
+    x.started_us = 5;
+    x.ended_us = 12350;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char *line =
-            line_of(&(struct access_log_config){.text_format = str_from_c(cases[i].format)});
+        char *line = line_of(&(struct substitution_format){.text = str_from_c(cases[i].format)});
         assert_string_equal(line, cases[i].want);
         free(line);
     }
     arena_deinit(&arena);
 }
 
+static void test_values_that_are_missing_are_left_out(void **state)
+{
+    make_record();
+    char *line = line_of(&(struct substitution_format){
+        .text = STR("%REQ(X-NONE)%|%REQ(:METHOD)%\n"), .omit_empty_values = true});
+    assert_string_equal(line, "|GET\n");
+    free(line);
+    arena_deinit(&arena);
+}
+
+/* {"n": {"code": ..., "none": ...}, "list": [...], ...}, with and without omit_empty_values. */
+static void test_nested_json(void **state)
+{
+    static const struct format_json none[] = {{{"none", 4}, {"%REQ(X-NONE)%", 13}}};
+    static const struct format_json inner[] = {
+        {{"code", 4}, {"%RESPONSE_CODE%", 15}},
+        {{"none", 4}, {"%REQ(X-NONE)%", 13}},
+    };
+    static const struct format_json list[] = {
+        {.text = {"%REQ(X-NONE)%", 13}},
+        {.text = {"<%REQ(X-NONE)%>", 15}},
+        {.kind = FORMAT_JSON_NUMBER, .number = -3},
+        {.kind = FORMAT_JSON_NUMBER, .number = 1.5},
+        {.kind = FORMAT_JSON_OBJECT},
+    };
+    static const struct format_json fields[] = {
+        {.key = {"empty", 5}, .kind = FORMAT_JSON_OBJECT, .children = none, .child_count = 1},
+        {.key = {"n", 1}, .kind = FORMAT_JSON_OBJECT, .children = inner, .child_count = 2},
+        {.key = {"list", 4}, .kind = FORMAT_JSON_LIST, .children = list, .child_count = 5},
+        {.key = {"yes", 3}, .kind = FORMAT_JSON_BOOL, .is_true = true},
+        {.key = {"nothing", 7}, .kind = FORMAT_JSON_NULL},
+        {.key = {"gone", 4}, .kind = FORMAT_JSON_LIST, .children = none, .child_count = 1},
+    };
+    struct substitution_format config = {.is_json = true, .fields = fields, .field_count = 6};
+    make_record();
+    char *line = line_of(&config);
+    assert_string_equal(line, "{\"empty\":{\"none\":null},\"n\":{\"code\":200,\"none\":null},"
+                              "\"list\":[null,\"<->\",-3,1.5,{}],\"yes\":true,\"nothing\":null,"
+                              "\"gone\":[null]}\n");
+    free(line);
+    config.omit_empty_values = true;
+    line = line_of(&config);
+    assert_string_equal(line, "{\"n\":{\"code\":200},\"list\":[\"<>\",-3,1.5],\"yes\":true,"
+                              "\"gone\":[]}\n");
+    free(line);
+    arena_deinit(&arena);
+}
+
+/* In JSON a value is escaped once, alone or within a text. */
+static void test_a_quote_within_a_text(void **state)
+{
+    static const struct format_json field = {{"k", 1}, {"<%REQ(X-ODD)%>", 14}};
+    make_record();
+    http_head_add_named(&request, STR("x-odd"), STR("a\"b\\c"));
+    char *line =
+        line_of(&(struct substitution_format){.is_json = true, .fields = &field, .field_count = 1});
+    assert_string_equal(line, "{\"k\":\"<a\\\"b\\\\c>\"}\n");
+    free(line);
+    arena_deinit(&arena);
+}
+
+/* An operator that we do not have is named, and where it stands. */
+static void test_a_refusal_says_where(void **state)
+{
+    static const struct format_json list[] = {{.text = {"ok", 2}}, {.text = {"%NO_SUCH%", 9}}};
+    static const struct format_json field = {
+        .key = {"a", 1}, .kind = FORMAT_JSON_LIST, .children = list, .child_count = 2};
+    struct str_buf why = STR_BUF_INIT(256);
+    struct access_log_format *f = NULL;
+    const struct substitution_format config = {.is_json = true, .fields = &field, .field_count = 1};
+    assert_true(access_log_format_new(&config, &why, &f) < 0);
+    assert_string_equal(why.ptr, "json_format.a[1]: operator %NO_SUCH% is not supported");
+    str_buf_deinit(&why);
+}
+
 /* An odd byte is found wherever it stands in a value of whatever length. */
 static void test_every_byte_is_looked_at(void **state)
 {
-    static const struct access_log_json_field field = {{"k", 1}, {"%REQ(X-ODD)%", 12}};
+    static const struct format_json field = {{"k", 1}, {"%REQ(X-ODD)%", 12}};
     make_record();
     for (size_t len = 1; len < 40; len++) {
         for (size_t at = 0; at < len; at++) {
@@ -162,13 +257,13 @@ static void test_every_byte_is_looked_at(void **state)
             memset(value, 'v', sizeof value);
             value[at] = (char)c;
             http_head_set_named(&request, STR("x-odd"), str_from(value, len));
-            line = line_of(&(struct access_log_config){.text_format = STR("%REQ(X-ODD)%\n")});
+            line = line_of(&(struct substitution_format){.text = STR("%REQ(X-ODD)%\n")});
             snprintf(want, sizeof want, "%.*s\\x%02x%.*s\n", (int)at, value, c, (int)(len - at - 1),
                      value + at + 1);
             assert_string_equal(line, want);
             free(line);
-            line = line_of(&(struct access_log_config){
-                .is_json = true, .json_fields = &field, .json_field_count = 1});
+            line = line_of(
+                &(struct substitution_format){.is_json = true, .fields = &field, .field_count = 1});
             struct str_buf quoted = STR_BUF_INIT(256);
             json_writer_quote(&quoted, str_from(value, len));
             snprintf(want, sizeof want, "{\"k\":%s}\n", quoted.ptr);
@@ -182,14 +277,14 @@ static void test_every_byte_is_looked_at(void **state)
 
 static void test_json_of_several_pieces(void **state)
 {
-    static const struct access_log_json_field fields[] = {
+    static const struct format_json fields[] = {
         {{"a\"b", 3}, {"%REQ(:METHOD)% to %REQ(:AUTHORITY)%", 35}},
         {{"none", 4}, {"", 0}},
         {{"bytes", 5}, {"%BYTES_SENT%", 12}},
     };
     make_record();
-    char *line = line_of(&(struct access_log_config){
-        .is_json = true, .json_fields = fields, .json_field_count = ARRAY_LEN(fields)});
+    char *line = line_of(&(struct substitution_format){
+        .is_json = true, .fields = fields, .field_count = ARRAY_LEN(fields)});
     assert_string_equal(line, "{\"a\\\"b\":\"GET to catalog:8080\",\"none\":\"\",\"bytes\":22}\n");
     free(line);
     arena_deinit(&arena);
@@ -204,7 +299,7 @@ static void test_line_has_its_end(void **state)
     make_record();
     memset(large, 'x', sizeof large);
     http_head_set_named(&request, STR("user-agent"), str_from(large, sizeof large));
-    assert_int_equal(access_log_format_new(&(struct access_log_config){0}, &why, &f), 0);
+    assert_int_equal(access_log_format_new(&(struct substitution_format){0}, &why, &f), 0);
     access_log_format_line(f, &record, &line);
     assert_true(line.len > 10 && line.len <= 1024);
     assert_memory_equal(line.ptr, "[2026-", 6);
@@ -225,7 +320,23 @@ static void test_refused(void **state)
         "%REQ(x):abc%",
         "%",
         "a % b",
-        "%START_TIME(%Y)%",
+        "%START_TIME(%n)%",
+        "%START_TIME(%Q)%",
+        "%START_TIME(%",
+        "%START_TIME(%s):3%",
+        "%START_TIME(a\nb)%",
+        "%START_TIME(%A%A%A%A%A%A%A%A%A%A%A%A%A%A%A%A)%",
+        "%PROTOCOL:2%",
+        "%REQ(a?b?c)%",
+        "%REQ()%",
+        "%PATH(x)%",
+        "%PATH(NQ:x)%",
+        "%GRPC_STATUS(x)%",
+        "%QUERY_PARAM()%",
+        "%COMMON_DURATION(DS_RX_BEG:DS_TX_END)%",
+        "%COMMON_DURATION(US_CX_BEG:DS_TX_END:ms)%",
+        "%HOSTNAME(x)%",
+        "%ENVIRONMENT%",
         "%DYNAMIC_METADATA(a:b)%",
         "%REQ(x):99999999%",
         "%)(%",
@@ -233,13 +344,12 @@ static void test_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         struct str_buf why = STR_BUF_INIT(256);
         struct access_log_format *f = NULL;
-        struct access_log_config config = {.text_format = str_from_c(formats[i])};
+        struct substitution_format config = {.text = str_from_c(formats[i])};
         assert_true(access_log_format_new(&config, &why, &f) < 0);
         assert_null(f);
         assert_true(why.len > 0);
-        const struct access_log_json_field field = {STR("k"), str_from_c(formats[i])};
-        config = (struct access_log_config){
-            .is_json = true, .json_fields = &field, .json_field_count = 1};
+        const struct format_json field = {STR("k"), str_from_c(formats[i])};
+        config = (struct substitution_format){.is_json = true, .fields = &field, .field_count = 1};
         assert_true(access_log_format_new(&config, &why, &f) < 0);
         str_buf_deinit(&why);
     }
@@ -364,6 +474,10 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sink_writes_once_a_turn),
         cmocka_unit_test(test_slow_sink),
+        cmocka_unit_test(test_values_that_are_missing_are_left_out),
+        cmocka_unit_test(test_nested_json),
+        cmocka_unit_test(test_a_quote_within_a_text),
+        cmocka_unit_test(test_a_refusal_says_where),
         cmocka_unit_test(test_every_byte_is_looked_at),
         cmocka_unit_test(test_json_of_several_pieces),
         cmocka_unit_test(test_line_has_its_end),
