@@ -39,6 +39,12 @@ BAD = {
     "a time of two lines": (log_format({"a": "%START_TIME(%n)%"}), f"{FORMAT}: json_format.a: %START_TIME(%n)%"),
     "a field without name": (log_format("%REQ()%"), f"{FORMAT}: %REQ()%"),
     "a length where there is none": (log_format("%PROTOCOL:3%"), f"{FORMAT}: %PROTOCOL:3%: it takes no length"),
+    "a mapper of every reply": (change([*HCM, "local_reply_config"], {"mappers": [{"status_code": 500}]}),
+                                f"{HCM_PATH}.local_reply_config.mappers[0].filter"),
+    "a format of a reply": (change([*HCM, "local_reply_config"], {"body_format": {"text_format_source": {
+        "inline_string": "%NO_SUCH%"}}}), "local_reply_config.body_format: operator %NO_SUCH%"),
+    "an operator in a header": (change([*HCM, "route_config", "request_headers_to_add"], [{"header": {
+        "key": "x", "value": "%NO_SUCH%"}}]), f"{HCM_PATH}.route_config.request_headers_to_add[0].header.value"),
     "a percent sign alone": (log_format("100 %"), f"{FORMAT}: no operator at '%'"),
     "unknown field at the top": (change(["static_ressources"], {}), "static_ressources"),
     "unknown field of a listener": (change([S, "listeners", 0, "adress"], {}), f"{S}.listeners[0].adress"),

@@ -97,6 +97,23 @@ struct access_log_config {
     struct substitution_format format;
 };
 
+/* envoy...http_connection_manager.v3.ResponseMapper: what becomes of answers of the proxy's own. */
+struct local_reply_mapper {
+    const struct access_log_filter *filter;
+    uint32_t status; /* 0: stays */
+    bool has_body, has_format;
+    struct str body;
+    struct substitution_format format;
+    struct header_edits headers; /* set alone */
+};
+/* LocalReplyConfig: the first mapper that fits, then the body by its format or this one. */
+struct local_reply {
+    const struct local_reply_mapper *mappers;
+    size_t mapper_count;
+    bool has_format;
+    struct substitution_format format;
+};
+
 struct hcm {
     struct str stat_prefix;
     enum hcm_codec codec;
@@ -132,6 +149,7 @@ struct hcm {
     struct http2_options http2;
     const struct upgrade_config *upgrades;
     size_t upgrade_count;
+    const struct local_reply *local_reply; /* NULL: as they are made */
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };

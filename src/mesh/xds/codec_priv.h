@@ -35,6 +35,10 @@ int decode_format(struct decode *d, const struct pb_path *at,
 /* NULL: the default. */
 Pb__Core__SubstitutionFormatString *encode_format(struct encode *e,
                                                   const struct substitution_format *in);
+/* --- local_reply.c: NULL message, NULL config --- */
+int decode_local_reply(struct decode *d, const struct pb_path *at,
+                       const Pb__Hcm__LocalReplyConfig *m, const struct local_reply **ret_reply);
+Pb__Hcm__LocalReplyConfig *encode_local_reply(struct encode *e, const struct local_reply *in);
 /* --- access_log_filter.c --- */
 int decode_access_log_filter(struct decode *d, const struct pb_path *at,
                              const Pb__Accesslog__AccessLogFilter *m,

@@ -210,6 +210,22 @@ static const struct access_log_config logs[] = {
     {.path = S("/tmp/a"), .format = {S("%PROTOCOL%\n"), .omit_empty_values = true}},
     {.path = S("/tmp/b"), .format = {.is_json = true, .fields = json_fields, .field_count = 2}},
 };
+static const struct header_edit reply_fields[] = {{S("x-why"), S("50% of it"), HEADER_SET}};
+static const struct local_reply_mapper mappers[] = {
+    {.filter = log_parts,
+     .status = 502,
+     .has_body = true,
+     .headers = {.set = reply_fields, .set_count = 1}},
+    {.filter = &log_filter,
+     .has_format = true,
+     .format = {.text = S("<p>%LOCAL_REPLY_BODY%</p>"), .content_type = S("text/html")}},
+};
+static const struct local_reply local_reply = {
+    .mappers = mappers,
+    .mapper_count = 2,
+    .has_format = true,
+    .format = {.is_json = true, .fields = json_fields, .field_count = 2},
+};
 static const struct hcm hcm = {
     .stat_prefix = S("in"),
     .codec = HCM_CODEC_HTTP2,
@@ -250,6 +266,7 @@ static const struct hcm hcm = {
     .http2 = {100, 70000, 140000, 1000, 100, 5, 6, 7, true},
     .upgrades = upgrades,
     .upgrade_count = 2,
+    .local_reply = &local_reply,
     .access_logs = logs,
     .access_log_count = 3,
 };

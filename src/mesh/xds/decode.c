@@ -250,15 +250,33 @@ static bool is_header_value(const char *s)
     return true;
 }
 
-static int decode_header_set(struct decode *d, const struct pb_path *at,
-                             const Pb__Core__HeaderValueOption *m, struct header_edit *edit)
+/* A '%' begins an operator, none of which we have here; "%%" is one. */
+static int decode_header_text(struct decode *d, const struct pb_path *at, struct str text,
+                              struct str *ret_value)
+{
+    char *value = arena_bytes(d->arena, text.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '%' && (i + 1 == text.len || text.ptr[++i] != '%'))
+            return decode_fail(d, at,
+                               "operators are not supported here; a '%%' is written \"%%%%\"");
+        value[len++] = text.ptr[i];
+    }
+    *ret_value = str_from(value, len);
+    return 0;
+}
+
+int decode_header_set(struct decode *d, const struct pb_path *at,
+                      const Pb__Core__HeaderValueOption *m, struct header_edit *edit)
 {
     if (m->header == NULL || !is_header_name(m->header->key))
         return decode_fail(d, PB_AT(at, "header.key"), "a header name is needed");
     if (!is_header_value(m->header->value))
         return decode_fail(d, PB_AT(at, "header.value"), "bytes that no header holds");
     edit->name = decode_str_lower(d, m->header->key);
-    edit->value = decode_str(d, m->header->value);
+    if (decode_header_text(d, PB_AT(at, "header.value"), str_from_c(m->header->value),
+                           &edit->value) != 0)
+        return -ERR_INVALID;
     switch ((int)m->append_action) {
     case PB__CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__APPEND_IF_EXISTS_OR_ADD:
         /* `append` is the older way to say it. */

@@ -69,6 +69,9 @@ struct decode_edits {
     const char *const *remove;
     size_t remove_count;
 };
+/* One field that is added; its value is a literal, '%' written "%%". */
+int decode_header_set(struct decode *d, const struct pb_path *at,
+                      const Pb__Core__HeaderValueOption *m, struct header_edit *edit);
 int decode_header_edits(struct decode *d, const struct pb_path *at, const struct decode_edits *in,
                         struct header_edits *ret_edits);
 

@@ -165,6 +165,19 @@ static Pb__Core__HeaderValueOption__HeaderAppendAction append_action(enum header
     return PB__CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__APPEND_IF_EXISTS_OR_ADD;
 }
 
+/* A '%' is written "%%". */
+static const char *encode_header_text(struct encode *e, struct str value)
+{
+    char *text = arena_bytes(e->arena, value.len * 2 + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        text[len++] = value.ptr[i];
+        if (value.ptr[i] == '%')
+            text[len++] = '%';
+    }
+    return encode_str(e, str_from(text, len));
+}
+
 Pb__Core__HeaderValueOption **encode_header_set(struct encode *e, const struct header_edits *in)
 {
     Pb__Core__HeaderValueOption **items = PB_PTRS(e, Pb__Core__HeaderValueOption, in->set_count);
@@ -172,7 +185,7 @@ Pb__Core__HeaderValueOption **encode_header_set(struct encode *e, const struct h
         items[i] = PB_NEW(e, Pb__Core__HeaderValueOption, pb__core__header_value_option);
         items[i]->header = PB_NEW(e, Pb__Core__HeaderValue, pb__core__header_value);
         items[i]->header->key = encode_str(e, in->set[i].name);
-        items[i]->header->value = encode_str(e, in->set[i].value);
+        items[i]->header->value = encode_header_text(e, in->set[i].value);
         items[i]->append_action = append_action(in->set[i].action);
         items[i]->has_append_action = in->set[i].action != HEADER_APPEND;
     }

@@ -264,6 +264,8 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
         decode_underscores(d, at, m->common_http_protocol_options, hcm) != 0 ||
         decode_hcm_upgrades(d, at, m, hcm) != 0 || decode_routes(d, at, m, hcm) != 0 ||
         decode_http_filters(d, at, m, hcm) != 0 ||
+        decode_local_reply(d, PB_AT(at, "local_reply_config"), m->local_reply_config,
+                           &hcm->local_reply) != 0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &hcm->access_logs) != 0)
         return -ERR_INVALID;
     *ret_hcm = hcm;
@@ -466,6 +468,7 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
     encode_client_cert(e, in, m);
     encode_path_options(e, in, m);
     encode_host_options(e, in, m);
+    m->local_reply_config = encode_local_reply(e, in->local_reply);
     m->n_access_log = in->access_log_count;
     m->access_log = encode_access_logs(e, in->access_logs, in->access_log_count);
     return &m->base;

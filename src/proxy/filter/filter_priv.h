@@ -7,9 +7,7 @@
  */
 bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *ret_origin);
 
-/* edit.c: header edits of one level of a route. */
-void edit_apply(const struct header_edits *edits, struct http_head *head);
-/* All levels of a request's route, the most specific first (Envoy's default order). */
+/* edit.c: all levels of a request's route, the most specific first (Envoy's default order). */
 void edit_request(struct request *r, struct http_head *head);
 void edit_response(struct request *r, struct http_head *head);
 /* Rewrites of path and authority. */

@@ -60,6 +60,7 @@ struct flow_log {
     struct access_log_sink *sink; /* the flow's */
 };
 
+struct flow_local_reply;
 struct flow_chain {
     const struct filter_chain *model;
     const struct rbac *rbacs[RBACS_MAX]; /* network filters, in order */
@@ -74,6 +75,7 @@ struct flow_chain {
     struct http_server_config server;
     struct flow_log logs[ACCESS_LOGS_MAX];
     size_t log_count;
+    struct flow_local_reply *local_reply; /* NULL: answers go as they are made */
 };
 
 /* One version of a listener. */
@@ -213,6 +215,8 @@ void xfcc_set(struct flow_conn *fc, const struct hcm *hcm, struct http_head *hea
 /* --- record.c --- */
 
 void record_request(struct exchange *x);
+/* Until now; borrows. */
+struct record record_of(struct flow_conn *fc, const struct request *r, uint64_t now_us);
 struct record_tcp {
     uint64_t flags, bytes_received, bytes_sent;
     struct str details, upstream_failure, upstream_cluster, origin;
@@ -223,6 +227,15 @@ struct record_tcp {
 struct metrics_hop record_tcp_hop(struct flow_conn *fc, const struct record_tcp *t);
 void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
                     const struct record_tcp *t);
+
+/* --- local_reply.c --- */
+
+/* -ERR_X with why, which names the place. The model outlives it. */
+int local_reply_new(const struct local_reply *model, struct str_buf *why,
+                    struct flow_local_reply **ret_reply);
+struct flow_local_reply *local_reply_free(struct flow_local_reply *lr);
+/* Of a response that this proxy made, before its head is passed on. */
+void local_reply_apply(const struct flow_local_reply *lr, struct flow_conn *fc, struct request *r);
 
 /* --- log_filter.c --- */
 

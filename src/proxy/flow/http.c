@@ -204,6 +204,14 @@ static bool is_lost_harmlessly(const struct exchange *x)
            request_is_idempotent(x->flows[SIDE_REQUEST].head->method);
 }
 
+/* What this proxy answers itself, as the listener wants it. */
+static void map_reply(struct exchange *x)
+{
+    const struct flow_chain *chain = x->filters[0].config;
+    if (x->is_response_local && chain->local_reply != NULL)
+        local_reply_apply(chain->local_reply, request_of(x)->owner, request_of(x));
+}
+
 static enum verdict reply_early(struct exchange *x)
 {
     const struct early_reply *early = &request_of(x)->early;
@@ -211,6 +219,7 @@ static enum verdict reply_early(struct exchange *x)
 
     if (!str_is_empty(early->location))
         http_head_add(head, HTTP_NAME_LOCATION, early->location);
+    map_reply(x);
     return VERDICT_REPLY;
 }
 
@@ -224,6 +233,7 @@ static enum verdict check_tunnel(struct exchange *x)
     if (!x->is_tunnel || is_lost || match_upgrade_allowed(r->hcm, r->route, head))
         return VERDICT_NEXT;
     exchange_reply(x, 403, STR("upgrade_failed"), STR_NULL);
+    map_reply(x);
     return VERDICT_REPLY;
 }
 
@@ -244,6 +254,7 @@ static enum verdict record_on_head(struct exchange *x, void *state, enum side si
     if (side == SIDE_REQUEST)
         return request_of(x)->early.status == 0 ? check_tunnel(x) : reply_early(x);
     struct http_head *head = x->flows[SIDE_RESPONSE].head;
+    map_reply(x);
     headers_response(request_of(x), head);
     if (request_of(x)->is_inbound)
         tell_unreached(x, head);

@@ -115,6 +115,8 @@ static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm 
         .accept_upgrade = true,
         .allow_connect = hcm->http2.allow_connect,
     };
+    if (err == 0 && hcm->local_reply != NULL)
+        err = local_reply_new(hcm->local_reply, why, &chain->local_reply);
     return err != 0 ? err : add_logs(f, chain, hcm->access_logs, hcm->access_log_count, why);
 }
 
@@ -182,6 +184,7 @@ struct flow_config *flow_config_unref(struct flow_config *c)
     for (size_t i = 0; i < c->chain_count; i++) {
         for (size_t n = 0; n < c->chains[i].log_count; n++)
             access_log_format_free(c->chains[i].logs[n].format);
+        local_reply_free(c->chains[i].local_reply);
     }
     free(c->chains);
     resource_unref(c->resource);

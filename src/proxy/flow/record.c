@@ -125,7 +125,7 @@ static void count_request(struct flow_conn *fc, const struct request *r)
     metrics_count_request(fc->flow->env.metrics, &hop, &m);
 }
 
-static struct record record_of(struct flow_conn *fc, const struct request *r)
+struct record record_of(struct flow_conn *fc, const struct request *r, uint64_t now_us)
 {
     const struct exchange *x = r->x;
     const struct flow *response = &x->flows[SIDE_RESPONSE];
@@ -133,8 +133,8 @@ static struct record record_of(struct flow_conn *fc, const struct request *r)
         .x = x,
         .info = &fc->info,
         .client = r->client.family != ADDR_NONE ? &r->client : NULL,
-        .start_wall_us = turn_wall_us(x->turn) - (x->ended_us - x->started_us),
-        .duration_us = x->ended_us - x->started_us,
+        .start_wall_us = turn_wall_us(x->turn) - (now_us - x->started_us),
+        .duration_us = now_us - x->started_us,
         .bytes_received = x->flows[SIDE_REQUEST].bytes,
         .bytes_sent = response->bytes,
         .flags = x->outcome.flags | r->flags,
@@ -187,7 +187,7 @@ void record_request(struct exchange *x)
     count_limit(fc, x);
     if (chain->log_count == 0)
         return;
-    struct record rec = record_of(fc, r);
+    struct record rec = record_of(fc, r, x->ended_us);
     write_logs(fc->flow, chain, &rec);
 }
 
