@@ -37,6 +37,14 @@ static uint16_t number_of(struct str status)
                       (status.ptr[2] - '0'));
 }
 
+/* RFC 3986 3.1: schemes do not differ by case. */
+static struct str canonical_scheme(struct str value)
+{
+    return str_eq_nocase(value, STR("http"))    ? STR("http")
+           : str_eq_nocase(value, STR("https")) ? STR("https")
+                                                : value;
+}
+
 static void set_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str value)
 {
     struct http_head *h = r->head;
@@ -46,7 +54,7 @@ static void set_pseudo(struct h2_head_reader *r, enum h2_kind kind, struct str v
         h->method = value;
         break;
     case H2_SCHEME:
-        h->scheme = value;
+        h->scheme = canonical_scheme(value);
         break;
     case H2_AUTHORITY:
         h->authority = value;

@@ -22,6 +22,8 @@ static void test_heads(void **state)
         {":method\nGET\n:scheme\nhttp\n:authority\nh\n:path\n/../x\n", 400, NULL, NULL},
         {":method\nGET\n:scheme\nhttp\n:authority\nh\n:path\n/a#b\n", 400, NULL, NULL},
         {":method\nGET\n:scheme\nhttp\n:authority\nh\n:path\n/%00\n", 400, NULL, NULL},
+        {":method\nGET\n:scheme\nHTTPS\n:authority\nh\n:path\n/\n", 200, "/", "h"},
+        {":method\nGET\n:scheme\nhttps \n:authority\nh\n:path\n/\n", 0, NULL, NULL},
         {":method\nOPTIONS\n:scheme\nhttp\n:authority\nh\n:path\n*\n", 200, "*", "h"},
         {GET "expect\nmiracles\n", 417, NULL, NULL},
         {":method\nCONNECT\n:authority\nh:1\n", 501, NULL, NULL},

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lib.http1 import HANG_S, Connection, get
+from lib.http2 import END_HEADERS, END_STREAM, HEADERS, Connection2, block, frame
 from lib.origin import HttpServer, TcpServer, response
 from lib.ports import free_port
 from lib.programs import data_plane, run, wait_until
@@ -67,6 +68,59 @@ def test_max_headers_count_of_a_response(proxy, extra, is_passed):
     with HttpServer(lambda r, s: response(200, "", headers)) as origin:
         port = start(proxy, origin.port, options=common(max_headers_count=20))
         assert (get(port).status == 200) == is_passed
+
+
+@pytest.mark.parametrize("kb, length, is_passed", [(1, 500, True), (1, 3000, False), (96, 70000, True), (96, 99000, False)])
+def test_max_response_headers_kb(proxy, kb, length, is_passed):
+    with HttpServer(lambda r, s: response(200, "", [("x-long", "v" * length)])) as origin:
+        port = start(proxy, origin.port, options=common(max_response_headers_kb=kb))
+        assert get(port).status == (200 if is_passed else 502)
+
+
+# --- the scheme ---
+
+MOVED = {"match": {"prefix": "/moved"}, "redirect": {"path_redirect": "/new"}}
+SCHEMES = {  # scheme_to_overwrite, x-forwarded-proto: what is told of the scheme
+    "nothing said": (None, None, "http"), "told by who is in front": (None, "https", "https"),
+    "overwritten": ("https", None, "https"), "overwritten against what was told": ("http", "https", "http"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_scheme_over_http1(proxy, origin, name):
+    overwrite, told, want = SCHEMES[name]
+    more = {} if overwrite is None else {"scheme_header_transformation": {"scheme_to_overwrite": overwrite}}
+    port = start(proxy, origin.port, [MOVED, route("/", "app")], **more)
+    headers = [] if told is None else [("x-forwarded-proto", told)]
+    assert get(port, "/moved", headers)["location"] == f"{want}://test/new"
+    assert json.loads(get(port, "/", headers).body)["headers"]["x-forwarded-proto"] == want
+
+
+def test_a_stranger_does_not_say_the_scheme(proxy, origin):
+    port = start(proxy, origin.port, [MOVED], use_remote_address=True)
+    assert get(port, "/moved", [("x-forwarded-proto", "https")])["location"] == "http://test/new"
+
+
+@pytest.mark.parametrize("scheme, overwrite, want", [
+    ("http", None, "http"), ("https", None, "https"), ("HTTP", None, "http"), ("http", "https", "https"), ("https", "http", "http")])
+def test_the_scheme_over_http2(proxy, origin, scheme, overwrite, want):
+    more = {} if overwrite is None else {"scheme_header_transformation": {"scheme_to_overwrite": overwrite}}
+    port = start(proxy, origin.port, [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}], **more, local_reply_config={
+        "body_format": {"text_format_source": {"inline_string": "%REQ(:SCHEME)%"}}})
+    with Connection2(port) as c:
+        c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, block([
+            (":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", "test")])))
+        assert c.outcome(1) == ("answered", want.encode())
+
+
+@pytest.mark.differs("Envoy reads http; who asks for ftp is not answered as if it had not")
+@pytest.mark.parametrize("scheme", ["ftp", "", "https ", "http:"])
+def test_another_scheme(proxy, origin, scheme):
+    port = start(proxy, origin.port)
+    with Connection2(port) as c:
+        c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, block([
+            (":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", "test")])))
+        assert c.outcome(1) == ("reset", 1)
 
 
 # --- durations ---
@@ -255,6 +309,9 @@ def test_http2_windows_of_a_cluster(proxy):
     ({"http2_protocol_options": {"initial_stream_window_size": 1000}}, "initial_stream_window_size"),
     ({"http2_protocol_options": {"max_concurrent_streams": 0}}, "max_concurrent_streams"),
     ({"common_http_protocol_options": {"max_headers_count": 0}}, "max_headers_count"),
+    ({"common_http_protocol_options": {"max_response_headers_kb": 9}}, "max_response_headers_kb"),
+    ({"scheme_header_transformation": {"scheme_to_overwrite": "ftp"}}, "scheme_header_transformation.scheme_to_overwrite"),
+    ({"scheme_header_transformation": {"match_upstream": True}}, "scheme_header_transformation.match_upstream"),
     ({"http2_protocol_options": {"allow_metadata": True}}, "allow_metadata"),
 ], ids=str)
 @pytest.mark.differs("names the place in words of its own, or not at all")

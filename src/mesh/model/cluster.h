@@ -70,6 +70,7 @@ struct cluster {
     uint64_t max_connection_duration_us;  /* 0: none */
     uint64_t max_stream_duration_us;      /* 0: none */
     uint32_t max_headers_count;           /* of a response; 0: the process's */
+    uint32_t max_response_headers_kb;     /* 0: the process's */
     struct http2_options http2;
     enum upstream_protocol protocol;
     struct circuit_breaker breaker;

@@ -20,6 +20,8 @@ enum hcm_xfcc {
 };
 /* server_header_transformation; of no effect without a server_name. */
 enum hcm_server_header { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
+/* scheme_header_transformation */
+enum hcm_scheme { SCHEME_KEEP, SCHEME_HTTP, SCHEME_HTTPS };
 enum hcm_escaped_slashes {
     SLASHES_KEEP,
     SLASHES_REJECT,
@@ -123,6 +125,7 @@ struct hcm {
     size_t filter_count;
     struct str server_name; /* empty: "tulle" is not added either */
     enum hcm_server_header server_header;
+    enum hcm_scheme scheme;
     struct str via;                /* appended to the fields of both messages; empty: not */
     uint32_t xff_num_trusted_hops; /* proxies in front whose word on the client counts */
     bool skip_xff_append, preserve_external_request_id, always_set_request_id_in_response;

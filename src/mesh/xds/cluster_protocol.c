@@ -49,7 +49,8 @@ int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
     if (decode_http2_options(d, PB_AT(at, "http2_protocol_options"), m->http2_protocol_options,
                              &cluster->http2) != 0 ||
         decode_http_options(d, PB_AT(at, "common_http_protocol_options"),
-                            m->common_http_protocol_options, HTTP_OPTIONS_OF(cluster)) != 0)
+                            m->common_http_protocol_options,
+                            HTTP_OPTIONS_OF(cluster, &cluster->max_response_headers_kb)) != 0)
         return -ERR_INVALID;
     for (size_t i = 0; i < m->n_typed_extension_protocol_options; i++) {
         struct pb_path here = *PB_AT(at, "typed_extension_protocol_options");
@@ -63,7 +64,7 @@ int decode_cluster_protocol(struct decode *d, const struct pb_path *at,
         if (options == NULL ||
             decode_http_options(d, PB_AT(&here, "common_http_protocol_options"),
                                 options->common_http_protocol_options,
-                                HTTP_OPTIONS_OF(cluster)) != 0 ||
+                                HTTP_OPTIONS_OF(cluster, &cluster->max_response_headers_kb)) != 0 ||
             decode_protocol(d, &here, options, cluster) != 0)
             return -ERR_INVALID;
     }
@@ -130,8 +131,8 @@ void encode_cluster_protocol(struct encode *e, const struct cluster *in, Pb__Clu
     Pb__UpstreamHttp__HttpProtocolOptions *options =
         PB_NEW(e, Pb__UpstreamHttp__HttpProtocolOptions, pb__upstream_http__http_protocol_options);
     struct cluster copy = *in;
-    options->common_http_protocol_options =
-        encode_http_options(e, HTTP_OPTIONS_OF(&copy), idle_timeout_us);
+    options->common_http_protocol_options = encode_http_options(
+        e, HTTP_OPTIONS_OF(&copy, &copy.max_response_headers_kb), idle_timeout_us);
     encode_protocol(e, in, options);
     m->n_typed_extension_protocol_options = 1;
     m->typed_extension_protocol_options =

@@ -89,11 +89,12 @@ Pb__Core__Http2ProtocolOptions *encode_http2_options(struct encode *e,
 struct http_options {
     uint64_t *idle_timeout_us, *max_connection_duration_us, *max_stream_duration_us;
     uint32_t *max_headers_count, *max_requests_per_connection;
+    uint32_t *max_response_headers_kb; /* NULL: of clusters alone */
 };
-#define HTTP_OPTIONS_OF(model)                                                                     \
+#define HTTP_OPTIONS_OF(model, response_kb)                                                        \
     (&(struct http_options){&(model)->idle_timeout_us, &(model)->max_connection_duration_us,       \
                             &(model)->max_stream_duration_us, &(model)->max_headers_count,         \
-                            &(model)->max_requests_per_connection})
+                            &(model)->max_requests_per_connection, (response_kb)})
 int decode_http_options(struct decode *d, const struct pb_path *at,
                         const Pb__Core__HttpProtocolOptions *m, const struct http_options *to);
 /* NULL: nothing differs from the defaults. */

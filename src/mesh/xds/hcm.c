@@ -98,7 +98,7 @@ static int decode_timeouts(struct decode *d, const struct pb_path *at,
         hcm->delayed_close_timeout_us = MODEL_UNSET_U64;
     hcm->idle_timeout_us = idle_timeout_us;
     return decode_http_options(d, PB_AT(at, "common_http_protocol_options"),
-                               m->common_http_protocol_options, HTTP_OPTIONS_OF(hcm));
+                               m->common_http_protocol_options, HTTP_OPTIONS_OF(hcm, NULL));
 }
 
 static void decode_client_cert(const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
@@ -199,6 +199,19 @@ static int decode_server_header(struct decode *d, const struct pb_path *at,
     }
 }
 
+static int decode_scheme(struct decode *d, const struct pb_path *at,
+                         const Pb__Core__SchemeHeaderTransformation *m, struct hcm *hcm)
+{
+    struct str scheme = m != NULL ? str_from_c(m->scheme_to_overwrite) : STR_NULL;
+    if (str_eq(scheme, STR("https")))
+        hcm->scheme = SCHEME_HTTPS;
+    else if (str_eq(scheme, STR("http")))
+        hcm->scheme = SCHEME_HTTP;
+    else if (m != NULL)
+        return decode_fail(d, PB_AT(at, "scheme_to_overwrite"), "http or https is needed");
+    return 0;
+}
+
 /* What is told of the connection and the request in fields. */
 static int decode_headers(struct decode *d, const struct pb_path *at,
                           const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
@@ -220,6 +233,9 @@ static int decode_headers(struct decode *d, const struct pb_path *at,
                                    "a header value has no control bytes");
         }
     }
+    if (decode_scheme(d, PB_AT(at, "scheme_header_transformation"), m->scheme_header_transformation,
+                      hcm) != 0)
+        return -ERR_INVALID;
     return decode_server_header(d, at, m, hcm);
 }
 
@@ -314,7 +330,7 @@ static void encode_timeouts(struct encode *e, const struct hcm *in,
 {
     struct hcm options = *in;
     m->common_http_protocol_options =
-        encode_http_options(e, HTTP_OPTIONS_OF(&options), MODEL_UNSET_U64);
+        encode_http_options(e, HTTP_OPTIONS_OF(&options, NULL), MODEL_UNSET_U64);
     m->stream_idle_timeout = encode_duration(e, in->stream_idle_timeout_us);
     m->drain_timeout = encode_duration(e, in->drain_timeout_us);
     if (in->request_headers_timeout_us > 0)
@@ -417,6 +433,14 @@ static void encode_headers(struct encode *e, const struct hcm *in,
     m->has_server_header_transformation = in->server_header != SERVER_OVERWRITE;
     m->server_header_transformation = servers[in->server_header];
     m->via = encode_str(e, in->via);
+    if (in->scheme != SCHEME_KEEP) {
+        m->scheme_header_transformation =
+            PB_NEW(e, Pb__Core__SchemeHeaderTransformation, pb__core__scheme_header_transformation);
+        m->scheme_header_transformation->transformation_case =
+            PB__CORE__SCHEME_HEADER_TRANSFORMATION__TRANSFORMATION_SCHEME_TO_OVERWRITE;
+        m->scheme_header_transformation->scheme_to_overwrite =
+            in->scheme == SCHEME_HTTPS ? "https" : "http";
+    }
     m->use_remote_address = encode_bool(e, in->use_remote_address);
     m->has_xff_num_trusted_hops = in->xff_num_trusted_hops != 0;
     m->xff_num_trusted_hops = in->xff_num_trusted_hops;

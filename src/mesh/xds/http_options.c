@@ -3,6 +3,7 @@
 #include "mesh/xds/codec_priv.h"
 
 enum { STREAMS_MAX = INT32_MAX, WINDOW_MIN = 65535, WINDOW_MAX = INT32_MAX };
+enum { RESPONSE_HEADERS_KB_MAX = 8192 };
 
 /* A number of the message, where it goes, and what it may be. */
 struct number {
@@ -60,7 +61,13 @@ int decode_http_options(struct decode *d, const struct pb_path *at,
 {
     if (m == NULL)
         return 0;
+    if (to->max_response_headers_kb == NULL && m->max_response_headers_kb != NULL)
+        return decode_fail(d, PB_AT(at, "max_response_headers_kb"),
+                           "is of a cluster's options; a listener has max_request_headers_kb");
+    uint32_t none = 0;
     const struct number rows[] = {
+        {"max_response_headers_kb", m->max_response_headers_kb, 1, RESPONSE_HEADERS_KB_MAX,
+         to->max_response_headers_kb != NULL ? to->max_response_headers_kb : &none},
         {"max_headers_count", m->max_headers_count, 1, UINT32_MAX, to->max_headers_count},
         {"max_requests_per_connection", m->max_requests_per_connection, 0, UINT32_MAX,
          to->max_requests_per_connection},
@@ -112,11 +119,13 @@ Pb__Core__HttpProtocolOptions *encode_http_options(struct encode *e, const struc
     if (*in->idle_timeout_us != idle_fallback_us)
         m->idle_timeout = encode_duration(e, *in->idle_timeout_us);
     m->max_headers_count = encode_set(e, *in->max_headers_count);
+    if (in->max_response_headers_kb != NULL)
+        m->max_response_headers_kb = encode_set(e, *in->max_response_headers_kb);
     m->max_connection_duration = encode_set_duration(e, *in->max_connection_duration_us);
     m->max_stream_duration = encode_set_duration(e, *in->max_stream_duration_us);
     m->max_requests_per_connection = encode_set(e, *in->max_requests_per_connection);
     bool is_empty = m->idle_timeout == NULL && m->max_headers_count == NULL &&
-                    m->max_connection_duration == NULL && m->max_stream_duration == NULL &&
-                    m->max_requests_per_connection == NULL;
+                    m->max_response_headers_kb == NULL && m->max_connection_duration == NULL &&
+                    m->max_stream_duration == NULL && m->max_requests_per_connection == NULL;
     return is_empty ? NULL : m;
 }

@@ -147,6 +147,26 @@ static void set_forwarded_proto(const struct flow_conn *fc, bool is_edge, struct
         http_head_set(head, HTTP_NAME_X_FORWARDED_PROTO, is_https ? STR("https") : STR("http"));
 }
 
+/* Over HTTP/1 nobody says how the caller spoke to the first proxy but x-forwarded-proto: what is
+ * told of the scheme (redirects, HTTP/2 upstream) follows that. */
+static void set_scheme(const struct hcm *hcm, struct http_head *head)
+{
+    static const struct str schemes[] = {
+        [SCHEME_HTTP] = {"http", 4}, [SCHEME_HTTPS] = {"https", 5}};
+    if (hcm->scheme != SCHEME_KEEP) {
+        head->scheme = schemes[hcm->scheme];
+        http_head_set(head, HTTP_NAME_X_FORWARDED_PROTO, head->scheme);
+        return;
+    }
+    struct str proto = http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO);
+    if (head->version == HTTP_2 || head->scheme.len == 0)
+        return;
+    for (size_t i = SCHEME_HTTP; i < ARRAY_LEN(schemes); i++) {
+        if (str_eq_nocase(proto, schemes[i]))
+            head->scheme = schemes[i];
+    }
+}
+
 void headers_request(struct flow_conn *fc, struct request *r, struct http_head *head)
 {
     r->version = fc->info.is_mtls ? caller_version(head) : head->version;
@@ -165,4 +185,5 @@ void headers_request(struct flow_conn *fc, struct request *r, struct http_head *
         add_forwarded_for(fc, head);
     add_via(r->hcm, head);
     set_forwarded_proto(fc, is_edge, head);
+    set_scheme(r->hcm, head);
 }

@@ -140,6 +140,8 @@ static void set_limits(struct upstream_cluster *c)
             limits_clamp(STR("conn_window_bytes"), config->http2.connection_window_bytes);
     if (config->max_headers_count > 0)
         c->limits.header_count_max = config->max_headers_count;
+    if (config->max_response_headers_kb > 0)
+        c->limits.header_bytes_max = (uint64_t)config->max_response_headers_kb * 1024;
 }
 
 struct h2_bounds upstream_h2_bounds(const struct http2_options *options)
