@@ -166,6 +166,10 @@ static size_t frame_room(const struct h2_stream *st)
     return window <= 0 ? 0 : MIN((size_t)window, (size_t)H2_FRAME_LEN_MAX);
 }
 
+/* Below this a frame that leaves bytes behind is short by the peer's window alone: it calls for no
+ * answers, else a peer would buy a PING with each byte that it lets through. */
+enum { PINCHED_BYTES = 1024 };
+
 static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool is_ended)
 {
     struct h2_session *h = st->session;
@@ -184,7 +188,8 @@ static void put_data(struct h2_stream *st, struct chain *from, size_t len, bool 
     h->totals.data_out++;
     st->put_flush = turn_flush_count(h->conn->turn);
     count_waiting(h, H2_DATA, sizeof(bytes) + len);
-    expect_answers(h);
+    if (len >= PINCHED_BYTES || chain_is_empty(from))
+        expect_answers(h);
 }
 
 /* One frame, or two: of the first len bytes; all of them, when is_last. The stream may be gone

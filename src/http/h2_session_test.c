@@ -367,6 +367,26 @@ static void test_pings(void **state)
     assert_null(b->server);
 }
 
+/* DATA of a byte, because the peer opens no more of a window, calls for no PING of its own. */
+static void test_pings_between_single_bytes(void **state)
+{
+    struct bench *b = *state;
+    unsigned pings = 0;
+
+    b->reply_bytes = 100000;
+    put_preface(b);
+    put_setting(b, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0);
+    put_headers(b, 1, GET, ENDED);
+    run(b);
+    for (; pings < 3000 && b->server != NULL; pings++) {
+        put_u32(b, NGHTTP2_WINDOW_UPDATE, 1, 1);
+        put_frame(b, NGHTTP2_PING, 0, 0, STR("abcdefgh"));
+        sim_world_run(b->world, sim_world_now_us(b->world) + 1000);
+    }
+    assert_in_range(pings, 900, 1200);
+    assert_int_equal(read_answer(b).goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 /* Answers to one who does not read them are bounded: with the windows open, and PING between. */
 static void test_a_peer_that_does_not_read(void **state)
 {
@@ -531,6 +551,7 @@ int main(void)
         TEST(made_resets_are_counted),
         TEST(window_updates_that_nobody_asked_for),
         TEST(pings),
+        TEST(pings_between_single_bytes),
         TEST(a_peer_that_does_not_read),
         TEST(a_peer_that_does_not_read_refusals),
         TEST(a_peer_that_opens_no_window),
