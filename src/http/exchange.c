@@ -331,6 +331,8 @@ void exchange_recv_body(struct exchange *x, enum side side, struct chain *from, 
 
 void exchange_recv_trailers(struct exchange *x, enum side side, struct http_head *trailers)
 {
+    if (side == SIDE_REQUEST && x->on_trailers != NULL)
+        x->on_trailers(x, trailers);
     x->flows[side].trailers = trailers;
 }
 

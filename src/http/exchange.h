@@ -186,6 +186,9 @@ struct exchange {
     bool is_response_local;   /* made by exchange_reply */
     bool is_tunnel;           /* the request asks for one */
     bool is_switched;         /* ... and the response opened it: both flows are bytes */
+    /* Sees the request's trailers before anybody else; may take fields out, or fail the exchange.
+     * NULL: nobody asks. */
+    void (*on_trailers)(struct exchange *x, struct http_head *trailers);
     /* Called once, after every on_end, before the memory goes: unpins configuration. */
     void (*release)(struct exchange *x);
     struct list link; /* for the installer of the filters (all exchanges of a listener, ...) */

@@ -162,3 +162,24 @@ def test_dropped_fields_are_counted(send):
     ask(fields=FIELDS)
     wait_until(lambda: "tulle_underscore_headers_dropped_total 3\n" in ask.proxy.admin("/stats/prometheus"),
                "the count")
+
+
+CHUNKED = "POST /up HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{}\r\n"
+
+
+@pytest.mark.differs("Envoy drops the trailers of HTTP/1 unless it is told")
+@pytest.mark.parametrize("action, names", [("ALLOW", ["x-good", "x_bad"]), ("DROP_HEADER", ["x-good"])])
+def test_trailers_with_underscores(send, action, names):
+    ask = send(common_http_protocol_options={"headers_with_underscores_action": action})
+    with Connection(ask.port) as c:
+        answer = c.send(CHUNKED.format("x_bad: 1\r\nx-good: 2\r\n")).answer("POST")
+        assert answer.status == 200 and sorted(json.loads(answer.body)["trailers"]) == names
+        assert c.send(CHUNKED.format("x_bad: 1\r\n")).answer("POST").status == 200
+
+
+@pytest.mark.differs("Envoy drops the trailers of HTTP/1 before it looks at them")
+@pytest.mark.parametrize("trailers, status", [("x-good: 2\r\n", 200), ("x-good: 2\r\nx_bad: 1\r\n", 400)])
+def test_trailers_with_underscores_are_refused(send, trailers, status):
+    ask = send(common_http_protocol_options={"headers_with_underscores_action": "REJECT_REQUEST"})
+    with Connection(ask.port) as c:
+        assert c.send(CHUNKED.format(trailers)).answer("POST").status == status

@@ -1,6 +1,7 @@
 /* What the options of the HTTP connection manager make of a request's head before anybody judges
  * it, beyond what the codec has done already (http/target.h): host, names of fields, the redirect
  * to a path without escaped slashes. */
+#include "base/err.h"
 #include "codec/url.h"
 #include "proxy/flow/flow_priv.h"
 
@@ -74,6 +75,22 @@ static void judge_underscores(struct request *r, struct http_head *head)
     r->early = (struct early_reply){.status = 400, .details = STR("header_name_with_underscore")};
 }
 
+/* Trailers are fields, too: they may become headers further on. */
+static void on_trailers(struct exchange *x, struct http_head *trailers)
+{
+    struct request *r = request_of(x);
+    if (!has_underscore(trailers))
+        return;
+    if (r->hcm->underscores == UNDERSCORES_REJECT) {
+        metrics_add(r->metrics, COUNTER_BAD_REQUESTS, 1);
+        exchange_fail(x, &(struct outcome){.err = -ERR_PROTOCOL,
+                                           .fault = FAULT_DOWNSTREAM,
+                                           .status = 400,
+                                           .details = STR("trailer_name_with_underscore")});
+    }
+    drop_underscores(r, trailers);
+}
+
 static bool has_escaped_slash(struct str target)
 {
     struct str path = str_split(&target, '?');
@@ -110,5 +127,7 @@ void canonical_request(const struct flow_conn *fc, struct request *r, struct htt
     if (r->hcm->strip_trailing_host_dot)
         head->authority = strip_dot(head->arena, head->authority);
     judge_underscores(r, head);
+    if (r->hcm->underscores != UNDERSCORES_ALLOW)
+        r->x->on_trailers = on_trailers;
     redirect(r, head);
 }
