@@ -10,6 +10,7 @@
 #include "http/h1_out.h"
 #include "http/h1_render.h"
 #include "http/http_priv.h"
+#include "http/websocket.h"
 
 /* 1xx responses before the final one: each costs arena. */
 enum { INFORMATIONAL_MAX = EXCHANGE_INFORMS_MAX };
@@ -32,6 +33,7 @@ struct h1_client {
     bool is_tunnel;  /* the response opened one: bytes both ways */
     bool is_request_begun, is_request_done;
     bool is_close_said;
+    struct str accept; /* what the server must say to a key of ours; ptr NULL: it got none */
     /* The response: */
     struct h1_scan scan;
     size_t head_read_max; /* conn->read_max while a head is read */
@@ -132,6 +134,10 @@ static void on_response_head(struct h1_client *s, struct http_head *head)
 
     if (head->status == 101 && !is_switch_asked(s, head)) {
         fail_protocol(s, STR("switching_protocols_refused"));
+        return;
+    }
+    if (head->status == 101 && s->accept.ptr != NULL && !websocket_take_accept(head, s->accept)) {
+        fail_protocol(s, STR("websocket_accept_wrong"));
         return;
     }
     if (head->status < 200 && head->status != 101) {
@@ -328,6 +334,19 @@ static void on_grant(struct http_end *e, uint32_t bytes)
     conn_wake(conn_of(s));
 }
 
+/* In a copy: another attempt may go over HTTP/2. */
+static const struct http_head *add_key(struct h1_client *s, const struct http_head *head)
+{
+    struct exchange *x = s->end.x;
+
+    if (!websocket_needs_key(head))
+        return head;
+    struct http_head *copy = ARENA_NEW(&x->arena, struct http_head);
+    http_head_copy(copy, head, &x->arena);
+    s->accept = websocket_add_key(copy, turn_random(x->turn));
+    return copy;
+}
+
 static void send_head(struct h1_client *s, struct flow *flow)
 {
     const struct http_head *head = flow->head;
@@ -335,6 +354,8 @@ static void send_head(struct h1_client *s, struct flow *flow)
     struct h1_render render = {.body = is_tunnel ? H1_BODY_NONE : h1_render_body_kind(head, true),
                                .is_close = s->client->is_draining && !is_tunnel};
 
+    if (is_tunnel)
+        head = add_key(s, head);
     s->is_to_head = str_eq(head->method, STR("HEAD"));
     s->is_close_said = render.is_close;
     h1_out_init(&s->out, render.body, head->length);
@@ -453,6 +474,7 @@ static void start(struct http_client *client, struct exchange *x)
     s->state = H1_CLIENT_HEAD;
     s->is_request_begun = s->is_request_done = s->is_close_said = false;
     s->is_answered = s->is_abort = s->is_tunnel = false;
+    s->accept = STR_NULL;
     s->informational = 0;
     s->head_read_max = H1_READ_BYTES;
     s->is_reused = client->requests > 1;

@@ -19,6 +19,7 @@
 #include "http/h1_render.h"
 #include "http/http_priv.h"
 #include "http/target.h"
+#include "http/websocket.h"
 
 /* Of an unwanted request body: reading it costs less than a new connection. */
 enum { DISCARD_BYTES_MAX = 64 * 1024 };
@@ -435,6 +436,7 @@ static void open_tunnel(struct h1_server *s, struct flow *flow)
 {
     struct h1_render render = {.upgrade = s->request->protocol, .body = H1_BODY_UNTIL_CLOSE};
 
+    websocket_add_accept(s->end.x->flows[SIDE_REQUEST].head, flow->head);
     h1_out_init(&s->out, H1_BODY_UNTIL_CLOSE, 0);
     s->state = H1_SERVER_TUNNEL;
     s->is_close = true;

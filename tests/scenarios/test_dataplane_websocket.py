@@ -1,5 +1,6 @@
 """WebSocket and other upgrades through a proxy alone, over HTTP/1 and, between two proxies, HTTP/2."""
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import websockets
 from lib.http1 import Connection, get
 from lib.origin import HttpServer, TcpServer, response
 from lib.ports import free_port
-from lib.programs import PEER, wait_until
+from lib.programs import PEER, TOOLS, Process, run, wait_until
 from lib.proxy import HTTP_OPTIONS, bootstrap, cluster, file_log, http_listener, http_rbac, route
 from lib.websocket import WebSocketServer, echo_one, talk
 
@@ -336,6 +337,63 @@ def test_idle_tunnels_end(proxy):
         with open_raw(port) as c:
             assert c.exactly(7) == b"welcome"
             assert c.is_closed()
+
+
+# --- HTTP/2 on one side alone (RFC 8441): no key there, none of its answers ---
+
+
+def serve_http2_to_http1(origin_port):
+    port = free_port()
+    return bootstrap([http_listener(port, [route("/", "app", timeout="0s")], upgrade_configs=UPGRADES,
+                                    http2_protocol_options={"allow_connect": True})],
+                     [cluster("app", origin_port)]), port
+
+
+def node_client(port, path="/chat"):
+    return json.loads(run("node", TOOLS / "websocket_http2.js", "client", port, path).ok().out)
+
+
+def names_of(told):
+    return {name.lower() for name in told["headers"]}
+
+
+@pytest.mark.differs("Envoy makes up no key: a server refuses")
+def test_a_client_over_http2_and_a_server_over_http1(proxy, server):
+    config, port = serve_http2_to_http1(server.port)
+    proxy(config)
+    told = [node_client(port) for _ in range(2)]
+    assert [(t["status"], t["text"]) for t in told] == [(200, "hello")] * 2
+    assert not {"sec-websocket-accept", "upgrade", "connection"} & names_of(told[0])
+    keys = [headers["sec-websocket-key"] for headers in server.headers]
+    assert keys[0] != keys[1] and all(len(base64.b64decode(key)) == 16 for key in keys)
+
+
+@pytest.mark.differs("Envoy makes up no key")
+@pytest.mark.parametrize("accept", [None, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", ""])
+def test_a_server_that_did_not_read_the_key(proxy, accept):
+    """Something that answers 101 to everything, as a cache may, is no WebSocket server."""
+    def answer(_request, s):
+        field = b"" if accept is None else f"sec-websocket-accept: {accept}\r\n".encode()
+        s.sendall(SWITCH[:-2] + field + b"\r\n")
+        s.recv(1)
+        return False
+    with HttpServer(answer) as origin:
+        config, port = serve_http2_to_http1(origin.port)
+        proxy(config)
+        assert node_client(port)["status"] == 502
+
+
+@pytest.mark.differs("Envoy answers no key: a client refuses")
+def test_a_client_over_http1_and_a_server_over_http2(proxy, logs):
+    behind, port = free_port(), free_port()
+    server = Process("node", TOOLS / "websocket_http2.js", "server", behind, log=logs / "node.log")
+    try:
+        wait_until(lambda: Connection(behind).close() is None, "node")
+        proxy(bootstrap([http_listener(port, [route("/", "app", timeout="0s")], upgrade_configs=UPGRADES)],
+                        [cluster("app", behind, typed_extension_protocol_options=http2_upstream())]))
+        assert talk(port, echo_one("hello"), path="/chat") == "/chat hello"
+    finally:
+        server.stop()
 
 
 # --- CONNECT ---
