@@ -187,6 +187,45 @@ def test_grpc_cancel_reaches_the_server(proxy):
     server.stop(0)
 
 
+def test_a_deadline_of_grpc_reaches_the_server_through_a_pair(proxy):
+    """The client gives up; the server, which was told no deadline, hears of it at once."""
+    import threading
+    import time
+    gone, arrived, deadlines, times = threading.Event(), threading.Event(), [], {}
+
+    def leave():
+        times["server"] = time.monotonic()
+        gone.set()
+
+    def wait(_request, context):
+        context.add_callback(leave)
+        deadlines.append(context.time_remaining())
+        arrived.set()
+        gone.wait(60)
+        return b""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
+        "test.Slow", {"Wait": grpc.unary_unary_rpc_method_handler(wait)}),))
+    server_port, outer, inner = server.add_insecure_port("127.0.0.1:0"), free_port(), free_port()
+    server.start()
+    first = http_listener(outer, [{**route("/", "peer", timeout="0s"), "request_headers_to_remove": ["grpc-timeout"]}])
+    second = http_listener(inner, [route("/", "slow", timeout="0s")])
+    first["name"], second["name"] = "first", "second"
+    proxy(bootstrap([first, second], [cluster("peer", inner, is_http2=True), cluster("slow", server_port, is_http2=True)]))
+    with grpc.insecure_channel(f"127.0.0.1:{outer}") as channel:
+        for deadline_s in (1, 5, 25):  # a slow machine may need more until the call arrives
+            with pytest.raises(grpc.RpcError) as e:
+                channel.unary_unary("/test.Slow/Wait")(b"", timeout=deadline_s, wait_for_ready=True)
+            times["client"] = time.monotonic()
+            assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            if arrived.is_set():
+                break
+        assert deadlines[0] is None or deadlines[0] > 1e6
+        assert gone.wait(20)
+        assert times["server"] - times["client"] < 2
+    server.stop(0)
+
+
 def test_grpc_without_a_server_is_unavailable(proxy):
     port = free_port()
     proxy(bootstrap([http_listener(port, [route("/", "none")])],

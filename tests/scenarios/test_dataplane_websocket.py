@@ -20,6 +20,7 @@ from lib.proxy import HTTP_OPTIONS, bootstrap, cluster, file_log, http_listener,
 from lib.websocket import WebSocketServer, echo_one, talk
 
 UPGRADES = [{"upgrade_type": "websocket"}]
+NODE = {"NODE_PATH": "/usr/share/nodejs"}
 ASK = ("GET /chat HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
        "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
@@ -339,6 +340,34 @@ def test_idle_tunnels_end(proxy):
             assert c.is_closed()
 
 
+# --- ws, the library of node ---
+
+
+@pytest.fixture
+def node(logs):
+    """node(tool, *arguments): a server by node, waited for; its port."""
+    servers = []
+
+    def start(tool, *more):
+        port = free_port()
+        servers.append(Process("node", TOOLS / tool, "server", port, *more, log=logs / f"{tool}.log", env=NODE))
+        wait_until(lambda: Connection(port).close() is None, tool)
+        return port
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.mark.parametrize("serve", [serve_upgrades, serve_pair], ids=["http1", "http2 between"])
+def test_ws_talks_to_ws(proxy, node, serve):
+    """Compressed messages, a large one, ping, and an end with a code."""
+    config, port = serve(node("ws.js"))
+    proxy(config)
+    told = json.loads(run("node", TOOLS / "ws.js", "client", port, env=NODE).ok().out)
+    assert told == {"texts": 100, "pongs": 1, "isBinaryEqual": True, "code": 4001, "reason": "as told",
+                    "extensions": "permessage-deflate"}
+
+
 # --- HTTP/2 on one side alone (RFC 8441): no key there, none of its answers ---
 
 
@@ -384,16 +413,11 @@ def test_a_server_that_did_not_read_the_key(proxy, accept):
 
 
 @pytest.mark.differs("Envoy answers no key: a client refuses")
-def test_a_client_over_http1_and_a_server_over_http2(proxy, logs):
-    behind, port = free_port(), free_port()
-    server = Process("node", TOOLS / "websocket_http2.js", "server", behind, log=logs / "node.log")
-    try:
-        wait_until(lambda: Connection(behind).close() is None, "node")
-        proxy(bootstrap([http_listener(port, [route("/", "app", timeout="0s")], upgrade_configs=UPGRADES)],
-                        [cluster("app", behind, typed_extension_protocol_options=http2_upstream())]))
-        assert talk(port, echo_one("hello"), path="/chat") == "/chat hello"
-    finally:
-        server.stop()
+def test_a_client_over_http1_and_a_server_over_http2(proxy, node):
+    port = free_port()
+    proxy(bootstrap([http_listener(port, [route("/", "app", timeout="0s")], upgrade_configs=UPGRADES)],
+                    [cluster("app", node("websocket_http2.js"), typed_extension_protocol_options=http2_upstream())]))
+    assert talk(port, echo_one("hello"), path="/chat") == "/chat hello"
 
 
 # --- CONNECT ---
@@ -499,3 +523,15 @@ def test_early_hints_pass(proxy):
             early.set()
             answer = c.answer()
             assert (answer.status, answer.body) == (200, b"done")
+
+
+@pytest.mark.differs("Envoy passes 103 on without configuration only from its 1.30s")
+@pytest.mark.parametrize("client", ["http1", "http2"])
+@pytest.mark.parametrize("server", ["http1", "http2"])
+def test_early_hints_between_nodes(proxy, node, client, server):
+    """The page is answered only when its hints were seen."""
+    port = free_port()
+    more = {"typed_extension_protocol_options": http2_upstream()} if server == "http2" else {}
+    proxy(bootstrap([http_listener(port, [route("/", "app", timeout="0s")])], [cluster("app", node("hints.js", server), **more)]))
+    told = json.loads(run("node", TOOLS / "hints.js", "client", port, client, timeout_s=20).ok().out)
+    assert told == {"hints": {"status": 103, "link": "</style.css>; rel=preload; as=style"}, "status": 200, "body": "page"}

@@ -55,7 +55,10 @@ function runServer() {
     stream.on('error', () => {});
     if (headers[':protocol'] !== 'websocket') { stream.respond({ ':status': 404 }, { endStream: true }); return; }
     stream.respond({ ':status': 200 });
-    onFirst(stream, (text) => stream.write(frame(`${headers[':path']} ${text}`, false)));
+    onFirst(stream, (text) => {
+      stream.write(frame(`${headers[':path']} ${text}`, false));
+      stream.on('data', () => stream.end(Buffer.from([0x88, 0]))); // what comes now is its close
+    });
   });
   server.listen(Number(port), '127.0.0.1');
 }
