@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.certs import Authority
 from lib.programs import PEERS, TOP, program
-from lib.proxy import (HTTP_OPTIONS, bootstrap, cluster, downstream_tls, hcm, http_rbac, listener, route, tcp,
+from lib.proxy import (HTTP_OPTIONS, bootstrap, cluster, connect_ends_here, downstream_tls, hcm, http_rbac, listener, route, tcp,
                        upstream_tls)
 
 CALLER = "spiffe://mesh.local/ns/shop/sa/web-sa"
@@ -33,6 +33,9 @@ class Hop:
     h2_in: bool = False
     h2_out: bool = False
     is_tcp: bool = False     # bytes only
+    # TCP over TLS: "mesh" as kinds do it by default (Tulle agrees on streams of a shared connection by
+    # ALPN), "plain" each connection by itself, "connect" streams of CONNECT as the bootstrap says.
+    tunnel: str = "mesh"
     has_policy: bool = False  # the caller's identity is authorized
     log: str = ""            # access log
     upstream_requests_max: int = 0  # per upstream connection; 0: no end
@@ -55,19 +58,31 @@ class Certificates:
         return path
 
 
-def envoy_bootstrap(hop, certificates):
+def tcp_filter(hop):
+    if hop.tunnel != "connect":
+        return tcp("app")
+    return connect_ends_here("app") if hop.tls_in else tcp("app", tunneling_config={"hostname": "app:80"})
+
+
+def tcp_alpn(hop, is_tulle):
+    if hop.tunnel == "connect":
+        return ["h2"]
+    return ["tulle-tunnel", "tulle-tcp"] if is_tulle and hop.tunnel == "mesh" else []
+
+
+def envoy_bootstrap(hop, certificates, is_tulle=False):
     alpn = ["h2"] if hop.h2_in else ["http/1.1"]
     rules = {"caller": {"permissions": [{"any": True}],
                         "principals": [{"authenticated": {"principal_name": {"exact": CALLER}}}]}}
     filters = [http_rbac("ALLOW", rules)] if hop.has_policy else []
-    filter_ = tcp("app") if hop.is_tcp else \
+    filter_ = tcp_filter(hop) if hop.is_tcp else \
         hcm([route("/", "app", timeout="0s")], filters, access_log=hop.log or None)
     socket_in = socket_out = None
     if hop.tls_in:
         root = certificates.root if hop.tls_in == "mutual" else None
-        socket_in = downstream_tls(*certificates.leaves["server"], root, alpn=[] if hop.is_tcp else alpn)
+        socket_in = downstream_tls(*certificates.leaves["server"], root, alpn=tcp_alpn(hop, is_tulle) if hop.is_tcp else alpn)
     if hop.tls_out:
-        alpn = [] if hop.is_tcp else ["h2"] if hop.h2_out else ["http/1.1"]
+        alpn = tcp_alpn(hop, is_tulle) if hop.is_tcp else ["h2"] if hop.h2_out else ["http/1.1"]
         socket_out = upstream_tls(certificates.root, *certificates.leaves["caller"], alpn=alpn)
     more = {}
     if hop.upstream_requests_max:
@@ -76,13 +91,14 @@ def envoy_bootstrap(hop, certificates):
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": HTTP_OPTIONS, "explicit_http_config": protocol,
                 "common_http_protocol_options": {"max_requests_per_connection": hop.upstream_requests_max}}}
-    upstream = cluster("app", hop.to, is_http2=hop.h2_out and not more, transport_socket=socket_out, **more)
+    is_http2 = (hop.h2_out and not more) or (hop.is_tcp and hop.tls_out and hop.tunnel == "connect")
+    upstream = cluster("app", hop.to, is_http2=is_http2, transport_socket=socket_out, **more)
     return bootstrap([listener("in", hop.listen, [filter_], socket_in)], [upstream])
 
 
 def tulle(hop, folder, certificates, options):
     path = folder / "bootstrap.json"
-    path.write_text(json.dumps(envoy_bootstrap(hop, certificates), indent=1))
+    path.write_text(json.dumps(envoy_bootstrap(hop, certificates, is_tulle=True), indent=1))
     binary = options.get("tulle-proxy") or program("tulle-proxy")
     return [binary, "-c", path, "--concurrency", "1", "--log-level", "warn"]
 

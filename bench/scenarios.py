@@ -53,11 +53,13 @@ def pair(variant, policy=False, **more):
             {"tls_in": "mutual", "h2_in": is_h2, "log": log, "has_policy": policy}]
 
 
-def tcp_pair(_variant):
-    return [{"is_tcp": True, "tls_out": True}, {"is_tcp": True, "tls_in": "mutual"}]
+def tcp_pair(variant):
+    how = {"is_tcp": True, "tunnel": variant or "mesh"}
+    return [{**how, "tls_out": True}, {**how, "tls_in": "mutual"}]
 
 
 ALL = ("direct", "relay", "tulle", "haproxy", "nginx", "envoy")
+TCP_PAIRS = ("tulle", "tulle/plain", "tulle/connect", "haproxy", "envoy", "envoy/connect")
 PAIRS = ("tulle/h2", "tulle/h1", "haproxy/h2", "haproxy/h1", "nginx/h1", "envoy/h2", "envoy/h1")
 
 SCENARIOS = {s.name: s for s in (
@@ -72,11 +74,12 @@ SCENARIOS = {s.name: s for s in (
              {"c16": rate_case}, weight=2),
     Scenario("l4", "bytes only", ("relay", "tulle", "haproxy", "envoy"), one(is_tcp=True), wrk_cases(32),
              counts_system_calls=True),
-    Scenario("l4-mtls", "bytes only, plain -> mutual TLS -> plain", ("tulle", "haproxy", "envoy"), tcp_pair,
-             wrk_cases(32), counts_system_calls=True),
+    Scenario("l4-mtls", "bytes only, plain -> mutual TLS -> plain", TCP_PAIRS, tcp_pair, wrk_cases(1, 32),
+             counts_system_calls=True),
+    Scenario("l4-mtls-100k", "as l4-mtls, answers of 100 KiB", TCP_PAIRS, tcp_pair, wrk_cases(1, 32, path="/100k")),
     Scenario("connect", "pair, a new client connection for each request", PAIRS, pair,
              wrk_cases(32, close=True)),
-    Scenario("connect-l4", "l4-mtls, a new client connection for each request", ("tulle", "haproxy", "envoy"),
+    Scenario("connect-l4", "l4-mtls, a new client connection for each request", TCP_PAIRS,
              tcp_pair, wrk_cases(32, close=True)),
     Scenario("pair-100", "pair, an upstream connection ends after 100 requests", PAIRS,
              partial(pair, upstream_requests_max=100), wrk_cases(32)),

@@ -157,12 +157,19 @@ struct hcm {
     size_t access_log_count;
 };
 
+/* TcpProxy.tunneling_config: connections go to the cluster as CONNECT streams. */
+struct tcp_tunneling {
+    struct str hostname; /* "host:port", the authority */
+    struct header_edits request;
+};
+
 /* envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy. */
 struct tcp_proxy {
     struct str stat_prefix;
     const struct weighted_cluster *clusters; /* one with weight 1 for `cluster` */
     size_t cluster_count;
-    uint64_t idle_timeout_us; /* default 1 h; 0: none */
+    uint64_t idle_timeout_us;              /* default 1 h; 0: none */
+    const struct tcp_tunneling *tunneling; /* NULL: plain */
     const struct access_log_config *access_logs;
     size_t access_log_count;
 };

@@ -3,6 +3,11 @@
 
 #include "mesh/model/common.h"
 
+/* Between two Tulle proxies: a connection that carries TCP connections as CONNECT streams of
+ * HTTP/2. Who does not know of it agrees to one of the other names, by which one connection is one.
+ */
+#define TLS_ALPN_TUNNEL "tulle-tunnel"
+
 /* Where a certificate pair or a validation context comes from: a secret resource by SDS, or files
  * and inline data, which the loader turned into an unnamed inline secret. */
 struct tls_secret_source {

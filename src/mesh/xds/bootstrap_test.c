@@ -24,6 +24,11 @@ enum { LEN_MAX = 1 << 16 };
 #define TCP                                                                                        \
     "{'name':'t','typed_config':{'@type':'" T "filters.network.tcp_proxy.v3.TcpProxy',"            \
     "'stat_prefix':'t','cluster':'c'}}"
+#define TUNNEL(config)                                                                             \
+    LISTENER(ADDRESS                                                                               \
+             "," CHAIN("{'name':'t','typed_config':{'@type':'" T                                   \
+                       "filters.network.tcp_proxy.v3.TcpProxy','stat_prefix':'t','cluster':'c',"   \
+                       "'tunneling_config':{" config "}}}"))
 #define LISTENER(body) "{'static_resources':{'listeners':[{'name':'l'," body "}]}}"
 #define CLUSTER(body) "{'static_resources':{'clusters':[{'name':'c'," body "}]}}"
 #define ONE_ENDPOINT                                                                               \
@@ -157,6 +162,13 @@ static const struct {
     {LISTENER(ADDRESS "," CHAIN(ROUTER)), HPATH ": envoy.extensions.filters.http.router.v3.Router"},
     {LISTENER(ADDRESS "," CHAIN(TCP "," TCP)),
      LIST ".filter_chains[0].filters[0]: nothing runs behind"},
+    {TUNNEL(""), HPATH ".tunneling_config.hostname: host:port is needed"},
+    {TUNNEL("'hostname':'%REQUESTED_SERVER_NAME%:443'"),
+     HPATH ".tunneling_config.hostname: no formats"},
+    {TUNNEL("'hostname':'a:1','use_post':true"), HPATH ".tunneling_config.use_post: only CONNECT"},
+    {TUNNEL("'hostname':'a:1','post_path':'/'"), HPATH ".tunneling_config.post_path: a field of"},
+    {TUNNEL("'hostname':'a:1','headers_to_add':[{'header':{'key':'a b','value':'c'}}]"),
+     HPATH ".tunneling_config.headers_to_add[0].header.key: a header name"},
     {HTTP("'route_config':{},'max_request_headers_kb':9000"),
      HPATH ".max_request_headers_kb: must lie between 1 and 8192"},
     {HTTP("'route_config':{},'http2_protocol_options':{'initial_stream_window_size':1}"),

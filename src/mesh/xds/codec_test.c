@@ -280,10 +280,13 @@ static const struct hcm inline_hcm = {
     .filters = &http_filters[2],
     .filter_count = 1,
 };
+static const struct header_edit tunnel_edits[] = {{S("x-from"), S("web"), HEADER_SET}};
+static const struct tcp_tunneling tunneling = {S("db.example:5432"), {tunnel_edits, 1, NULL, 0}};
 static const struct tcp_proxy tcp = {.stat_prefix = S("redis"),
                                      .clusters = weighted + 1,
                                      .cluster_count = 1,
                                      .idle_timeout_us = 60000000,
+                                     .tunneling = &tunneling,
                                      .access_logs = logs,
                                      .access_log_count = 1};
 static const struct tcp_proxy plain_tcp = {
@@ -526,6 +529,28 @@ static void assert_refs(const struct resource *r, const char *want)
     str_buf_deinit(&got);
 }
 
+/* Whoever is given a name agrees to it: tunnels are for those that have them. */
+static void test_token_of_tunnels(void **state)
+{
+    static const struct str offered[] = {S("istio"), S(TLS_ALPN_TUNNEL), S("tulle-tcp")};
+    static const struct upstream_tls tls = {.common = {.alpn = offered, .alpn_count = 3}};
+    static const struct cluster to = {
+        .name = S("c"), .kind = CLUSTER_EDS, .connect_timeout_us = 1000000, .tls = &tls};
+    for (int dialect = XDS_DIALECT_TULLE; dialect <= XDS_DIALECT_ENVOY; dialect++) {
+        struct str_buf wire = STR_BUF_INIT(LEN_MAX);
+        assert_int_equal(
+            xds_encode(RESOURCE_CLUSTER, to.name, &to, (enum xds_dialect)dialect, &wire), 0);
+        struct resource *r = decode(RESOURCE_CLUSTER, str_buf_str(&wire));
+        const struct common_tls *got = &r->cluster->tls->common;
+        bool has_token = dialect == XDS_DIALECT_TULLE;
+        assert_int_equal(got->alpn_count, has_token ? 3 : 2);
+        assert_true(str_eq(got->alpn[0], offered[0]));
+        assert_true(str_eq(got->alpn[1], offered[has_token ? 1 : 2]));
+        resource_unref(r);
+        str_buf_deinit(&wire);
+    }
+}
+
 static void test_round_trips(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
@@ -588,6 +613,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_token_of_tunnels),
         cmocka_unit_test(test_json_round_trips),
         cmocka_unit_test(test_keys_are_redacted),
     };

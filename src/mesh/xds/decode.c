@@ -300,7 +300,10 @@ int decode_header_edits(struct decode *d, const struct pb_path *at, const struct
                         struct header_edits *ret_edits)
 {
     bool is_request = strcmp(in->prefix, "request") == 0;
-    const char *set_name = is_request ? "request_headers_to_add" : "response_headers_to_add";
+    bool is_tunnel = strcmp(in->prefix, "tunnel") == 0;
+    const char *set_name = is_tunnel    ? "headers_to_add"
+                           : is_request ? "request_headers_to_add"
+                                        : "response_headers_to_add";
     const char *remove_name =
         is_request ? "request_headers_to_remove" : "response_headers_to_remove";
     struct header_edit *set = ARENA_ARRAY(d->arena, struct header_edit, in->set_count);

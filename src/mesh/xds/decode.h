@@ -61,7 +61,8 @@ int decode_string_match(struct decode *d, const struct pb_path *at,
 int decode_header_match(struct decode *d, const struct pb_path *at,
                         const Pb__Route__HeaderMatcher *m, struct header_match *ret_match);
 
-/* Header edits of one message: prefix is "request" or "response". */
+/* Header edits of one message: prefix is "request", "response", or "tunnel" for the set that has
+ * none. */
 struct decode_edits {
     const char *prefix;
     Pb__Core__HeaderValueOption *const *set;

@@ -45,6 +45,28 @@ static int decode_clusters(struct decode *d, const struct pb_path *at,
     return 0;
 }
 
+/* Envoy's formats ("%...%") in the name of the host are not made. */
+static int decode_tunneling(struct decode *d, const struct pb_path *at,
+                            const Pb__TcpProxy__TcpProxy__TunnelingConfig *m,
+                            const struct tcp_tunneling **ret_tunneling)
+{
+    if (m == NULL)
+        return 0;
+    struct tcp_tunneling *tunneling = ARENA_NEW(d->arena, struct tcp_tunneling);
+    tunneling->hostname = decode_str(d, m->hostname);
+    if (tunneling->hostname.len == 0)
+        return decode_fail(d, PB_AT(at, "hostname"), "host:port is needed");
+    if (str_find(tunneling->hostname, '%') >= 0)
+        return decode_fail(d, PB_AT(at, "hostname"), "no formats, only host:port as it is");
+    if (m->has_use_post && m->use_post)
+        return decode_fail(d, PB_AT(at, "use_post"), "only CONNECT is sent");
+    const struct decode_edits edits = {"tunnel", m->headers_to_add, m->n_headers_to_add, NULL, 0};
+    if (decode_header_edits(d, at, &edits, &tunneling->request) != 0)
+        return -ERR_INVALID;
+    *ret_tunneling = tunneling;
+    return 0;
+}
+
 int decode_tcp_proxy(struct decode *d, const struct pb_path *at, const Pb__TcpProxy__TcpProxy *m,
                      const struct tcp_proxy **ret_tcp_proxy)
 {
@@ -56,6 +78,8 @@ int decode_tcp_proxy(struct decode *d, const struct pb_path *at, const Pb__TcpPr
     if (decode_clusters(d, at, m, tcp) != 0 ||
         decode_duration(d, PB_AT(at, "idle_timeout"), m->idle_timeout, idle_timeout_us,
                         &tcp->idle_timeout_us) != 0 ||
+        decode_tunneling(d, PB_AT(at, "tunneling_config"), m->tunneling_config, &tcp->tunneling) !=
+            0 ||
         decode_access_logs(d, at, m->access_log, m->n_access_log, &tcp->access_logs) != 0)
         return -ERR_INVALID;
     *ret_tcp_proxy = tcp;
@@ -82,6 +106,19 @@ static Pb__TcpProxy__TcpProxy__WeightedCluster *encode_weights(struct encode *e,
     return m;
 }
 
+static Pb__TcpProxy__TcpProxy__TunnelingConfig *encode_tunneling(struct encode *e,
+                                                                 const struct tcp_tunneling *in)
+{
+    if (in == NULL)
+        return NULL;
+    Pb__TcpProxy__TcpProxy__TunnelingConfig *m = PB_NEW(e, Pb__TcpProxy__TcpProxy__TunnelingConfig,
+                                                        pb__tcp_proxy__tcp_proxy__tunneling_config);
+    m->hostname = encode_str(e, in->hostname);
+    m->n_headers_to_add = in->request.set_count;
+    m->headers_to_add = encode_header_set(e, &in->request);
+    return m;
+}
+
 ProtobufCMessage *encode_tcp_proxy(struct encode *e, const struct tcp_proxy *in)
 {
     Pb__TcpProxy__TcpProxy *m = PB_NEW(e, Pb__TcpProxy__TcpProxy, pb__tcp_proxy__tcp_proxy);
@@ -95,6 +132,7 @@ ProtobufCMessage *encode_tcp_proxy(struct encode *e, const struct tcp_proxy *in)
     }
     m->idle_timeout =
         in->idle_timeout_us != idle_timeout_us ? encode_duration(e, in->idle_timeout_us) : NULL;
+    m->tunneling_config = encode_tunneling(e, in->tunneling);
     m->n_access_log = in->access_log_count;
     m->access_log = encode_access_logs(e, in->access_logs, in->access_log_count);
     return &m->base;

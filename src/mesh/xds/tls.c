@@ -274,6 +274,21 @@ static void encode_peer_validation(struct encode *e, const struct common_tls *in
         encode_sds(e, in->validation.sds_name);
 }
 
+/* Others would agree to the token of tunnels, as to any that they are given, and then pass on
+ * bytes.
+ */
+static const char **encode_alpn(struct encode *e, const struct common_tls *in, size_t *ret_count)
+{
+    const char **names = encode_strs(e, in->alpn, in->alpn_count);
+    size_t count = 0;
+    for (size_t i = 0; i < in->alpn_count; i++) {
+        if (e->dialect == XDS_DIALECT_TULLE || !str_eq(in->alpn[i], STR(TLS_ALPN_TUNNEL)))
+            names[count++] = names[i];
+    }
+    *ret_count = count;
+    return names;
+}
+
 static Pb__Tls__CommonTlsContext *encode_common(struct encode *e, const struct common_tls *in)
 {
     Pb__Tls__CommonTlsContext *m =
@@ -281,8 +296,7 @@ static Pb__Tls__CommonTlsContext *encode_common(struct encode *e, const struct c
     m->tls_params = encode_params(e, in);
     encode_own_certificate(e, in, m);
     encode_peer_validation(e, in, m);
-    m->n_alpn_protocols = in->alpn_count;
-    m->alpn_protocols = encode_strs(e, in->alpn, in->alpn_count);
+    m->alpn_protocols = encode_alpn(e, in, &m->n_alpn_protocols);
     return m;
 }
 

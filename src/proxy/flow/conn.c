@@ -393,11 +393,28 @@ static bool take_current_chain(struct flow_conn *fc)
     return true;
 }
 
+static void serve_tcp(struct flow_conn *fc)
+{
+    struct str name;
+    struct upstream_cluster *cluster = tcp_choose_cluster(fc->flow, fc->chain, &name);
+    if (fc->chain->rbac_count > 0)
+        metrics_add(fc->flow->env.metrics, COUNTER_RBAC_ALLOWED, 1);
+    if (tunnel_is_wanted(fc->chain, cluster))
+        tunnel_serve(fc, name);
+    else
+        tcp_serve(fc, name, cluster);
+}
+
 void conn_serve(struct flow_conn *fc)
 {
     struct str origin;
     if (!take_current_chain(fc)) {
         conn_refuse(fc, FLAG_BIT(NO_ROUTE), STR("listener_changed"), STR_NULL);
+        return;
+    }
+    /* Each of its streams is judged as the connection would be. */
+    if (tunnel_is_agreed(fc)) {
+        tunnel_accept(fc);
         return;
     }
     if (!conn_is_allowed(fc, fc->chain, &origin)) {
@@ -409,9 +426,7 @@ void conn_serve(struct flow_conn *fc)
         serve_http(fc);
         return;
     }
-    if (fc->chain->rbac_count > 0)
-        metrics_add(fc->flow->env.metrics, COUNTER_RBAC_ALLOWED, 1);
-    tcp_serve(fc);
+    serve_tcp(fc);
 }
 
 /* --- judged again --- */
@@ -450,7 +465,7 @@ static void judge_exchanges(struct flow_conn *fc, const struct flow_chain *chain
 void conn_judge(struct flow_conn *fc)
 {
     struct str origin;
-    if (fc->server == NULL && fc->tcp == NULL)
+    if (fc->server == NULL && fc->tcp == NULL && fc->tunnel == NULL)
         return; /* not served yet: it will be judged by what holds then */
     const struct flow_chain *chain = conn_current_chain(fc);
     if (chain == NULL) {
@@ -459,11 +474,18 @@ void conn_judge(struct flow_conn *fc)
             http_server_drain(fc->server);
         else if (fc->server != NULL)
             http_server_abort(fc->server, -ERR_DENIED);
+        else if (!fc->is_outbound && fc->tunnel != NULL)
+            tunnel_abort(fc, STR("listener_removed"), STR_NULL);
         else if (!fc->is_outbound)
             tcp_abort(fc->tcp, STR("listener_removed"), STR_NULL);
         return;
     }
     bool is_allowed = conn_is_allowed(fc, chain, &origin);
+    if (fc->has_tunnels) {
+        if (!is_allowed)
+            tunnel_abort(fc, STR("rbac_access_denied_after_change"), origin);
+        return;
+    }
     if (fc->server != NULL && !is_allowed)
         http_server_abort(fc->server, -ERR_DENIED);
     else if (fc->server != NULL)

@@ -71,6 +71,8 @@ void flow_abort(struct flows *f)
             http_server_abort(fc->server, -ERR_CANCELED);
         else if (fc->tcp != NULL)
             tcp_abort(fc->tcp, STR("proxy_ends"), STR_NULL);
+        else if (fc->tunnel != NULL)
+            tunnel_abort(fc, STR("proxy_ends"), STR_NULL);
         else
             conn_abort(fc->conn, -ERR_CANCELED);
     }

@@ -127,6 +127,7 @@ struct flow_conn {
     struct str direct_identity; /* a replica's own address was called */
     struct http_server *server; /* HTTP */
     struct flow_tcp *tcp;       /* TCP */
+    struct tcp_server *tunnel;  /* TCP that goes on as a stream */
     struct list exchanges;      /* of this connection (exchange.link) */
     struct str xfcc; /* this hop's element of x-forwarded-client-cert, by these settings */
     uint8_t xfcc_parts;
@@ -135,6 +136,7 @@ struct flow_conn {
     bool is_proxy_header_taken;
     bool is_detect_extended; /* something came, but not enough to tell: the second wait */
     bool is_outbound;
+    bool has_tunnels;   /* exchanges are TCP connections, whether they begin or end here */
     uint64_t shed_turn; /* when it, or a stream of it, was reset for want of memory */
     uint64_t opened_wall_us;
     struct grave grave;
@@ -219,6 +221,7 @@ void record_request(struct exchange *x);
 struct record record_of(struct flow_conn *fc, const struct request *r, uint64_t now_us);
 struct record_tcp {
     uint64_t flags, bytes_received, bytes_sent;
+    uint64_t opened_wall_us; /* 0: when the connection was */
     struct str details, upstream_failure, upstream_cluster, origin;
     struct upstream_host *host;
     struct upstream_cluster *cluster;
@@ -243,5 +246,22 @@ bool log_is_wanted(const struct access_log_filter *f, const struct record *rec);
 
 /* --- tcp.c --- */
 
-void tcp_serve(struct flow_conn *fc);
+/* By weight; NULL: there is none of that name, or no name. */
+struct upstream_cluster *tcp_choose_cluster(struct flows *f, const struct flow_chain *chain,
+                                            struct str *ret_name);
+void tcp_serve(struct flow_conn *fc, struct str cluster_name, struct upstream_cluster *cluster);
 void tcp_abort(struct flow_tcp *t, struct str details, struct str origin);
+
+/* --- tunnel.c: TCP connections that are streams on their way (tunnel.h has what they are made of)
+ * ---
+ */
+
+/* Whether connections of the chain to the cluster leave as streams. */
+bool tunnel_is_wanted(const struct flow_chain *chain, const struct upstream_cluster *cluster);
+/* The connection goes on as a stream. */
+void tunnel_serve(struct flow_conn *fc, struct str cluster_name);
+/* The peer's proxy agreed to send connections as streams of this one. */
+bool tunnel_is_agreed(const struct flow_conn *fc);
+void tunnel_accept(struct flow_conn *fc);
+/* All of the connection's tunnels are reset. */
+void tunnel_abort(struct flow_conn *fc, struct str details, struct str origin);

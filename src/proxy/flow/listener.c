@@ -124,6 +124,17 @@ static int set_tcp(struct flows *f, struct flow_chain *chain, const struct tcp_p
                    struct str_buf *why)
 {
     chain->tcp = tcp;
+    chain->limits = *f->env.limits;
+    /* For peers that agree to send connections as streams. */
+    chain->server = (struct http_server_config){
+        .codec = HTTP_CODEC_2,
+        .limits = &chain->limits,
+        .idle_timeout_us = f->env.limits->idle_timeout_ms * 1000,
+        .headers_timeout_us = f->env.limits->request_headers_timeout_ms * 1000,
+        .stream_idle_timeout_us = tcp->idle_timeout_us,
+        .accept_upgrade = true,
+        .allow_connect = true,
+    };
     for (size_t i = 0; i < tcp->cluster_count; i++)
         chain->tcp_weight_total += tcp->clusters[i].weight;
     return add_logs(f, chain, tcp->access_logs, tcp->access_log_count, why);

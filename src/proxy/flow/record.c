@@ -205,10 +205,11 @@ void record_tcp_log(struct flow_conn *fc, const struct flow_chain *chain,
 {
     struct turn *turn = fc->flow->env.turn;
     uint64_t now = turn_wall_us(turn);
+    uint64_t opened = t->opened_wall_us != 0 ? t->opened_wall_us : fc->opened_wall_us;
     struct record rec = {
         .info = &fc->info,
-        .start_wall_us = fc->opened_wall_us,
-        .duration_us = now - fc->opened_wall_us,
+        .start_wall_us = opened,
+        .duration_us = now - opened,
         .bytes_received = t->bytes_received,
         .bytes_sent = t->bytes_sent,
         .flags = t->flags,

@@ -238,24 +238,23 @@ static void on_fail(void *ctx, const struct outcome *why)
 
 static const struct upstream_tcp_ops tcp_ops = {.on_ready = on_ready, .on_fail = on_fail};
 
-static bool choose_cluster(struct flow_tcp *t)
+struct upstream_cluster *tcp_choose_cluster(struct flows *f, const struct flow_chain *chain,
+                                            struct str *ret_name)
 {
-    const struct tcp_proxy *tcp = t->chain->tcp;
-    struct flows *f = t->fc->flow;
+    const struct tcp_proxy *tcp = chain->tcp;
     const struct weighted_cluster *w =
-        match_weighted(tcp->clusters, tcp->cluster_count, t->chain->tcp_weight_total,
+        match_weighted(tcp->clusters, tcp->cluster_count, chain->tcp_weight_total,
                        (uint32_t)random_u64(turn_random(f->env.turn)));
-    if (w == NULL)
-        return false;
-    t->cluster_name = w->name;
-    t->cluster = upstream_find(f->env.upstream, w->name);
-    return t->cluster != NULL;
+    *ret_name = w != NULL ? w->name : STR_NULL;
+    return w != NULL ? upstream_find(f->env.upstream, w->name) : NULL;
 }
 
-void tcp_serve(struct flow_conn *fc)
+void tcp_serve(struct flow_conn *fc, struct str cluster_name, struct upstream_cluster *cluster)
 {
     struct flow_tcp *t = NEW(struct flow_tcp);
     t->fc = fc;
+    t->cluster_name = cluster_name;
+    t->cluster = cluster;
     t->down = fc->conn;
     t->config = flow_config_ref(fc->config);
     t->chain = fc->chain;
@@ -263,7 +262,7 @@ void tcp_serve(struct flow_conn *fc)
     fc->tcp = t;
     fc->conn->read_max = HELD_BYTES_MAX;
     conn_set_handler(fc->conn, &down_handler, t);
-    if (!choose_cluster(t)) {
+    if (cluster == NULL) {
         t->flags |= FLAG_BIT(NO_CLUSTER);
         t->details = STR("cluster_not_found");
         t->is_broken = true;

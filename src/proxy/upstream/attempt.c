@@ -7,6 +7,18 @@ bool upstream_attempt_is_tls(const struct upstream_attempt *a)
     return a->client != NULL && tls_endpoint_of(http_client_conn(a->client)) != NULL;
 }
 
+void upstream_attempt_opened(struct upstream_attempt *a)
+{
+    if (a->host != NULL)
+        outlier_result(a->host, 200);
+}
+
+void upstream_attempt_misdirected(struct upstream_attempt *a)
+{
+    if (a->host != NULL)
+        a->host->is_tunnel_misdirected = true;
+}
+
 void attempt_fail_later(struct upstream_attempt *a, const struct outcome *why)
 {
     struct upstream_cluster *c = a->cluster;

@@ -38,6 +38,10 @@ void breaker_wait(struct upstream_cluster *c)
 enum breaker_result breaker_begin(struct upstream_cluster *c, struct upstream_attempt *a)
 {
     const struct circuit_breaker *limit = &c->config->breaker;
+    if (a->is_connection) {
+        a->is_connection_counted = breaker_take_connection(c);
+        return a->is_connection_counted ? BREAKER_OK : BREAKER_OVERFLOW;
+    }
     if (!share_take(&c->share->requests, limit->requests_max))
         return BREAKER_OVERFLOW;
     a->is_counted = true;
@@ -55,10 +59,9 @@ enum breaker_result breaker_begin(struct upstream_cluster *c, struct upstream_at
 
 void breaker_end(struct upstream_cluster *c, struct upstream_attempt *a)
 {
-    if (!a->is_counted)
-        return;
+    if (a->is_counted)
+        share_give(&c->share->requests);
     a->is_counted = false;
-    share_give(&c->share->requests);
     if (!a->is_connection_counted)
         return;
     a->is_connection_counted = false;

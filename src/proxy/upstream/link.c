@@ -3,7 +3,7 @@
 
 #include "crypto/tls.h"
 
-enum { SANS_MAX = 16 };
+enum { SANS_MAX = 16, ALPN_MAX = 16 };
 
 /* --- TLS --- */
 
@@ -30,6 +30,28 @@ bool link_is_by_alpn(const struct upstream_host *h)
             return true;
     }
     return false;
+}
+
+static bool is_tunnel_offered(const struct upstream_tls *tls)
+{
+    for (size_t i = 0; tls != NULL && i < tls->common.alpn_count; i++) {
+        if (str_eq(tls->common.alpn[i], STR(TLS_ALPN_TUNNEL)))
+            return true;
+    }
+    return false;
+}
+
+bool link_offers_tunnel(const struct upstream_host *h)
+{
+    return is_tunnel_offered(tls_of(h));
+}
+
+bool upstream_offers_tunnel(const struct upstream_cluster *c)
+{
+    bool is_offered = is_tunnel_offered(c->config->tls);
+    for (size_t i = 0; i < c->config->tls_match_count; i++)
+        is_offered |= is_tunnel_offered(c->config->tls_matches[i].tls);
+    return is_offered;
 }
 
 static bool fits(const struct tls_san_match *m, struct str identity)
@@ -96,14 +118,33 @@ static struct str tls_failure_text(int err)
     return STR("TLS: the cluster's settings do not load");
 }
 
+/* Whoever would pass on the bytes of one connection must not be taken for one of many. */
+static int tls_context_for(struct upstream_host *h, const struct upstream_tls *tls,
+                           enum link_kind kind, struct tls_context **ret_context)
+{
+    struct str alpn[ALPN_MAX];
+    size_t count = 0;
+    struct str_buf why = STR_BUF_INIT(256);
+    bool is_less = kind != LINK_TUNNEL && is_tunnel_offered(tls);
+    for (size_t i = 0; is_less && i < tls->common.alpn_count && count < ALPN_MAX; i++) {
+        if (!str_eq(tls->common.alpn[i], STR(TLS_ALPN_TUNNEL)))
+            alpn[count++] = tls->common.alpn[i];
+    }
+    static const struct str none = {"tulle-tcp", 9};
+    if (is_less && count == 0)
+        alpn[count++] = none;
+    int err = tls_store_client(h->cluster->u->env.tls, tls, alpn, count, &why, ret_context);
+    str_buf_deinit(&why);
+    return err;
+}
+
 static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls,
-                         struct outcome *ret_why, struct tls_endpoint **ret_layer)
+                         enum link_kind kind, struct outcome *ret_why,
+                         struct tls_endpoint **ret_layer)
 {
     struct upstream *u = h->cluster->u;
-    struct str_buf why = STR_BUF_INIT(256);
     struct tls_context *context;
-    int err = tls_store_client(u->env.tls, tls, NULL, 0, &why, &context);
-    str_buf_deinit(&why);
+    int err = tls_context_for(h, tls, kind, &context);
     struct tls_san_match sans[SANS_MAX];
     size_t san_count;
     if (err == 0)
@@ -146,14 +187,14 @@ static bool bind_addr(const struct cluster *c, const struct addr *to, struct add
     return true;
 }
 
-int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
-                 struct outcome *ret_why, struct conn **ret_conn)
+int link_connect(struct upstream_host *h, enum link_kind kind, const struct conn_handler *handler,
+                 void *ctx, struct outcome *ret_why, struct conn **ret_conn)
 {
     struct upstream *u = h->cluster->u;
     const struct cluster *config = h->cluster->config;
     const struct upstream_tls *tls = tls_of(h);
     struct tls_endpoint *layer = NULL;
-    if (tls != NULL && tls_layer_for(h, tls, ret_why, &layer) != 0)
+    if (tls != NULL && tls_layer_for(h, tls, kind, ret_why, &layer) != 0)
         return ret_why->err;
     struct addr bind;
     struct conn_options options = {
@@ -237,7 +278,7 @@ static void on_client_draining(void *ctx, struct http_client *client)
     struct outcome why;
     if (l->host->is_member && l->host->active > 0 && l->version == HTTP_2 &&
         !has_other_links(l->host))
-        (void)link_open(l->host, l->version, &why);
+        (void)link_open(l->host, l->kind, &why);
 }
 
 static void on_client_close(void *ctx, struct http_client *client, int err)
@@ -256,12 +297,21 @@ static const struct http_client_ops client_ops = {
     .on_close = on_client_close,
 };
 
-static enum http_version version_by_alpn(const struct conn *c)
+/* Whoever does not know of tunnels takes the bytes of one connection. */
+static enum http_version version_of_tunnel(struct upstream_link *l, struct str alpn)
+{
+    l->host->is_tunnel_refused = !str_eq(alpn, STR(TLS_ALPN_TUNNEL));
+    return l->host->is_tunnel_refused ? HTTP_NONE : HTTP_2;
+}
+
+static enum http_version version_by_alpn(struct upstream_link *l, const struct conn *c)
 {
     const struct tls_endpoint *e = tls_endpoint_of(c);
+    struct str alpn = e != NULL ? tls_endpoint_peer(e)->alpn : STR_NULL;
+    if (l->kind == LINK_TUNNEL)
+        return version_of_tunnel(l, alpn);
     if (e == NULL)
         return HTTP_11;
-    struct str alpn = tls_endpoint_peer(e)->alpn;
     bool is_h2 =
         str_eq(alpn, STR("h2")) || str_eq(alpn, STR("tulle-h2")) || str_eq(alpn, STR("istio-h2"));
     return is_h2 ? HTTP_2 : HTTP_11;
@@ -295,7 +345,7 @@ static void on_conn_open(struct conn *c)
     timer_stop(&l->timer);
     l->host->links_connecting--;
     if (l->version == HTTP_UNKNOWN)
-        l->version = version_by_alpn(c);
+        l->version = version_by_alpn(l, c);
     link_set_limits(l);
     l->client = http_client_open(c, l->version, &l->client_config, &client_ops, l);
     l->conn = NULL;
@@ -322,7 +372,15 @@ static void on_conn_close(struct conn *c, int err)
     if (c->layer != NULL && c->layer_ops->error_text(c->layer).len > 0)
         metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
     bool is_replaced = l->is_draining && l->transport != h->transport;
+    enum link_kind kind = l->kind;
     link_free(l);
+    /* Of tunnels that last none makes room for another. */
+    if (!is_replaced && (kind == LINK_TCP || kind == LINK_TUNNEL)) {
+        pool_fail_excess(h, kind, &why);
+        pump_for_pending(h);
+        upstream_host_drop(h);
+        return;
+    }
     if (is_replaced || has_other_links(h)) {
         turn_soon(h->cluster->u->env.turn, &h->pump_task);
         upstream_host_drop(h);
@@ -349,17 +407,22 @@ static void on_timeout(struct timer *t)
     conn_abort(l->conn, -ERR_TIMEOUT);
 }
 
-int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why)
+int link_open(struct upstream_host *h, enum link_kind kind, struct outcome *ret_why)
 {
+    static const enum http_version versions[LINK_KINDS] = {
+        [LINK_HTTP1] = HTTP_11, [LINK_HTTP2] = HTTP_2,        [LINK_ALPN] = HTTP_UNKNOWN,
+        [LINK_TCP] = HTTP_NONE, [LINK_TUNNEL] = HTTP_UNKNOWN,
+    };
     struct upstream *u = h->cluster->u;
     struct upstream_link *l = NEW(struct upstream_link);
-    int err = link_connect(h, &connecting_handler, l, ret_why, &l->conn);
+    int err = link_connect(h, kind, &connecting_handler, l, ret_why, &l->conn);
     if (err != 0) {
         free(l);
         return err;
     }
     l->host = upstream_host_hold(h);
-    l->version = version;
+    l->kind = kind;
+    l->version = versions[kind];
     l->transport = h->transport;
     l->tls_generation = l->conn->layer != NULL ? tls_store_generation(u->env.tls) : 0;
     timer_init(&l->timer, on_timeout);

@@ -15,55 +15,70 @@ static void pump_soon(struct upstream_host *h)
     turn_soon(h->cluster->u->env.turn, &h->pump_task);
 }
 
-/* What this hop speaks for an attempt; HTTP_UNKNOWN: ALPN decides. */
-static enum http_version wanted_version(const struct upstream_host *h,
-                                        const struct upstream_attempt *a)
+/* What kind of connection serves an attempt. */
+static enum link_kind wanted_kind(const struct upstream_host *h, const struct upstream_attempt *a)
 {
+    if (a->is_tcp && a->may_share && !h->is_tunnel_misdirected && link_offers_tunnel(h))
+        return LINK_TUNNEL;
     if (a->is_tcp)
-        return HTTP_NONE;
+        return LINK_TCP;
     if (link_is_by_alpn(h))
-        return HTTP_UNKNOWN;
+        return LINK_ALPN;
     switch (h->cluster->config->protocol) {
     case UPSTREAM_HTTP1:
-        return HTTP_11;
+        return LINK_HTTP1;
     case UPSTREAM_HTTP2:
-        return HTTP_2;
+        return LINK_HTTP2;
     case UPSTREAM_DOWNSTREAM:
-        return a->downstream_version == HTTP_2 ? HTTP_2 : HTTP_11;
+        return a->downstream_version == HTTP_2 ? LINK_HTTP2 : LINK_HTTP1;
     case UPSTREAM_AUTO_ALPN:
-        return HTTP_UNKNOWN;
+        return LINK_ALPN;
     }
-    return HTTP_11;
+    return LINK_HTTP1;
 }
 
-static bool is_fit(const struct upstream_link *l, enum http_version version)
+static bool is_fit(const struct upstream_link *l, enum link_kind kind)
 {
-    return version == HTTP_UNKNOWN ? l->version != HTTP_NONE : l->version == version;
+    switch (kind) {
+    case LINK_HTTP1:
+        return l->version == HTTP_11 && l->kind != LINK_TUNNEL;
+    case LINK_HTTP2:
+        return l->version == HTTP_2 && l->kind != LINK_TUNNEL;
+    case LINK_ALPN: /* who leaves the version to ALPN takes any */
+        return l->kind != LINK_TCP && l->kind != LINK_TUNNEL;
+    case LINK_TCP:
+    case LINK_TUNNEL:
+        return l->kind == kind;
+    case LINK_KINDS:
+        break;
+    }
+    return false;
 }
 
-static unsigned streams_of(enum http_version version)
+static unsigned streams_of(const struct upstream_host *h, enum link_kind kind)
 {
-    return version == HTTP_11 || version == HTTP_NONE ? 1 : H2_STREAMS_ASSUMED;
+    bool is_alone =
+        kind == LINK_HTTP1 || kind == LINK_TCP || (kind == LINK_TUNNEL && h->is_tunnel_refused);
+    return is_alone ? 1 : H2_STREAMS_ASSUMED;
 }
 
-static struct upstream_link *find_room(struct upstream_host *h, enum http_version version)
+static struct upstream_link *find_room(struct upstream_host *h, enum link_kind kind)
 {
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client == NULL || l->is_draining)
             continue;
-        if (is_fit(l, version) && http_client_room(l->client) > 0)
+        if (is_fit(l, kind) && http_client_room(l->client) > 0)
             return l;
     }
     return NULL;
 }
 
-static unsigned connecting_streams(const struct upstream_host *h, enum http_version version)
+static unsigned connecting_streams(const struct upstream_host *h, enum link_kind kind)
 {
     unsigned streams = 0;
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
-        /* Who leaves the version to ALPN takes any. */
-        if (l->client == NULL && is_fit(l, version))
-            streams += streams_of(l->version);
+        if (l->client == NULL && is_fit(l, kind))
+            streams += streams_of(h, l->kind);
     }
     return streams;
 }
@@ -71,7 +86,7 @@ static unsigned connecting_streams(const struct upstream_host *h, enum http_vers
 /* Hands a stream to the attempt when a connection has room. */
 static bool hand_out(struct upstream_host *h, struct upstream_attempt *a)
 {
-    struct upstream_link *l = find_room(h, wanted_version(h, a));
+    struct upstream_link *l = find_room(h, wanted_kind(h, a));
     if (l == NULL || http_client_start(l->client, a->x) != 0)
         return false;
     if (list_is_linked(&a->link)) {
@@ -110,22 +125,34 @@ void pool_begin(struct upstream_host *h, struct upstream_attempt *a)
 }
 
 /* Opens as many connections as the waiting attempts need. */
-static void open_for(struct upstream_host *h, enum http_version version, unsigned waiting)
+static void open_for(struct upstream_host *h, enum link_kind kind, unsigned waiting)
 {
-    unsigned coming = connecting_streams(h, version);
+    unsigned coming = connecting_streams(h, kind);
     while (coming < waiting) {
         struct outcome why;
-        int err = link_open(h, version, &why);
+        int err = link_open(h, kind, &why);
         if (err != 0) {
             LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-                if (wanted_version(h, a) != version)
+                if (wanted_kind(h, a) != kind)
                     continue;
                 h->pending_count--;
                 attempt_fail_later(a, &why);
             }
             return;
         }
-        coming += streams_of(version);
+        coming += streams_of(h, kind);
+    }
+}
+
+void pool_fail_excess(struct upstream_host *h, enum link_kind kind, const struct outcome *why)
+{
+    unsigned served = connecting_streams(h, kind), waiting = 0;
+    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
+        if (wanted_kind(h, a) != kind || waiting++ < served)
+            continue;
+        h->pending_count--;
+        attempt_fail_later(a, why);
+        a->why.reason = arena_str(&a->x->arena, why->reason);
     }
 }
 
@@ -147,19 +174,15 @@ static void drain_used_up(struct upstream_host *h)
 
 void pool_pump(struct upstream_host *h)
 {
-    unsigned waiting[4] = {0, 0, 0, 0};
-    static const enum http_version versions[4] = {HTTP_11, HTTP_2, HTTP_UNKNOWN, HTTP_NONE};
+    unsigned waiting[LINK_KINDS] = {0};
     upstream_host_hold(h);
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        if (hand_out(h, a))
-            continue;
-        enum http_version version = wanted_version(h, a);
-        for (unsigned i = 0; i < ARRAY_LEN(versions); i++)
-            waiting[i] += versions[i] == version;
+        if (!hand_out(h, a))
+            waiting[wanted_kind(h, a)]++;
     }
-    for (unsigned i = 0; i < ARRAY_LEN(versions); i++) {
-        if (waiting[i] > 0)
-            open_for(h, versions[i], waiting[i]);
+    for (unsigned kind = 0; kind < LINK_KINDS; kind++) {
+        if (waiting[kind] > 0)
+            open_for(h, (enum link_kind)kind, waiting[kind]);
     }
     drain_used_up(h);
     upstream_host_drop(h);

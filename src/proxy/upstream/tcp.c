@@ -121,7 +121,7 @@ static void try_host(struct upstream_tcp *t)
         fail_later(t, &why);
         return;
     }
-    int err = link_connect(h, &handler, t, &why, &t->conn);
+    int err = link_connect(h, LINK_TCP, &handler, t, &why, &t->conn);
     if (err != 0) {
         fail_later(t, &why);
         return;

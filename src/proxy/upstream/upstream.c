@@ -66,6 +66,11 @@ struct upstream_cluster *upstream_find(struct upstream *u, struct str name)
     return map_get(&u->clusters, name);
 }
 
+size_t upstream_host_count(const struct upstream_cluster *c)
+{
+    return c->hosts.len;
+}
+
 const struct cluster *upstream_cluster_config(const struct upstream_cluster *c)
 {
     return c->config;

@@ -88,8 +88,12 @@ struct upstream_attempt {
     struct exchange *x;
     enum http_version downstream_version; /* for UPSTREAM_DOWNSTREAM; restored by the server side */
     const struct addr *original_dst;      /* for ORIGINAL_DST */
-    bool is_tcp;         /* CONNECT ends here: a connection of its own, without HTTP */
-    struct str identity; /* ORIGINAL_DST with mTLS: must be proven; else empty */
+    bool is_tcp; /* CONNECT ends here: a connection of its own, without HTTP */
+    /* With is_tcp: a stream of a shared connection, when the peer's TLS agrees to that. */
+    bool may_share;
+    /* What it carries is a connection: it counts in maxConnections alone, and waits for none. */
+    bool is_connection;
+    struct str identity;                /* ORIGINAL_DST with mTLS: must be proven; else empty */
     struct upstream_host *const *avoid; /* hosts of earlier attempts */
     size_t avoid_count;
     /* Set by upstream: */
@@ -111,8 +115,21 @@ void upstream_attempt_start(struct upstream *u, struct upstream_attempt *a);
 void upstream_attempt_finish(struct upstream *u, struct upstream_attempt *a, unsigned status,
                              const struct outcome *outcome);
 
+/* The peer took the connection that the attempt carries: its outlier detection hears of it now, as
+ * the stream may last for days. */
+void upstream_attempt_opened(struct upstream_attempt *a);
+
+/* The host takes connections as streams, but for another address than it was found by (there is a
+ * translation of addresses in between): it gets connections of their own from now on. */
+void upstream_attempt_misdirected(struct upstream_attempt *a);
+
 /* Whether a live attempt's stream goes over TLS, so that who answers is who was meant. */
 bool upstream_attempt_is_tls(const struct upstream_attempt *a);
+
+/* Whether connections to the cluster may be streams of shared ones: its TLS offers the mesh's token
+ * for that (TLS_ALPN_TUNNEL), which a peer that does not know of it leaves alone. */
+bool upstream_offers_tunnel(const struct upstream_cluster *c);
+size_t upstream_host_count(const struct upstream_cluster *c);
 
 /* Whether one more retry is within the limit: max(10, 20 % of active requests), or the cluster's
  * own. Taken with true; given back by upstream_retry_end. */

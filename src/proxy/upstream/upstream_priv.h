@@ -70,6 +70,8 @@ struct upstream_host {
     uint32_t active;    /* attempts that count for least-request */
     bool is_member;     /* in cluster->hosts */
     bool is_peer_known;
+    bool is_tunnel_refused;     /* the last time, where one was offered */
+    bool is_tunnel_misdirected; /* it knows its address by another name: none is offered */
     metrics_id peer;
     /* Connections. */
     struct list links;
@@ -84,14 +86,25 @@ struct upstream_host {
     uint64_t used_us;
 };
 
+/* What a connection is made for, and who may use it. */
+enum link_kind {
+    LINK_HTTP1,
+    LINK_HTTP2,
+    LINK_ALPN,   /* HTTP, by what the handshake agrees on */
+    LINK_TCP,    /* bytes, one tunnel that ends here */
+    LINK_TUNNEL, /* the same as streams of HTTP/2, or one alone, by what the handshake agrees on */
+    LINK_KINDS,
+};
+
 /* One connection to a host. */
 struct upstream_link {
     struct list link;
+    enum link_kind kind;
     struct upstream_host *host; /* held */
     struct conn *conn;          /* while connecting; then the client's */
     struct http_client *client; /* NULL while connecting */
     struct http_client_config client_config;
-    enum http_version version; /* HTTP_UNKNOWN: ALPN decides */
+    enum http_version version; /* HTTP_UNKNOWN: ALPN decides, not open yet */
     uint64_t tls_generation;
     uint64_t transport; /* link_transport of when it was opened */
     struct timer timer; /* connect and handshake together */
@@ -141,6 +154,9 @@ void pool_begin(struct upstream_host *h, struct upstream_attempt *a);
 /* A connection that was full takes streams again. */
 void pool_room_grew(struct upstream_link *l);
 void pool_pump(struct upstream_host *h);
+/* A connection could not be made: those who wait for one of the kind fail, but for as many as the
+ * ones that are still being made will serve. */
+void pool_fail_excess(struct upstream_host *h, enum link_kind kind, const struct outcome *why);
 void pool_drain(struct upstream_host *h, uint64_t before_generation);
 void pool_abort(struct upstream_host *h);
 /* Configuration may have changed how the host is reached: connections made otherwise (in clear, to
@@ -149,16 +165,19 @@ void pool_transport_changed(struct upstream_host *h);
 void pool_limits_changed(struct upstream_host *h);
 
 /* link.c */
-int link_open(struct upstream_host *h, enum http_version version, struct outcome *ret_why);
+int link_open(struct upstream_host *h, enum link_kind kind, struct outcome *ret_why);
 /* Digest of what a connection to the host must be like: TLS or not, its secrets and names, the
  * source address. */
 uint64_t link_transport(const struct upstream_host *h);
 /* The hop offers HTTP/2 by ALPN (all of the mesh do): what is agreed on there is what is spoken,
  * whatever the application behind speaks. */
 bool link_is_by_alpn(const struct upstream_host *h);
-/* Connects to a host with its TLS; -ERR_X and why without a connection. */
-int link_connect(struct upstream_host *h, const struct conn_handler *handler, void *ctx,
-                 struct outcome *ret_why, struct conn **ret_conn);
+/* The hop offers to carry connections as streams of a shared one. */
+bool link_offers_tunnel(const struct upstream_host *h);
+/* Connects to a host with its TLS, which offers tunnels to LINK_TUNNEL only; -ERR_X and why without
+ * a connection. */
+int link_connect(struct upstream_host *h, enum link_kind kind, const struct conn_handler *handler,
+                 void *ctx, struct outcome *ret_why, struct conn **ret_conn);
 /* Counts what its handshake was like; called when it opens. */
 void link_note_open(struct upstream_host *h, const struct conn *c);
 /* What the cluster's configuration says of a connection, also of one that is open already. */

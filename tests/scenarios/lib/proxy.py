@@ -48,8 +48,8 @@ def file_log(path):
             "typed_config": {"@type": FILE_LOG, "path": str(path)}}
 
 
-def tcp(to, access_log=None):
-    config = {"@type": TCP_PROXY, "stat_prefix": "tcp", "cluster": to}
+def tcp(to, access_log=None, **more):
+    config = {"@type": TCP_PROXY, "stat_prefix": "tcp", "cluster": to, **more}
     if access_log is not None:
         config["access_log"] = [file_log(access_log)]
     return {"name": "envoy.filters.network.tcp_proxy", "typed_config": config}
@@ -83,6 +83,14 @@ def http_listener(port, routes, **more):
 
 def tcp_listener(port, to, **more):
     return listener("tcp", port, [tcp(to)], **more)
+
+
+def connect_ends_here(to):
+    """The listener's part of a tunnel: CONNECT over HTTP/2 whose bytes go to a cluster by plain TCP."""
+    upgrade = {"upgrade_type": "CONNECT"}
+    routes = [{"match": {"connect_matcher": {}}, "route": {
+        "cluster": to, "timeout": "0s", "upgrade_configs": [{**upgrade, "connect_config": {}}]}}]
+    return hcm(routes, upgrade_configs=[upgrade], http2_protocol_options={"allow_connect": True})
 
 
 def _file(path):
@@ -150,11 +158,11 @@ def bootstrap(listeners, clusters, **more):
 
 
 class Proxy(Process):
-    def __init__(self, config, path, log, concurrency=CONCURRENCY, env=None, args=()):
+    def __init__(self, config, path, log, concurrency=CONCURRENCY, env=None, args=(), command=None):
         self.config = config
         self.admin_port = config["admin"]["address"]["socket_address"]["port_value"]
         path.write_text(json.dumps(config, indent=1))
-        super().__init__(*data_plane(), "-c", path, "--concurrency", concurrency, *args, log=log,
+        super().__init__(*(command or data_plane()), "-c", path, "--concurrency", concurrency, *args, log=log,
                          env=env)
 
     def admin(self, path, method="GET"):
