@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from lib.mesh import workload, write_documents
-from lib.programs import PYTHON, TOOLS
+from lib.programs import PYTHON, TOOLS, wait_until
 
 INVENTORY = "inventory.shop.svc.cluster.local:9090"
 MIB = 1 << 20
@@ -60,6 +60,21 @@ def test_redis_with_pipelining(shop):
     assert got == {"count": 1000, "isInOrder": True}
 
 
+def test_tcp_connections_share_one_and_are_counted_each(shop):
+    count = 40
+
+    def opened(replica, reporter):
+        return shop.metric(replica, "istio_tcp_connections_opened_total", reporter=reporter,
+                           source_workload="client", destination_workload="cart")
+    before = {r: opened(*r) for r in (("client", "source"), ("cart", "destination"))}
+    accepted = shop.metric("cart", "tulle_connections_accepted_total")
+    script = f"for i in $(seq {count}); do redis-cli -h cart ping; done"
+    assert shop.exec("client", "sh", "-c", script).ok().out.split() == ["PONG"] * count
+    for replica, value in before.items():
+        wait_until(lambda r=replica, v=value: opened(*r) == v + count, f"the counter of {replica}")
+    assert shop.metric("cart", "tulle_connections_accepted_total") - accepted < count / 2
+
+
 def test_the_shop_uses_all_of_it(shop):
     assert shop.curl("web", "http://127.0.0.1:8080/stock/a")[0] == 200
     assert shop.curl("web", "-X", "POST", "http://127.0.0.1:8080/cart/scarf-1")[0] == 200
@@ -69,7 +84,7 @@ def test_the_shop_uses_all_of_it(shop):
 
 
 @pytest.fixture(scope="module")
-def others(request, tmp_path_factory):
+def others(request, tmp_path_factory, authority):
     """Workloads that the shop does not have: servers that speak first, an HTTP/2 app, unnamed ports."""
     from conftest import REPORTS
     from lib.mesh import OUTSIDER, Mesh
@@ -79,10 +94,16 @@ def others(request, tmp_path_factory):
     files.mkdir(mode=0o755)
     (files / "index.html").write_text("from nghttpd")
     tool = [PYTHON, "-B", TOOLS / "tcp_tool.py"]
+    chain, key = authority.leaf("sealed", "DNS:sealed")
+    for path in (chain, key):
+        shutil.copy(path, folder)
+        (folder / path.name).chmod(0o644)
     nghttpd = shutil.which("nghttpd", path=os.environ["PATH"] + ":/usr/sbin")
     write_documents(
         folder / "docs", callers=OUTSIDER,
         first=workload("first", [*tool, "serve-first", 2525], 2525),
+        sealed=workload("sealed", ["openssl", "s_server", "-accept", "2443", "-cert", folder / chain.name, "-key",
+                                   folder / key.name, "-quiet", "-rev"], 2443),
         unnamed=workload("unnamed", [*tool, "serve-first", 2526], 2526, protocol="anything"),
         two=workload("two", [nghttpd or "nghttpd", "--no-tls", "-d", files, 8082], 8082, protocol="http2"),
         one=workload("one", [PYTHON, "-m", "http.server", "-d", files, "8083"], 8083, protocol="http"),
@@ -95,6 +116,13 @@ def others(request, tmp_path_factory):
 def test_a_server_that_speaks_first(others, name, port):
     got = others.tool("client", "tcp_tool.py", "greeting", name, port)
     assert got == {"first": "220 hello\r\n", "echoed": "and back"}
+
+
+def test_tls_of_the_apps_own(others):
+    """Inside the mesh's: the apps see each other's, and nothing is looked into."""
+    client = ("import socket, ssl; c = ssl._create_unverified_context().wrap_socket("
+              "socket.create_connection(('sealed', 2443), 20)); c.sendall(b'hello\\n'); print(c.recv(100))")
+    assert others.exec("client", PYTHON, "-c", client).ok().out == "b'olleh\\n'\n"
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])

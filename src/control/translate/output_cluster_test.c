@@ -128,10 +128,12 @@ static void test_cluster_tls(void **state)
     assert_int_equal(tls->common.san_count, 1);
     assert_str(tls->common.sans[0].match.value, "spiffe://mesh.local/ns/shop/sa/");
     assert_int_equal(tls->common.sans[0].match.kind, STRING_MATCH_PREFIX);
-    assert_str(rig_cluster(r, CATALOG ":6379")->tls_matches[0].tls->common.alpn[0], "tulle-tcp");
+    const struct common_tls *tcp = &rig_cluster(r, CATALOG ":6379")->tls_matches[0].tls->common;
+    assert_str(tcp->alpn[0], TLS_ALPN_TUNNEL);
+    assert_str(tcp->alpn[1], "tulle-tcp");
     assert_str(rig_cluster(r, CATALOG ":7000")->tls_matches[0].tls->common.alpn[0], "tulle-h2");
     assert_str(rig_cluster(r, CATALOG ":7000|tcp")->tls_matches[0].tls->common.alpn[0],
-               "tulle-tcp");
+               TLS_ALPN_TUNNEL);
     assert_str(rig_cluster(r, CATALOG ":7000|tcp")->eds_service_name, CATALOG ":7000");
     assert_str(rig_cluster(r, CATALOG ":7000/v1|tcp")->eds_service_name, CATALOG ":7000/v1");
 

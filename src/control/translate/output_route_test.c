@@ -397,7 +397,7 @@ static void test_tcp(void **state)
     assert_str(tcp_of(r, unnamed)->clusters[0].name, PAYMENT ":80|tcp");
     const struct cluster *c = rig_cluster(r, PAYMENT ":80|tcp");
     assert_str(c->eds_service_name, PAYMENT ":80");
-    assert_str(c->tls_matches[0].tls->common.alpn[0], "tulle-tcp");
+    assert_str(c->tls_matches[0].tls->common.alpn[0], TLS_ALPN_TUNNEL);
     /* Who is not meant by any match gets the service itself. */
     rig_be(r, "shop", "orders");
     assert_str(tcp_of(r, name)->clusters[0].name, name);

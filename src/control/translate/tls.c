@@ -3,14 +3,16 @@
 
 static const struct str alpn_http[] = {{"tulle-h2", 8}, {"istio-h2", 8}, {"h2", 2}};
 static const struct str alpn_tcp[] = {
+    {TLS_ALPN_TUNNEL, 12},
     {"tulle-tcp", 9},
     {"istio-peer-exchange", 19},
     {"istio", 5},
 };
 /* What a server takes: the most wanted first. */
 static const struct str alpn_server[] = {
-    {"tulle-h2", 8},        {"istio-h2", 8}, {"h2", 2},        {"istio-http/1.1", 14},
-    {"istio-http/1.0", 14}, {"http/1.1", 8}, {"tulle-tcp", 9}, {"istio-peer-exchange", 19},
+    {"tulle-h2", 8},        {"istio-h2", 8},        {"h2", 2},
+    {"istio-http/1.1", 14}, {"istio-http/1.0", 14}, {"http/1.1", 8},
+    {TLS_ALPN_TUNNEL, 12},  {"tulle-tcp", 9},       {"istio-peer-exchange", 19},
     {"istio", 5},
 };
 

@@ -20,7 +20,8 @@ static const uint64_t idle_us = 3600ull * 1000 * 1000;
 #define CLUSTER_PASSTHROUGH "PassthroughCluster"
 
 static const struct str alpn_http[] = {{"tulle-h2", 8}, {"istio-h2", 8}, {"h2", 2}};
-static const struct str alpn_tcp[] = {{"tulle-tcp", 9}, {"istio-peer-exchange", 19}, {"istio", 5}};
+static const struct str alpn_tcp[] = {
+    {TLS_ALPN_TUNNEL, 12}, {"tulle-tcp", 9}, {"istio-peer-exchange", 19}, {"istio", 5}};
 static const struct str http_protocols[] = {{"http/1.0", 8}, {"http/1.1", 8}, {"h2c", 3}};
 static const struct access_log_config stdout_log = {.path = {"/dev/stdout", 11}};
 
