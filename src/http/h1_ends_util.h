@@ -56,6 +56,8 @@ static struct world {
     int exchanges, releases, heads, ends, bad_requests, rooms;
     struct outcome outcome, failure; /* of the last exchange */
     unsigned reply_status;           /* not 0: the filter answers itself */
+    listen_fn *accept;               /* NULL: an HTTP server takes the client */
+    enum http_version version;       /* of the upstream; HTTP_UNKNOWN: HTTP/1.1 */
 } w;
 
 static void on_room(void *ctx, struct http_client *c)
@@ -91,7 +93,8 @@ static enum verdict route(struct exchange *x, void *state, enum side side)
     }
     if (w.upstream == NULL || http_client_room(w.upstream) == 0) {
         struct conn *c = conn_connect(w.turn, &w.origin_addr, &options, NULL, NULL, NULL, NULL);
-        w.upstream = http_client_open(c, HTTP_11, &w.client_config, &client_ops, NULL);
+        w.upstream = http_client_open(c, w.version != HTTP_UNKNOWN ? w.version : HTTP_11,
+                                      &w.client_config, &client_ops, NULL);
     }
     int err = http_client_start(w.upstream, x);
     ASSERT(err == 0);
@@ -145,6 +148,10 @@ static void accept_downstream(void *ctx, struct conn *c)
 {
     struct downstream_info info = {.local = c->local, .remote = c->remote};
 
+    if (w.accept != NULL) {
+        w.accept(ctx, c);
+        return;
+    }
     w.server = http_server_open(c, &w.server_config, &info, &server_ops, NULL);
 }
 
