@@ -2,7 +2,9 @@
  * Thread: any. */
 #pragma once
 
+#include "codec/url.h"
 #include "http/head.h"
+#include "mesh/model/cluster.h"
 #include "mesh/model/directory.h"
 #include "mesh/model/listener.h"
 #include "mesh/model/policy.h"
@@ -17,6 +19,8 @@ bool match_header(const struct header_match *m, const struct http_head *head);
 const struct virtual_host *match_virtual_host(const struct route_config *rc, struct str authority);
 /* First route of the virtual host that matches, in order. NULL: none. */
 const struct route *match_route(const struct virtual_host *vh, const struct http_head *head);
+/* Whether a request's head meets what one route asks for. */
+bool match_route_fits(const struct route *route, const struct http_head *head);
 /* What a route says of tunnels of this type; NULL: nothing. */
 const struct upgrade_config *match_upgrade(const struct route *route, struct str type);
 /* Whether a request that asks for a tunnel (http_head_asks_tunnel) may have it: the route has the
@@ -26,6 +30,20 @@ bool match_upgrade_allowed(const struct hcm *hcm, const struct route *route,
 /* Picks by weight; random in [0, 2^32). NULL when the weights are all zero. */
 const struct weighted_cluster *match_weighted(const struct weighted_cluster *clusters, size_t count,
                                               uint64_t weight_total, uint32_t random);
+
+/* --- what a route makes of a head (match_edit.c) --- */
+
+/* The form of paths that a listener's options ask for. */
+struct url_path_options match_path_options(const struct hcm *hcm);
+/* Header edits of one level of a route. */
+void match_edit(const struct header_edits *edits, struct http_head *head);
+/* Rewrites of path and authority. */
+void match_rewrite(const struct route *route, struct http_head *head);
+
+/* --- towards a host --- */
+
+/* How a host of a cluster is spoken to; e may be NULL: nothing is known of it. NULL: in clear. */
+const struct upstream_tls *match_upstream_tls(const struct cluster *c, const struct endpoint *e);
 
 /* --- authorization --- */
 
@@ -46,6 +64,10 @@ struct rbac_decision {
 
 void match_rbac(const struct rbac *rbac, const struct rbac_input *in,
                 struct rbac_decision *ret_decision);
+
+/* Whether one rule, or a part of one, holds; match_rbac is made of these. */
+bool match_rbac_policy(const struct rbac_policy *policy, const struct rbac_input *in);
+bool match_rbac_node(const struct rbac_node *node, const struct rbac_input *in);
 
 /* --- filter chains --- */
 

@@ -54,33 +54,37 @@ static bool match_leaf(const struct rbac_node *n, const struct rbac_input *in)
 }
 
 /* Depth is bounded where trees come into being: by the codec. */
-static bool match_node(const struct rbac_node *n, const struct rbac_input *in)
+bool match_rbac_node(const struct rbac_node *n, const struct rbac_input *in)
 {
     if (n->kind == RBAC_AND) {
         for (size_t i = 0; i < n->child_count; i++) {
-            if (!match_node(&n->children[i], in))
+            if (!match_rbac_node(&n->children[i], in))
                 return false;
         }
         return true;
     }
     if (n->kind == RBAC_OR) {
         for (size_t i = 0; i < n->child_count; i++) {
-            if (match_node(&n->children[i], in))
+            if (match_rbac_node(&n->children[i], in))
                 return true;
         }
         return false;
     }
     if (n->kind == RBAC_NOT)
-        return n->child_count == 1 && !match_node(&n->children[0], in);
+        return n->child_count == 1 && !match_rbac_node(&n->children[0], in);
     return match_leaf(n, in);
+}
+
+bool match_rbac_policy(const struct rbac_policy *p, const struct rbac_input *in)
+{
+    return match_rbac_node(&p->permission, in) && match_rbac_node(&p->principal, in);
 }
 
 static const struct rbac_policy *find_policy(const struct rbac *rbac, const struct rbac_input *in)
 {
     for (size_t i = 0; i < rbac->policy_count; i++) {
-        const struct rbac_policy *p = &rbac->policies[i];
-        if (match_node(&p->permission, in) && match_node(&p->principal, in))
-            return p;
+        if (match_rbac_policy(&rbac->policies[i], in))
+            return &rbac->policies[i];
     }
     return NULL;
 }

@@ -112,6 +112,11 @@ static bool match_one(const struct route_match *m, const struct http_head *head,
     return true;
 }
 
+bool match_route_fits(const struct route *route, const struct http_head *head)
+{
+    return match_one(&route->match, head, http_head_path_only(head));
+}
+
 const struct route *match_route(const struct virtual_host *vh, const struct http_head *head)
 {
     struct str path = http_head_path_only(head);

@@ -8,22 +8,6 @@ enum { BACKLOG = 1024 };
 
 /* --- chains --- */
 
-static struct url_path_options path_options(const struct hcm *hcm)
-{
-    static const enum url_escaped_slashes slashes[] = {
-        [SLASHES_KEEP] = URL_SLASHES_KEEP,
-        [SLASHES_REJECT] = URL_SLASHES_REJECT,
-        [SLASHES_UNESCAPE_REDIRECT] = URL_SLASHES_UNESCAPE,
-        [SLASHES_UNESCAPE_FORWARD] = URL_SLASHES_UNESCAPE,
-    };
-    return (struct url_path_options){
-        .is_normalized = hcm->normalize_path,
-        .is_slash_merged = hcm->merge_slashes,
-        .escaped_slashes = slashes[hcm->escaped_slashes],
-        .backslash = URL_BACKSLASH_TO_SLASH,
-    };
-}
-
 static enum http_codec codec_of(enum hcm_codec codec)
 {
     static const enum http_codec codecs[] = {
@@ -101,7 +85,7 @@ static int set_http(struct flows *f, struct flow_chain *chain, const struct hcm 
     chain->server = (struct http_server_config){
         .codec = codec_of(hcm->codec),
         .limits = &chain->limits,
-        .path = path_options(hcm),
+        .path = match_path_options(hcm),
         .server_name = hcm->server_header != SERVER_PASS_THROUGH ? hcm->server_name : STR_NULL,
         .is_server_overwritten = hcm->server_header == SERVER_OVERWRITE,
         .idle_timeout_us = hcm->idle_timeout_us,

@@ -2,6 +2,7 @@
 #include "proxy/upstream/upstream_priv.h"
 
 #include "crypto/tls.h"
+#include "mesh/match/match.h"
 
 enum { SANS_MAX = 16, ALPN_MAX = 16 };
 
@@ -9,15 +10,7 @@ enum { SANS_MAX = 16, ALPN_MAX = 16 };
 
 static const struct upstream_tls *tls_of(const struct upstream_host *h)
 {
-    const struct cluster *c = h->cluster->config;
-    const struct endpoint *e = h->info.endpoint;
-    for (size_t i = 0; i < c->tls_match_count; i++) {
-        const struct transport_socket_match *m = &c->tls_matches[i];
-        if (m->metadata_key.len == 0 || (e != NULL && str_eq(e->match_key, m->metadata_key) &&
-                                         str_eq(e->match_value, m->metadata_value)))
-            return m->tls;
-    }
-    return c->tls;
+    return match_upstream_tls(h->cluster->config, h->info.endpoint);
 }
 
 bool link_is_by_alpn(const struct upstream_host *h)
