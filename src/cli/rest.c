@@ -1,5 +1,6 @@
 #include "cli/rest.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,6 @@
 enum {
     WAIT_MS_DEFAULT = 30000,
     BODY_MAX = 32 * 1024 * 1024,
-    PART_BYTES_MAX = 256 * 1024, /* so few that no part has more values than a stream may have */
 };
 
 int rest_call(struct cli *cli, const char *mesh, const char *method, const char *path,
@@ -150,42 +150,38 @@ static void add_with_version(const struct api_document *d, struct str_buf *out)
     arena_deinit(&a);
 }
 
-static void add_document(const struct api_document *d, struct str_buf *out)
+/* Absolute, as whoever asks later may be in another folder. */
+static void add_file(struct json_writer *w, struct str file)
 {
-    if (out->len > 0)
-        str_buf_add_c(out, "\n---\n");
-    if (d->resource_version.len > 0)
-        add_with_version(d, out);
-    else
-        str_buf_add(out, d->json);
-}
-
-static void add_part(struct json_writer *w, struct str_buf *part)
-{
-    json_writer_object(w, NULL);
-    json_writer_str(w, "text", str_buf_str(part));
-    json_writer_end(w);
-    str_buf_reset(part);
+    char path[PATH_MAX];
+    char *name = str_dup_c(file);
+    json_writer_c(w, "name", realpath(name, path) != NULL ? path : name);
+    free(name);
 }
 
 void rest_documents(const struct api_document_list *list, struct str_buf *out)
 {
+    struct str_buf text = STR_BUF_INIT(BODY_MAX);
     struct json_writer w;
-    struct str_buf part = STR_BUF_INIT(BODY_MAX);
     json_writer_init(&w, out, 0);
     json_writer_object(&w, NULL);
     json_writer_array(&w, "files");
     for (size_t i = 0; i < list->docs.len; i++) {
         const struct api_document *d = list->docs.ptr[i];
-        if (part.len > 0 && part.len + d->json.len > PART_BYTES_MAX)
-            add_part(&w, &part);
-        add_document(d, &part);
+        str_buf_reset(&text);
+        if (d->resource_version.len > 0)
+            add_with_version(d, &text);
+        else
+            str_buf_add(&text, d->json);
+        json_writer_object(&w, NULL);
+        add_file(&w, d->file);
+        json_writer_u64(&w, "line", d->place.line);
+        json_writer_str(&w, "text", str_buf_str(&text));
+        json_writer_end(&w);
     }
-    if (part.len > 0)
-        add_part(&w, &part);
     json_writer_end(&w);
     json_writer_end(&w);
-    str_buf_deinit(&part);
+    str_buf_deinit(&text);
 }
 
 /* What the server names a document by -> the document as it was read here. */

@@ -7,8 +7,8 @@
 #include "control/api/document.h"
 #include "host/http_call.h"
 
-/* One call. 0 when an answer came (any status); else says why and returns -ERR_X. The answer is
- * initialised either way. */
+/* One call; a body is JSON. 0 when an answer came (any status); else says why and returns -ERR_X.
+ * The answer is initialised either way. */
 int rest_call(struct cli *cli, const char *mesh, const char *method, const char *path,
               struct str body, uint32_t timeout_ms, struct http_answer *ret_answer);
 
@@ -27,8 +27,7 @@ void rest_add_query(struct str_buf *path, const char *key, const char *value);
 /* The kind of that name; NULL: said which is nearest. */
 const struct api_kind_info *rest_kind(struct cli *cli, const char *name);
 
-/* Documents as the body of an apply: as several files, so that none has more values than one may
- * have. */
+/* Documents as the body of an apply, each with its file and line. */
 void rest_documents(const struct api_document_list *list, struct str_buf *out);
 
 /* Prints {"findings": [...]} of an answer, one a line, in the place of the local document that each

@@ -12,7 +12,8 @@ from lib.mesh import SHOP
 from lib.ports import free_port
 from lib.programs import Process, program, run, wait_until
 
-VERBS = ("up", "down", "status", "apply", "delete", "get", "history", "rollback", "backup", "access", "lint", "exec", "logs", "config", "forward", "version")
+VERBS = ("up", "down", "status", "apply", "delete", "get", "history", "rollback", "backup", "access", "lint", "explain",
+         "exec", "logs", "config", "forward", "version")
 
 
 @pytest.mark.parametrize("verb", VERBS)

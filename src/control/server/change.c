@@ -57,11 +57,16 @@ static void add_write(struct change *c, const struct api_document *d)
     VEC_PUSH(&c->writes, w);
 }
 
-void change_parse(struct change *c, struct str file, struct str text, struct str namespace_)
+void change_parse(struct change *c, struct str file, uint32_t line, struct str text,
+                  struct str namespace_)
 {
     size_t before = c->docs.docs.len;
     struct api_source source = {
-        .file = arena_str(&c->arena, file), .text = text, .default_namespace = namespace_};
+        .file = arena_str(&c->arena, file),
+        .text = text,
+        .default_namespace = namespace_,
+        .stored_line = line,
+    };
     (void)api_document_parse(&source, &c->docs, &c->findings);
     for (size_t i = before; i < c->docs.docs.len; i++) {
         struct api_document *d = c->docs.docs.ptr[i];

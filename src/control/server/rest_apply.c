@@ -7,7 +7,8 @@ static struct str file_name(const struct rest_call *c)
     return str_sub(name, 0, 1024);
 }
 
-/* {"files": [{"name": .., "text": ..}]}: so that places keep their files. */
+/* {"files": [{"name": .., "line": .., "text": ..}]}: so that places keep their files. With a line
+ * the text is one document that begins there. */
 static bool parse_files(struct rest_call *c, struct change *change)
 {
     const struct json *root, *files;
@@ -21,7 +22,10 @@ static bool parse_files(struct rest_call *c, struct change *change)
     for (size_t i = 0; i < json_count(files); i++) {
         const struct json *file = json_at(files, i);
         struct str text = json_str_or(json_get(file, "text"), STR_NULL);
-        change_parse(change, json_str_or(json_get(file, "name"), STR_NULL), text, STR_NULL);
+        uint64_t line = 0;
+        json_u64(json_get(file, "line"), &line);
+        change_parse(change, str_sub(json_str_or(json_get(file, "name"), STR_NULL), 0, 1024),
+                     line <= UINT32_MAX ? (uint32_t)line : 0, text, STR_NULL);
     }
     return true;
 }
@@ -96,7 +100,7 @@ static void apply(struct rest_call *c, struct change *change)
     size_t failed = 0;
     struct store_author by = rest_author(c, str_eq(change->owner, STR("up")) ? "up" : "apply");
     if (!parse_files(c, change))
-        change_parse(change, file_name(c), str_buf_str(&c->body), STR_NULL);
+        change_parse(change, file_name(c), 0, str_buf_str(&c->body), STR_NULL);
     if (change->findings.error_count == 0 && rest_query_is_true(c, "prune"))
         change_prune(change);
     if (!rest_may_change(c, change))

@@ -399,7 +399,7 @@ static void write_text(struct rest_call *c, const struct rest_target *t, struct 
     struct change change;
     change_init(&change, c->server, STR("api"));
     change.is_single = true;
-    change_parse(&change, str_sub(http_head_get_named(c->head, STR("x-tulle-file")), 0, 1024),
+    change_parse(&change, str_sub(http_head_get_named(c->head, STR("x-tulle-file")), 0, 1024), 0,
                  with_kind(c, t, text), t->namespace_);
     if (change.findings.error_count > 0)
         reply_invalid(c, &change);

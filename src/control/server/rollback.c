@@ -34,7 +34,7 @@ static void on_then(void *ctx, const struct store_object *o)
     if (is_there && str_eq(now.json, o->json))
         return;
     size_t before = c->writes.len;
-    change_parse(c, o->file, o->json, o->namespace_);
+    change_parse(c, o->file, o->line, o->json, o->namespace_);
     /* Where it stood in its file then, and whose it was. */
     for (size_t i = before; i < c->writes.len; i++) {
         c->writes.ptr[i].object.line = o->line;

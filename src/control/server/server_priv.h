@@ -117,6 +117,7 @@ bool rest_apply(struct rest_call *c);       /* /tulle/v1/apply */
 bool rest_history(struct rest_call *c);     /* /tulle/v1/history, /tulle/v1/rollback */
 bool rest_backup(struct rest_call *c);      /* /tulle/v1/backup */
 bool rest_access(struct rest_call *c);      /* /tulle/v1/access */
+bool rest_explain(struct rest_call *c);     /* /tulle/v1/explain */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);
@@ -172,8 +173,10 @@ struct change {
 
 void change_init(struct change *c, struct server *s, struct str owner);
 void change_deinit(struct change *c);
-/* Adds the documents of a text; findings are collected. */
-void change_parse(struct change *c, struct str file, struct str text, struct str namespace_);
+/* Adds the documents of a text; findings are collected. line: 0, or where the text, one document's
+ * JSON, stands in the file of the person who wrote it. */
+void change_parse(struct change *c, struct str file, uint32_t line, struct str text,
+                  struct str namespace_);
 /* Deletes what the owner has and the set does not name. */
 void change_prune(struct change *c);
 /* The documents that a rollback is about: all of them, or those of a kind, of a namespace, one. */

@@ -16,6 +16,7 @@ enum statement {
     ST_DELETE,
     ST_META,
     ST_STATUS,
+    ST_PLACE,
     ST_RECORD_PUT,
     ST_RECORD_DELETE,
     ST_RECORD_GET,

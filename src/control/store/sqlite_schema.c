@@ -90,6 +90,8 @@ const char *const sqlite_statements[ST_COUNT] = {
                 " revision = excluded.revision, generation = excluded.generation"),
     [ST_DELETE] = "DELETE FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
     [ST_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+    [ST_PLACE] = ("UPDATE objects SET file = ?4, line = ?5"
+                  " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
     [ST_STATUS] = ("UPDATE objects SET status = ?4"
                    " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
     [ST_RECORD_PUT] = "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3)",

@@ -63,8 +63,8 @@ struct store_author {
 };
 
 /* -ERR_CONFLICT (ret_failed: which), -ERR_NOT_FOUND on delete, -ERR_NO_SPACE, -ERR_SYSTEM. Equal
- * JSON changes nothing (STORE_UNCHANGED), not even the revision. The history takes part in the
- * same transaction. */
+ * JSON changes nothing (STORE_UNCHANGED), not even the revision; only its file and line are kept
+ * when they are others. The history takes part in the same transaction. */
 int store_commit(struct store *s, struct store_write *writes, size_t count,
                  const struct store_author *by, size_t *ret_failed);
 /* No revision, no watch event. */

@@ -68,6 +68,27 @@ static struct store_write put(const char *name, const char *json)
     };
 }
 
+static void test_a_document_that_moved_is_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct store_object o;
+    struct store_write w = put("a", "{}");
+    w.object.file = STR("a.yaml");
+    w.object.line = 3;
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    w.object.file = STR("b.yaml");
+    w.object.line = 9;
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    assert_int_equal(w.change, STORE_UNCHANGED);
+    assert_int_equal(store_revision(f->store), 1);
+    struct store_write elsewhere = put("a", "{}"); /* by somebody who has no file */
+    assert_int_equal(store_commit(f->store, &elsewhere, 1, NULL, NULL), 0);
+    assert_int_equal(store_get(f->store, API_KIND_SERVICE, STR("shop"), STR("a"), &f->arena, &o),
+                     0);
+    assert_true(str_eq(o.file, STR("b.yaml")));
+    assert_int_equal(o.line, 9);
+}
+
 static void test_put_get_list(void **state)
 {
     struct fixture *f = *state;
@@ -500,6 +521,7 @@ static void test_refuses_a_foreign_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_document_that_moved_is_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(test_put_get_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_equal_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflict_takes_all_back, setup, teardown),

@@ -26,7 +26,7 @@ static enum api_mtls_mode port_mode(const struct api_peer_authentication *p, uin
  * they say of all ports. */
 static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
                                   const struct api_document *workload, uint16_t port,
-                                  enum level level)
+                                  enum level level, struct mtls_source *source)
 {
     struct registry_docs docs = job_docs(j, API_KIND_PEER_AUTHENTICATION, namespace_);
     for (size_t i = 0; i < docs.len; i++) {
@@ -34,26 +34,35 @@ static enum api_mtls_mode mode_at(struct job *j, struct str namespace_,
             continue;
         const struct api_peer_authentication *p = docs.ptr[i]->spec.peer_authentication;
         enum api_mtls_mode mode = port != 0 ? port_mode(p, port) : p->mode;
-        if (mode != API_MTLS_UNSET)
+        if (mode != API_MTLS_UNSET) {
+            *source = (struct mtls_source){docs.ptr[i], port};
             return mode;
+        }
     }
     return API_MTLS_UNSET;
 }
 
-enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port)
+enum api_mtls_mode mtls_mode_from(struct job *j, const struct api_document *workload, uint16_t port,
+                                  struct mtls_source *source)
 {
     enum api_mtls_mode mode = API_MTLS_UNSET;
     if (port != 0)
-        mode = mode_at(j, workload->namespace, workload, port, LEVEL_WORKLOAD);
+        mode = mode_at(j, workload->namespace, workload, port, LEVEL_WORKLOAD, source);
     if (mode == API_MTLS_UNSET)
-        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_WORKLOAD);
+        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_WORKLOAD, source);
     if (mode == API_MTLS_UNSET)
-        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_NAMESPACE);
+        mode = mode_at(j, workload->namespace, workload, 0, LEVEL_NAMESPACE, source);
     if (mode == API_MTLS_UNSET)
-        mode = mode_at(j, STR(REGISTRY_ROOT_NAMESPACE), workload, 0, LEVEL_NAMESPACE);
+        mode = mode_at(j, STR(REGISTRY_ROOT_NAMESPACE), workload, 0, LEVEL_NAMESPACE, source);
     if (mode == API_MTLS_UNSET)
         mode = job_mesh(j)->mtls_mode;
     return mode == API_MTLS_UNSET ? API_MTLS_PERMISSIVE : mode;
+}
+
+enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port)
+{
+    struct mtls_source source;
+    return mtls_mode_from(j, workload, port, &source);
 }
 
 void mtls_ports(struct job *j, const struct api_document *workload,

@@ -260,6 +260,35 @@ struct translate_output *translate_get(struct translate *t, const struct transla
     return o;
 }
 
+/* --- telling --- */
+
+static struct str mesh_origin(const struct registry *r, struct arena *a)
+{
+    struct registry_docs docs = registry_docs(r, API_KIND_MESH, STR_NULL);
+    if (docs.len == 0 || registry_mesh(r)->mtls_mode == API_MTLS_UNSET)
+        return STR_NULL;
+    return arena_printf(a, "%.*s#mtls", STR_FMT(api_document_subject(a, docs.ptr[0])));
+}
+
+enum api_mtls_mode translate_mtls(struct translate *t, const struct api_document *workload,
+                                  uint16_t port, struct arena *a, struct str *ret_origin)
+{
+    struct translate_viewer viewer = {XDS_DIALECT_TULLE, workload->namespace, workload->name};
+    struct job j = {.t = t, .r = t->registry, .viewer = &viewer, .a = a};
+    struct mtls_source source = {NULL, 0};
+    enum api_mtls_mode mode = mtls_mode_from(&j, workload, port, &source);
+    VEC_DEINIT(&j.facts);
+    if (source.doc == NULL)
+        *ret_origin = mesh_origin(t->registry, a);
+    else if (source.port == 0)
+        *ret_origin = arena_printf(a, "%.*s#mtls", STR_FMT(api_document_subject(a, source.doc)));
+    else
+        *ret_origin =
+            arena_printf(a, "%.*s#portLevelMtls.%u", STR_FMT(api_document_subject(a, source.doc)),
+                         (unsigned)source.port);
+    return mode;
+}
+
 uint64_t translate_runs(const struct translate *t)
 {
     return t->runs;

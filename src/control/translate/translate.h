@@ -12,6 +12,7 @@
  * Owner and thread: the brain. */
 #pragma once
 
+#include "control/api/peer_authentication.h"
 #include "control/registry/registry.h"
 #include "mesh/model/resource.h"
 #include "mesh/xds/codec.h"
@@ -64,6 +65,12 @@ void translate_names(struct translate *t, const struct translate_viewer *v, enum
  * change it; the output of the old view is told as dirty then. */
 struct str translate_view_key(const struct translate *t, const struct translate_viewer *v,
                               enum resource_type type, struct str name, struct arena *a);
+
+/* Which mode of mutual TLS a port of a Workload demands, and who says so: an origin such as
+ * "PeerAuthentication/shop/default#mtls" or "Mesh/default#mtls", in the arena; empty: the default.
+ * Records no facts: for telling, not for outputs. */
+enum api_mtls_mode translate_mtls(struct translate *t, const struct api_document *workload,
+                                  uint16_t port, struct arena *a, struct str *ret_origin);
 
 /* A fact changed: calls dirty(ctx, type, name, view) for each output that had read it; the caller
  * asks again for those that somebody subscribes to, from inside the call too. `view` is what

@@ -65,6 +65,14 @@ enum view_scope view_scope(const struct registry *r, enum resource_type type, st
 
 /* What a workload's port demands: port, workload, namespace, mesh; PERMISSIVE at last. */
 enum api_mtls_mode mtls_mode(struct job *j, const struct api_document *workload, uint16_t port);
+/* ...and which PeerAuthentication says so: of that port, or (0) of all; untouched when none does.
+ */
+struct mtls_source {
+    const struct api_document *doc;
+    uint16_t port;
+};
+enum api_mtls_mode mtls_mode_from(struct job *j, const struct api_document *workload, uint16_t port,
+                                  struct mtls_source *source);
 /* Ports that policies of the workload speak of by number, listed by it or not. */
 void mtls_ports(struct job *j, const struct api_document *workload,
                 void (*each)(void *ctx, uint16_t port), void *ctx);
