@@ -3,10 +3,10 @@
 #include "control/explain/explain.h"
 #include "base/err.h"
 #include "cli/explain_local.h"
-#include "cli/explain_origin.h"
 #include "cli/explain_print.h"
 #include "cli/mesh.h"
 #include "cli/opt.h"
+#include "cli/origin.h"
 #include "cli/rest.h"
 
 enum { ANSWER_BYTES_MAX = 64 * 1024 * 1024, CALL_TIMEOUT_MS = 30000 };
@@ -107,7 +107,7 @@ static int answer(struct cli *cli, const struct question *q, enum cli_output out
         code = ask_mesh(cli, q, &a, &root);
     }
     if (code == CLI_OK) {
-        root = explain_origin_refine(&a, root, &local.list);
+        root = origin_refine(&a, root, &local.list);
         if (output == CLI_OUTPUT_JSON)
             explain_print_json(cli, root);
         else

@@ -2,6 +2,7 @@
 #include "cli/explain_print.h"
 
 #include "base/vec.h"
+#include "cli/origin.h"
 #include "codec/json_writer.h"
 
 enum { LABEL_WIDTH = 12, TEXT_WIDTH_MAX = 84, OUTPUT_MAX = 64 * 1024 * 1024 };
@@ -46,18 +47,9 @@ static struct str join(struct arena *a, const struct json *list)
 
 /* --- rows --- */
 
-static struct str place_of(struct arena *a, const struct json *origin)
-{
-    struct str file = text_at(origin, "file");
-    if (file.len == 0)
-        return text_at(origin, "document");
-    return arena_printf(a, "%.*s:%llu%s", STR_FMT(file), number_at(origin, "line"),
-                        is_true(origin, "exact") ? "" : " (changed since)");
-}
-
 static void add(struct rows *r, struct str label, struct str text, const struct json *origin)
 {
-    struct row row = {label, text, place_of(&r->arena, origin)};
+    struct row row = {label, text, origin_place(&r->arena, origin)};
     VEC_PUSH(&r->v, row);
 }
 
@@ -259,7 +251,7 @@ static void print_decision(struct cli *cli, struct arena *a, const struct json *
 {
     struct str decision = text_at(answer, "decision");
     struct str by = text_at(answer, "decidedBy");
-    struct str place = place_of(a, json_get(answer, "origin"));
+    struct str place = origin_place(a, json_get(answer, "origin"));
     unsigned long long status = number_at(answer, "status");
     bool is_good = str_eq(decision, STR("ALLOWED"));
     const char *color = !cli->is_color ? "" : is_good ? "\033[1;32m" : "\033[1;31m";

@@ -1,22 +1,18 @@
-/* tulle status: what runs (from the supervisor) and how far its configuration got (from tulled). */
+/* tulle status [WORKLOAD[/REPLICA]]: what runs (from the supervisor) and how far its configuration
+ * got, and why no further (from tulled). */
+#include "cli/status.h"
 #include "base/err.h"
 #include "cli/mesh.h"
 #include "cli/opt.h"
+#include "cli/origin.h"
 #include "cli/rest.h"
-#include "cli/table.h"
 #include "codec/json_writer.h"
 
 enum { CALL_TIMEOUT_MS = 5000, OUTPUT_MAX = 64 * 1024 * 1024 };
 
-struct view {
-    struct cli *cli;
-    const struct state *state;
-    const struct json *control; /* tulled's answer; NULL: it does not answer */
-};
-
 /* What tulled says of a replica's sidecar, from "proxies": [{"namespace", "workload", "replica",
  * "synced", ...}]. */
-static const struct json *find_proxy(const struct view *v, const struct state_replica *r)
+const struct json *status_proxy(const struct status_view *v, const struct state_replica *r)
 {
     const struct json *proxies = json_get(v->control, "proxies");
     for (size_t i = 0; i < json_count(proxies); i++) {
@@ -30,7 +26,7 @@ static const struct json *find_proxy(const struct view *v, const struct state_re
     return NULL;
 }
 
-static bool is_synced(const struct json *proxy)
+bool status_is_synced(const struct json *proxy)
 {
     bool synced = false;
     return json_bool(json_get(proxy, "synced"), &synced) && synced;
@@ -50,10 +46,33 @@ static bool has_ended(struct proc p)
 }
 
 /* The supervisor writes a moment after a process ends; nothing is ready that is not alive. */
-static enum state_phase phase_now(const struct state_replica *r)
+enum state_phase status_phase(const struct state_replica *r)
 {
     bool is_broken = has_ended(r->init) || has_ended(r->sidecar) || has_ended(r->app);
     return r->phase == STATE_READY && is_broken ? STATE_UNREADY : r->phase;
+}
+
+bool status_is_asked_for(const struct status_view *v, const struct state_replica *r)
+{
+    return r->is_wanted &&
+           (v->namespace == NULL || str_eq(r->namespace, str_from_c(v->namespace))) &&
+           (v->workload.len == 0 || str_eq(r->workload, v->workload)) &&
+           (!v->has_index || r->index == v->index);
+}
+
+struct str status_why(const struct status_view *v, const struct state_replica *r)
+{
+    const struct json *proxy = status_proxy(v, r);
+    if (proxy != NULL)
+        return json_str_or(json_get(proxy, "why"), STR_NULL);
+    if (v->control == NULL)
+        return STR("the control plane does not answer");
+    if (r->phase == STATE_WAITING || r->phase == STATE_SETUP)
+        return STR("its sidecar is not started yet");
+    if (!proc_is_alive(r->sidecar))
+        return STR("its sidecar does not run");
+    return arena_printf(v->a, "its sidecar has not connected (tulle logs -n %.*s %.*s/%u --proxy)",
+                        STR_FMT(r->namespace), STR_FMT(r->workload), r->index);
 }
 
 /* The sidecar's process. */
@@ -73,24 +92,27 @@ static void write_sidecar(struct json_writer *w, const struct state_replica *r)
 /* What tulled knows beyond what was written already. */
 static void write_known(struct json_writer *w, const struct json *proxy)
 {
-    static const char *const keys[] = {"state", "connected", "identity", "certNotAfter", "nacks"};
+    static const char *const keys[] = {
+        "state",  "connected", "connectedSince", "identity", "certNotAfter", "version",
+        "target", "since",     "pendingCount",   "pending",  "types",        "nacks",
+    };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (json_get(proxy, keys[i]) != NULL)
             json_writer_tree(w, keys[i], json_get(proxy, keys[i]));
 }
 
-static void write_replica(struct json_writer *w, const struct view *v,
+static void write_replica(struct json_writer *w, const struct status_view *v,
                           const struct state_replica *r)
 {
     char address[STATE_ADDRESS_LEN_MAX];
-    const struct json *proxy = find_proxy(v, r);
+    const struct json *proxy = status_proxy(v, r);
     json_writer_object(w, NULL);
     json_writer_str(w, "namespace", r->namespace);
     json_writer_str(w, "name", r->workload);
     json_writer_u64(w, "replica", r->index);
-    json_writer_c(w, "phase", state_phase_name(phase_now(r)));
-    json_writer_bool(w, "ready", phase_now(r) == STATE_READY);
-    json_writer_bool(w, "synced", is_synced(proxy));
+    json_writer_c(w, "phase", state_phase_name(status_phase(r)));
+    json_writer_bool(w, "ready", status_phase(r) == STATE_READY);
+    json_writer_bool(w, "synced", status_is_synced(proxy));
     json_writer_c(w, "address", state_address_v4(r->address, address));
     json_writer_array(w, "addresses");
     json_writer_c(w, NULL, address);
@@ -103,10 +125,11 @@ static void write_replica(struct json_writer *w, const struct view *v,
     write_sidecar(w, r);
     json_writer_c(w, "message", r->message);
     write_known(w, proxy);
+    json_writer_str(w, "why", status_why(v, r));
     json_writer_end(w);
 }
 
-static void write_control(struct json_writer *w, const struct view *v)
+static void write_control(struct json_writer *w, const struct status_view *v)
 {
     json_writer_object(w, "controlPlane");
     write_proc(w, "pid", v->state->tulled);
@@ -119,7 +142,7 @@ static void write_control(struct json_writer *w, const struct view *v)
     json_writer_end(w);
 }
 
-static void print_json(const struct view *v)
+static void print_json(const struct status_view *v)
 {
     struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
     struct json_writer w;
@@ -131,7 +154,7 @@ static void print_json(const struct view *v)
     write_proc(&w, "pid", v->state->supervisor);
     json_writer_array(&w, "workloads");
     for (size_t i = 0; i < v->state->replicas.len; i++)
-        if (v->state->replicas.ptr[i].is_wanted)
+        if (status_is_asked_for(v, &v->state->replicas.ptr[i]))
             write_replica(&w, v, &v->state->replicas.ptr[i]);
     json_writer_end(&w);
     write_control(&w, v);
@@ -140,100 +163,68 @@ static void print_json(const struct view *v)
     str_buf_deinit(&out);
 }
 
-static void add_row(struct table *t, const struct view *v, const struct state_replica *r)
-{
-    char address[STATE_ADDRESS_LEN_MAX];
-    struct proc_memory m;
-    const struct json *proxy = find_proxy(v, r);
-    table_cell(t, "%.*s", STR_FMT(r->namespace));
-    table_cell(t, "%.*s/%u", STR_FMT(r->workload), r->index);
-    table_cell(t, "%s", state_phase_name(phase_now(r)));
-    table_cell(t, "%s",
-               v->control == NULL ? "?"
-               : proxy == NULL    ? "away"
-               : is_synced(proxy) ? "yes"
-                                  : "no");
-    table_cell(t, "%s", state_address_v4(r->address, address));
-    table_cell(t, "%u/%u", r->sidecar_restarts, r->app_restarts);
-    if (proc_is_alive(r->sidecar) && proc_memory_read(r->sidecar.pid, &m))
-        table_cell(t, "%.1f/%.1f", (double)m.rss_kib / 1024, (double)m.private_dirty_kib / 1024);
-    else
-        table_cell(t, "-");
-    table_cell(t, "%s", r->message);
-}
-
-static void print_warnings(const struct view *v)
-{
-    const struct json *warnings = json_get(v->control, "warnings");
-    for (size_t i = 0; i < json_count(warnings); i++)
-        fprintf(v->cli->out, "warning: %.*s\n",
-                STR_FMT(json_str_or(json_at(warnings, i), STR_NULL)));
-}
-
-static void print_nacks(const struct view *v)
-{
-    const struct json *proxies = json_get(v->control, "proxies");
-    for (size_t i = 0; i < json_count(proxies); i++) {
-        const struct json *nacks = json_get(json_at(proxies, i), "nacks");
-        for (size_t j = 0; j < json_count(nacks); j++) {
-            const struct json *n = json_at(nacks, j);
-            fprintf(v->cli->out, "refused by %.*s: %.*s %.*s: %.*s\n",
-                    STR_FMT(json_str_or(json_get(json_at(proxies, i), "proxy"), STR("?"))),
-                    STR_FMT(json_str_or(json_get(n, "type"), STR_NULL)),
-                    STR_FMT(json_str_or(json_get(n, "name"), STR_NULL)),
-                    STR_FMT(json_str_or(json_get(n, "reason"), STR_NULL)));
-        }
-    }
-}
-
-static void print_text(const struct view *v)
-{
-    static const char *const head[] = {"NAMESPACE",    "REPLICA",      "STATE",
-                                       "SYNCED",       "ADDRESS",      "RESTARTS",
-                                       "RSS/DIRTY MB", "LAST TROUBLE", NULL};
-    uint64_t revision = 0;
-    struct table t;
-    table_init(&t, head);
-    for (size_t i = 0; i < v->state->replicas.len; i++)
-        if (v->state->replicas.ptr[i].is_wanted)
-            add_row(&t, v, &v->state->replicas.ptr[i]);
-    fprintf(v->cli->out, "mesh %.*s, trust domain %.*s, from %.*s\n", STR_FMT(v->state->name),
-            STR_FMT(v->state->trust_domain), STR_FMT(v->state->dir));
-    table_print(&t, v->cli->out);
-    table_deinit(&t);
-    if (v->control == NULL) {
-        fprintf(v->cli->out, "control plane: does not answer (%u restarts)\n",
-                v->state->tulled_restarts);
-        return;
-    }
-    json_u64_or_str(json_get(v->control, "revision"), &revision);
-    fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
-            (int)v->state->tulled.pid, (unsigned long long)revision, v->state->tulled_restarts);
-    print_nacks(v);
-    print_warnings(v);
-}
-
-/* Without a control plane there is still something to tell. */
-static const struct json *ask_control(const char *mesh, struct arena *a)
+/* Without a control plane there is still something to tell. Origins are looked for in files only
+ * where there are any. */
+static const struct json *ask_control(const char *mesh, bool is_detailed, struct arena *a)
 {
     char socket[PATH_LEN_MAX];
     struct http_answer answer;
     const struct json *root = NULL;
-    struct http_call call = {.unix_path = paths_in_mesh(mesh, "api.sock", socket),
-                             .path = "/tulle/v1/status",
-                             .timeout_ms = CALL_TIMEOUT_MS};
+    struct http_call call = {
+        .unix_path = paths_in_mesh(mesh, "api.sock", socket),
+        .path = is_detailed ? "/tulle/v1/status?detail=true" : "/tulle/v1/status",
+        .timeout_ms = CALL_TIMEOUT_MS,
+    };
     if (http_call(&call, &answer) != 0 || answer.status != 200 ||
         json_parse(a, str_buf_str(&answer.body), HTTP_CALL_BODY_MAX, &root, NULL) != 0)
         root = NULL;
+    if (root != NULL && str_contains(str_buf_str(&answer.body), STR("\"hash\""))) {
+        struct api_document_list none;
+        api_document_list_init(&none);
+        root = origin_refine(a, root, &none);
+        api_document_list_deinit(&none);
+    }
     http_answer_deinit(&answer);
     return root;
 }
 
+/* True: the view is narrowed to what the argument names, and there is such a replica. */
+static bool narrow(struct status_view *v, const char *text)
+{
+    struct mesh_target target;
+    if (!mesh_target_parse(text, &target) || target.port != 0) {
+        cli_fail(v->cli, CLI_USAGE, "'%s' is not WORKLOAD[/REPLICA]", text);
+        return false;
+    }
+    v->workload = target.workload;
+    v->has_index = target.has_index;
+    v->index = target.index;
+    for (size_t i = 0; i < v->state->replicas.len; i++) {
+        if (status_is_asked_for(v, &v->state->replicas.ptr[i]))
+            return true;
+    }
+    cli_fail(v->cli, CLI_USAGE, "no such replica: %s (tulle status shows all)", text);
+    return false;
+}
+
+static int show(struct status_view *v, const char *mesh, const char *target, enum cli_output output)
+{
+    if (target != NULL && !narrow(v, target))
+        return CLI_USAGE;
+    v->control = ask_control(mesh, target != NULL || output == CLI_OUTPUT_JSON, v->a);
+    if (output == CLI_OUTPUT_JSON)
+        print_json(v);
+    else
+        status_print_text(v);
+    return CLI_OK;
+}
+
 int cli_status(struct cli *cli)
 {
-    const char *mesh_name = NULL, *output_text = NULL;
+    const char *mesh_name = NULL, *output_text = NULL, *namespace = NULL;
     const struct opt opts[] = {
         {"mesh", 0, OPT_VALUE, &mesh_name},
+        {"namespace", 'n', OPT_VALUE, &namespace},
         {"output", 'o', OPT_VALUE, &output_text},
     };
     struct opt_result args;
@@ -245,17 +236,16 @@ int cli_status(struct cli *cli)
         return code;
     if (!opt_output(cli, output_text, false, &output))
         return CLI_USAGE;
-    const char *mesh = mesh_choose(cli, args.count == 1 ? args.args[0] : mesh_name, &code);
+    if (args.count > 1)
+        return cli_fail(cli, CLI_USAGE, "one WORKLOAD[/REPLICA] at most");
+    const char *mesh = mesh_choose(cli, mesh_name, &code);
     if (mesh == NULL)
         return code;
     arena_init(&a, 65536);
     code = mesh_load(cli, mesh, &state) ? CLI_OK : CLI_ERROR;
     if (code == CLI_OK) {
-        struct view v = {cli, &state, ask_control(mesh, &a)};
-        if (output == CLI_OUTPUT_JSON)
-            print_json(&v);
-        else
-            print_text(&v);
+        struct status_view v = {.cli = cli, .state = &state, .a = &a, .namespace = namespace};
+        code = show(&v, mesh, args.count == 1 ? args.args[0] : NULL, output);
     }
     arena_deinit(&a);
     state_deinit(&state);

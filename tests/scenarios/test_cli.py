@@ -131,6 +131,48 @@ def test_status_for_people_and_programs(shop):
         assert w["proxy"]["pid"] > 0 and w["proxy"]["rssBytes"] > 0 and w["certNotAfter"]
 
 
+def test_status_tells_which_version_runs(shop):
+    wait_until(lambda: all(w["synced"] for w in shop.status()["workloads"]), "all in sync")
+    for w in shop.status()["workloads"]:
+        assert w["version"] == w["target"] and w["since"] and w["connectedSince"] and not w["pending"], w
+        assert w["why"] == ""
+        assert sum(t["resources"] for t in w["types"].values()) > 0
+    versions = {w["replica"]: w["version"] for w in shop.sidecars("catalog-v1")}
+    assert versions[0] == versions[1]
+    text = shop.tulle("status").ok().out
+    assert "VERSION" in text.splitlines()[1] and versions[0][:8] in text
+
+
+def test_status_of_a_sidecar_that_lags_tells_what_it_lacks(shop, shop_policies):
+    """Held up, it answers nothing: what it runs, what it should, since when, and whose document that is."""
+    shop.curl("web", "http://catalog:8080/products/a")
+    shop.wait_synced()
+    before = shop.sidecar("web")
+    pid = shop.pid("web")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        shop.apply(shop_policies.replace("weight: 90", "weight: 70").replace("weight: 10\n", "weight: 30\n"), wait=False)
+        wait_until(lambda: shop.sidecar("web")["pending"], "the sidecar lacks something")
+        web = shop.sidecar("web")
+        assert not web["synced"] and web["version"] == before["version"] != web["target"]
+        route = web["pending"][0]
+        assert (route["type"], route["state"]) == ("route", "sent") and route["since"] and route["version"] != route["target"]
+        assert [d["document"] for d in route["documents"]] == ["VirtualService/shop/catalog"]
+        assert "not answered" in web["why"]
+        text = shop.tulle("status", "web").ok().out
+        assert re.search(r"lacks 1 resource\n +route catalog\.shop\.svc\.cluster\.local:8080 runs \w{8}, not \w{8}: sent \d+s ago", text), text
+        assert "VirtualService/shop/catalog" in text and "catalog-v1" not in text.split("shop/web/0")[0]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    shop.apply(shop_policies)
+    assert shop.sidecar("web")["version"] == before["version"] and not shop.sidecar("web")["pending"]
+
+
+def test_status_of_nobody_says_what_there_is(shop):
+    done = shop.tulle("status", "nope")
+    assert done.code == 2 and "nope" in done.err
+
+
 def test_logs_of_app_and_sidecar(shop):
     shop.curl("client", "http://catalog:8080/products/logged", "-H", "x-sticky-user: beta")
     wait_until(lambda: "/products/logged" in shop.tulle("logs", "catalog-v2").ok().out, "the app's log")

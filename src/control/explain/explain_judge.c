@@ -70,11 +70,11 @@ static struct str list_reached(const struct explain *e)
 
 static void elsewhere(struct explain *e)
 {
-    struct str name = e->called->name;
+    struct str reached = list_reached(e);
     explain_answer(e, EXPLAIN_NOT_REACHED, 0,
                    arena_printf(e->a, "the request goes to %.*s, not to %.*s/%.*s",
-                                STR_FMT(list_reached(e)), STR_FMT(e->called->namespace),
-                                STR_FMT(name)));
+                                STR_FMT(reached), STR_FMT(e->called->namespace),
+                                STR_FMT(e->called->name)));
     e->decided_origin = e->route_origin;
 }
 

@@ -25,11 +25,12 @@ static struct str ports_text(const struct explain *e)
 
 static bool fail_service(struct explain *e)
 {
+    struct str ports = e->service != NULL ? ports_text(e) : STR_NULL;
     bool is_only = registry_mesh(e->args->registry)->outbound_mode == API_OUTBOUND_REGISTRY_ONLY;
     if (e->service != NULL)
         explain_answer(e, EXPLAIN_NOT_REACHED, 0,
                        arena_printf(e->a, "service %.*s has no port %u (it has %.*s)",
-                                    STR_FMT(e->host), e->port, STR_FMT(ports_text(e))));
+                                    STR_FMT(e->host), e->port, STR_FMT(ports)));
     else if (!e->has_sidecar)
         explain_answer(e, EXPLAIN_NOT_REACHED, 0,
                        arena_printf(e->a, "no Service is named %.*s", STR_FMT(e->host)));

@@ -321,23 +321,21 @@ struct str explain_text_route_fails(struct arena *a, const struct route *r,
     struct str_buf words = STR_BUF_INIT(WORDS_BYTES_MAX);
     struct route path = {.match = r->match};
     path.match.header_count = path.match.query_count = 0;
-    const struct header_match *header = NULL;
-    for (size_t i = 0; i < r->match.header_count && header == NULL; i++) {
-        if (!match_header(&r->match.headers[i], head))
-            header = &r->match.headers[i];
-    }
+    size_t at = 0;
+    while (at < r->match.header_count && match_header(&r->match.headers[at], head))
+        at++;
     if (!match_route_fits(&path, head)) {
         str_buf_printf(&words, "path is %.*s; wanted: ", STR_FMT(http_head_path_only(head)));
         add_path(&words, &r->match);
         if (r->match.is_grpc)
             str_buf_add_c(&words, ", of gRPC");
-    } else if (header != NULL) {
-        add_header_value(&words, head, header->name);
+    } else if (at < r->match.header_count) {
+        add_header_value(&words, head, r->match.headers[at].name);
         str_buf_add_c(&words, "; wanted: ");
-        add_header(&words, header);
+        add_header(&words, &r->match.headers[at]);
     } else {
-        str_buf_printf(&words, "query is %.*s; wanted: %.*s", STR_FMT(http_head_query(head)),
-                       STR_FMT(explain_text_route(a, &r->match)));
+        struct str wanted = explain_text_route(a, &r->match), query = http_head_query(head);
+        str_buf_printf(&words, "query is %.*s; wanted: %.*s", STR_FMT(query), STR_FMT(wanted));
     }
     return keep(a, &words);
 }

@@ -53,9 +53,14 @@ void push_committed(struct push *p, uint64_t revision);
 void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
                void *ctx);
 
-/* For status: members of an object: "proxies" (what each replica runs, and why not) and counters.
- */
-void push_render_status(const struct push *p, struct json_writer *to);
+/* For status: members of an object: "proxies" (what each replica runs, what it should, since when,
+ * why not) and counters. Asks translate for what proxies were not sent yet. */
+struct push_status_query {
+    struct str namespace_, workload; /* only these; empty: any */
+    bool is_detailed;                /* versions by type, too */
+};
+void push_render_status(const struct push *p, const struct push_status_query *query,
+                        struct json_writer *to);
 /* Prometheus text. */
 void push_render_metrics(const struct push *p, struct str_buf *to);
 uint64_t push_bytes_sent(const struct push *p);

@@ -86,7 +86,7 @@ static void note(struct push_stream *s, enum resource_type type, struct str name
     forget(s, type, name);
     if (s->nacks.len >= PUSH_NACKS_MAX)
         return;
-    struct push_nack n = {type, str_dup_c(name), str_dup_c(reason)};
+    struct push_nack n = {type, str_dup_c(name), str_dup_c(reason), turn_now_us(s->push->turn)};
     VEC_PUSH(&s->nacks, n);
     if (name.len > 0)
         set_document_status(s->push, type, name, reason);
@@ -137,6 +137,7 @@ void push_answered(struct push_stream *s, enum resource_type type, uint64_t numb
         if (sent->number != number)
             continue;
         VEC_REMOVE_SWAP(&s->sent, i);
+        push_proxy_note_answered(s, sent);
         if (is_nack) {
             p->counters.nacks++;
             log_event(LOG_WARN, "xds_nack", LF("identity", s->identity),

@@ -36,10 +36,14 @@ struct push_sub {
     enum resource_type type;
     struct str name; /* own memory */
     char version[PUSH_VERSION_LEN_MAX];
-    uint8_t version_len; /* of what the client has, or was sent; 0: nothing */
-    bool is_named;       /* subscribed to by name */
-    bool is_wild;        /* one of what the wildcard stands for */
+    uint8_t version_len;      /* of what the client has, or was sent; 0: nothing */
+    uint8_t before_len;       /* of what it had before that, and runs until it accepts */
+    uint8_t unanswered_count; /* responses with it that are not answered yet */
+    char before[PUSH_VERSION_LEN_MAX];
+    bool is_named; /* subscribed to by name */
+    bool is_wild;  /* one of what the wildcard stands for */
     bool is_answered;
+    bool is_broken;   /* its output cannot be made now; the client keeps what it has */
     struct list link; /* stream->dirty[type] or stream->gone[type] */
 };
 
@@ -53,6 +57,7 @@ struct push_sent {
 struct push_nack {
     enum resource_type type;
     char *name, *reason; /* own memory; name may be empty */
+    uint64_t at_us;
 };
 
 struct push_counters {
@@ -85,6 +90,7 @@ struct push_stream {
     struct str identity; /* own memory, like namespace_ and workload */
     struct ip_addr address;
     uint64_t not_after_s, connected_us, dirty_us;
+    uint64_t answered_us;            /* the last answer; 0: none yet */
     struct str namespace_, workload; /* empty: no node yet */
     uint32_t index;
     enum xds_dialect dialect;
@@ -128,6 +134,13 @@ void push_sent_free(struct push_sent *sent);
 void push_answered(struct push_stream *s, enum resource_type type, uint64_t number, bool is_nack,
                    struct str reason);
 void push_nacks_free(struct push_stream *s);
+
+/* push_proxy.c: before sub->version becomes another one that is sent; after an answer came. */
+void push_proxy_note_sent(struct push_sub *sub);
+void push_proxy_note_answered(struct push_stream *s, const struct push_sent *sent);
+/* Members of a proxy's object: version, target, since, why, pending; with types when detailed. */
+void push_proxy_render(const struct push *p, const struct registry_replica *r, bool is_detailed,
+                       struct json_writer *w, struct arena *a);
 
 /* push_wait.c */
 struct push_commit;

@@ -95,6 +95,7 @@ static void look_at(struct batch *b, struct push_sub *sub)
         is_wanted ? translate_get(s->push->translate, &v, sub->type, sub->name) : NULL;
     bool is_broken = o != NULL && o->version.len == 0;
     list_remove(&sub->link);
+    sub->is_broken = is_broken;
     if (is_broken)
         say_broken(sub, o);
     if (o == NULL || (is_broken && !sub->is_answered)) {
@@ -109,6 +110,7 @@ static void look_at(struct batch *b, struct push_sub *sub)
         translate_output_unref(o);
         return;
     }
+    push_proxy_note_sent(sub);
     memcpy(sub->version, o->version.ptr, o->version.len);
     sub->version_len = (uint8_t)o->version.len;
     VEC_PUSH(&b->items, ((struct ads_item){sub->name, o->version, o->wire}));

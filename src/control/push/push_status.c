@@ -49,9 +49,24 @@ static void write_addresses(struct json_writer *w, const struct registry_replica
     json_writer_end(w);
 }
 
+struct listing {
+    const struct push *push;
+    const struct push_status_query *query;
+    struct json_writer *w;
+};
+
+static bool is_asked_for(const struct push_status_query *q, const struct registry_replica *r)
+{
+    return (q->workload.len == 0 || str_eq(q->workload, r->workload)) &&
+           (q->namespace_.len == 0 || str_eq(q->namespace_, r->namespace_));
+}
+
 static void on_replica(void *ctx, const struct registry_replica *r)
 {
-    struct json_writer *w = ctx;
+    const struct listing *l = ctx;
+    struct json_writer *w = l->w;
+    if (!is_asked_for(l->query, r))
+        return;
     struct arena a;
     char time[TIME_TEXT_MAX];
     const struct push_stream *s = r->node;
@@ -73,15 +88,18 @@ static void on_replica(void *ctx, const struct registry_replica *r)
         json_writer_str(w, "certNotAfter",
                         time_format((int64_t)s->not_after_s * 1000, false, time));
     write_nacks(w, s);
+    push_proxy_render(l->push, r, l->query->is_detailed, w, &a);
     json_writer_end(w);
     arena_deinit(&a);
 }
 
-void push_render_status(const struct push *p, struct json_writer *w)
+void push_render_status(const struct push *p, const struct push_status_query *query,
+                        struct json_writer *w)
 {
     const struct push_counters *c = &p->counters;
+    struct listing l = {p, query, w};
     json_writer_array(w, "proxies");
-    registry_replicas(p->registry, on_replica, w);
+    registry_replicas(p->registry, on_replica, &l);
     json_writer_end(w);
     json_writer_u64(w, "xdsBytesPushed", c->bytes);
     json_writer_u64(w, "xdsResourcesSent", c->resources);

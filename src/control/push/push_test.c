@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "codec/json.h"
 #include "control/push/push_priv.h"
 #include "mesh/xds/ads_client.h"
 #include "mesh/xds/ca_codec.h"
@@ -511,6 +512,109 @@ static void test_nack_is_recorded(void **state)
     assert_int_equal(o.status_json.len, 0);
 }
 
+/* --- status --- */
+
+/* What is told of shop/web/0. */
+static const struct json *status_of(struct fixture *f)
+{
+    struct str_buf out = STR_BUF_INIT(1 << 20);
+    const struct push_status_query query = {STR("shop"), STR("web"), true};
+    const struct json *root = NULL;
+    struct json_writer w;
+    json_writer_init(&w, &out, 0);
+    json_writer_object(&w, NULL);
+    push_render_status(f->push, &query, &w);
+    json_writer_end(&w);
+    assert_int_equal(json_parse(&f->arena, str_buf_str(&out), 1 << 20, &root, NULL), 0);
+    str_buf_deinit(&out);
+    assert_int_equal(json_count(json_get(root, "proxies")), 1);
+    return json_at(json_get(root, "proxies"), 0);
+}
+
+static struct str text_at(const struct json *v, const char *key)
+{
+    return json_str_or(json_get(v, key), STR_NULL);
+}
+
+/* Everything that a proxy lacks is one resource, in this state. */
+static const struct json *only_pending(struct fixture *f, const char *state)
+{
+    const struct json *proxy = status_of(f), *pending = json_get(proxy, "pending");
+    assert_int_equal(json_count(pending), 1);
+    assert_true(str_eq(text_at(json_at(pending, 0), "state"), str_from_c(state)));
+    assert_false(str_eq(text_at(proxy, "version"), text_at(proxy, "target")));
+    assert_true(text_at(proxy, "since").len > 0 && text_at(proxy, "why").len > 0);
+    return json_at(pending, 0);
+}
+
+static void test_status_tells_what_runs_and_what_should(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    const struct json *proxy = status_of(f);
+    struct str first = text_at(proxy, "version");
+    uint64_t count = 0;
+    assert_true(str_eq(first, text_at(proxy, "target")) && text_at(proxy, "why").len == 0);
+    assert_int_equal(json_count(json_get(proxy, "pending")), 0);
+    json_u64(json_get(json_get(json_get(proxy, "types"), "route"), "resources"), &count);
+    assert_int_equal(count, 1);
+    f->web.is_full = true;
+    apply_weights(f, 50);
+    run(f);
+    const struct json *due = only_pending(f, "due");
+    assert_true(str_contains(text_at(due, "reason"), STR("does not read")));
+    struct str target = text_at(due, "target"), runs = text_at(due, "version");
+    f->web.is_full = false;
+    f->web.is_mute = true;
+    push_stream_room(f->web.stream);
+    run(f);
+    const struct json *sent = only_pending(f, "sent");
+    assert_true(str_eq(text_at(sent, "version"), runs) && str_eq(text_at(sent, "target"), target));
+    f->web.is_mute = false;
+    run(f);
+    assert_int_equal(json_count(json_get(status_of(f), "pending")), 0);
+    /* The same again is the same version. */
+    apply_weights(f, 90);
+    run(f);
+    assert_true(str_eq(text_at(status_of(f), "version"), first));
+}
+
+static void test_status_tells_why_it_was_refused(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    struct str first = text_at(status_of(f), "version");
+    f->web.refuse = "route";
+    apply_weights(f, 20);
+    run(f);
+    const struct json *pending = only_pending(f, "refused");
+    struct str runs = text_at(pending, "version"), reason = text_at(pending, "reason");
+    struct str document = text_at(json_at(json_get(pending, "documents"), 0), "document");
+    assert_true(str_contains(reason, STR("not today")));
+    assert_true(str_eq(document, STR("VirtualService/shop/catalog")));
+    /* Refused twice, it still runs what it had at first. */
+    apply_weights(f, 30);
+    run(f);
+    pending = only_pending(f, "refused");
+    assert_true(str_eq(text_at(pending, "version"), runs));
+    assert_true(str_eq(text_at(status_of(f), "version"), first));
+    f->web.refuse = NULL;
+    apply_weights(f, 40);
+    run(f);
+    assert_int_equal(json_count(json_get(status_of(f), "pending")), 0);
+}
+
+static void test_status_of_one_that_is_away(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, IDENTITY);
+    f->web.stream = push_stream_close(f->web.stream);
+    assert_true(str_contains(text_at(status_of(f), "why"), STR("its endpoints stay")));
+    close_control(f);
+    open_control(f);
+    assert_true(str_contains(text_at(status_of(f), "why"), STR("since the control plane started")));
+}
+
 static void test_slow_proxy_skips_versions(void **state)
 {
     struct fixture *f = *state;
@@ -681,6 +785,9 @@ int main(void)
         T(test_wait_times_out_and_forgets_the_dead),
         T(test_wait_without_proxies),
         T(test_nack_is_recorded),
+        T(test_status_tells_what_runs_and_what_should),
+        T(test_status_tells_why_it_was_refused),
+        T(test_status_of_one_that_is_away),
         T(test_slow_proxy_skips_versions),
         T(test_identity_decides),
         T(test_addresses_are_not_taken_on_its_word),

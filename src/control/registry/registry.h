@@ -88,6 +88,7 @@ struct registry_replica {
     enum replica_state state;
     struct str identity;     /* "spiffe://..." */
     uint64_t lease_until_us; /* GONE after it; renewed by the stream */
+    uint64_t lost_us;        /* its stream ended then; 0: it has one, or never had */
     void *node;              /* push's stream, NULL: not connected */
     bool is_from_store;      /* not seen yet since tulled started */
 };

@@ -236,6 +236,7 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
     p->addresses[1] = addresses[1];
     p->node = node;
     p->is_from_store = false;
+    p->lost_us = 0;
     p->lease_until_us = UINT64_MAX;
     evict(r, addresses, p);
     if (is_new || is_moved) {
@@ -269,6 +270,7 @@ void registry_replica_disconnect(struct registry *r, struct registry_replica *re
                                  uint64_t now_us)
 {
     replica->node = NULL;
+    replica->lost_us = now_us;
     replica->lease_until_us = now_us + r->lease_us;
 }
 

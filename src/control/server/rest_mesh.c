@@ -117,6 +117,11 @@ static void reply_status(struct rest_call *c)
 {
     const struct server_args *args = &c->server->args;
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
+    struct push_status_query query = {
+        .namespace_ = rest_query(c, "namespace"),
+        .workload = rest_query(c, "workload"),
+        .is_detailed = rest_query_is_true(c, "detail"),
+    };
     char time[TIME_TEXT_MAX];
     struct json_writer w;
     json_writer_init(&w, &out, 0);
@@ -127,7 +132,7 @@ static void reply_status(struct rest_call *c)
     json_writer_u64(&w, "revision", store_revision(args->store));
     json_writer_str(&w, "rootNotAfter",
                     time_format((int64_t)ca_root_not_after_s(args->ca) * 1000, false, time));
-    push_render_status(args->push, &w);
+    push_render_status(args->push, &query, &w);
     json_writer_array(&w, "warnings");
     write_warnings(c->server, &w);
     json_writer_end(&w);

@@ -1,4 +1,4 @@
-#include "cli/explain_origin.h"
+#include "cli/origin.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -103,8 +103,8 @@ static const struct json *copy_tree(struct refine *r, const struct json *v)
     return array;
 }
 
-const struct json *explain_origin_refine(struct arena *a, const struct json *answer,
-                                         const struct api_document_list *list)
+const struct json *origin_refine(struct arena *a, const struct json *answer,
+                                 const struct api_document_list *list)
 {
     struct refine r = {.a = a, .given = list};
     if (getcwd(r.folder, sizeof r.folder) == NULL)
@@ -115,4 +115,17 @@ const struct json *explain_origin_refine(struct arena *a, const struct json *ans
     api_document_list_deinit(&r.read);
     map_deinit(&r.files);
     return copy;
+}
+
+struct str origin_place(struct arena *a, const struct json *o)
+{
+    struct str file = json_str_or(json_get(o, "file"), STR_NULL);
+    uint64_t line = 0;
+    bool is_exact = false;
+    if (file.len == 0)
+        return json_str_or(json_get(o, "document"), STR_NULL);
+    json_u64(json_get(o, "line"), &line);
+    json_bool(json_get(o, "exact"), &is_exact);
+    return arena_printf(a, "%.*s:%llu%s", STR_FMT(file), (unsigned long long)line,
+                        is_exact ? "" : " (changed since)");
 }

@@ -1,0 +1,210 @@
+/* `tulle status` for people. */
+#include "cli/origin.h"
+#include "cli/status.h"
+#include "cli/table.h"
+#include "codec/duration.h"
+
+#include <time.h>
+
+enum { VERSION_DIGITS = 8, AGE_LEN_MAX = 24, PENDING_SHOWN_MAX = 10, DOCUMENTS_SHOWN_MAX = 4 };
+
+static struct str text_at(const struct json *v, const char *key)
+{
+    return json_str_or(json_get(v, key), STR_NULL);
+}
+
+static unsigned long long number_at(const struct json *v, const char *key)
+{
+    uint64_t value = 0;
+    json_u64_or_str(json_get(v, key), &value);
+    return value;
+}
+
+/* "12s", "3m", "2h", "5d" from a time till now; "-" when there is none. */
+static const char *age(struct str since, char text[AGE_LEN_MAX])
+{
+    int64_t at_ms;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (since.len == 0 || time_parse(since, &at_ms) != 0)
+        return "-";
+    int64_t s = MAX(now.tv_sec - at_ms / 1000, (int64_t)0);
+    if (s < 120)
+        snprintf(text, AGE_LEN_MAX, "%llds", (long long)s);
+    else if (s < 7200)
+        snprintf(text, AGE_LEN_MAX, "%lldm", (long long)(s / 60));
+    else if (s < 172800)
+        snprintf(text, AGE_LEN_MAX, "%lldh", (long long)(s / 3600));
+    else
+        snprintf(text, AGE_LEN_MAX, "%lldd", (long long)(s / 86400));
+    return text;
+}
+
+static struct str short_version(struct str version)
+{
+    return version.len > 0 ? str_sub(version, 0, VERSION_DIGITS) : STR("-");
+}
+
+/* What runs, and where it differs what should. */
+static struct str versions(struct arena *a, const struct json *v)
+{
+    struct str runs = short_version(text_at(v, "version"));
+    struct str target = short_version(text_at(v, "target"));
+    return str_eq(runs, target) ? runs
+                                : arena_printf(a, "%.*s, not %.*s", STR_FMT(runs), STR_FMT(target));
+}
+
+/* --- the table --- */
+
+static void add_row(struct table *t, const struct status_view *v, const struct state_replica *r)
+{
+    char address[STATE_ADDRESS_LEN_MAX], text[AGE_LEN_MAX];
+    struct proc_memory m;
+    const struct json *proxy = status_proxy(v, r);
+    table_cell(t, "%.*s", STR_FMT(r->namespace));
+    table_cell(t, "%.*s/%u", STR_FMT(r->workload), r->index);
+    table_cell(t, "%s", state_phase_name(status_phase(r)));
+    table_cell(t, "%s",
+               v->control == NULL        ? "?"
+               : proxy == NULL           ? "away"
+               : status_is_synced(proxy) ? "yes"
+                                         : "no");
+    table_cell(t, "%.*s", STR_FMT(versions(v->a, proxy)));
+    table_cell(t, "%s", age(text_at(proxy, "since"), text));
+    table_cell(t, "%s", state_address_v4(r->address, address));
+    table_cell(t, "%u/%u", r->sidecar_restarts, r->app_restarts);
+    if (proc_is_alive(r->sidecar) && proc_memory_read(r->sidecar.pid, &m))
+        table_cell(t, "%.1f/%.1f", (double)m.rss_kib / 1024, (double)m.private_dirty_kib / 1024);
+    else
+        table_cell(t, "-");
+    table_cell(t, "%s", r->message);
+}
+
+static void print_table(const struct status_view *v)
+{
+    static const char *const head[] = {"NAMESPACE",    "REPLICA",      "STATE",   "SYNCED",
+                                       "VERSION",      "SINCE",        "ADDRESS", "RESTARTS",
+                                       "RSS/DIRTY MB", "LAST TROUBLE", NULL};
+    struct table t;
+    table_init(&t, head);
+    for (size_t i = 0; i < v->state->replicas.len; i++) {
+        if (status_is_asked_for(v, &v->state->replicas.ptr[i]))
+            add_row(&t, v, &v->state->replicas.ptr[i]);
+    }
+    table_print(&t, v->cli->out);
+    table_deinit(&t);
+}
+
+/* --- why not --- */
+
+static void print_documents(const struct status_view *v, const struct json *documents)
+{
+    for (size_t i = 0; i < json_count(documents) && i < DOCUMENTS_SHOWN_MAX; i++) {
+        const struct json *d = json_at(documents, i);
+        fprintf(v->cli->out, "      %.*s  %.*s\n", STR_FMT(text_at(d, "document")),
+                STR_FMT(origin_place(v->a, d)));
+    }
+}
+
+static void print_pending(const struct status_view *v, const struct json *p)
+{
+    char text[AGE_LEN_MAX];
+    struct str state = text_at(p, "state");
+    fprintf(v->cli->out, "    %.*s %.*s runs %.*s: %.*s", STR_FMT(text_at(p, "type")),
+            STR_FMT(text_at(p, "name")), STR_FMT(versions(v->a, p)), STR_FMT(state));
+    if (text_at(p, "since").len > 0)
+        fprintf(v->cli->out, " %s ago", age(text_at(p, "since"), text));
+    fprintf(v->cli->out, ": %.*s\n", STR_FMT(text_at(p, "reason")));
+    print_documents(v, json_get(p, "documents"));
+}
+
+static void print_why(const struct status_view *v, const struct state_replica *r)
+{
+    const struct json *proxy = status_proxy(v, r), *pending = json_get(proxy, "pending");
+    struct str why = status_why(v, r);
+    if (v->control == NULL || (why.len == 0 && json_count(pending) == 0))
+        return;
+    fprintf(v->cli->out, "  %.*s/%.*s/%u", STR_FMT(r->namespace), STR_FMT(r->workload), r->index);
+    if (json_count(pending) == 0)
+        fprintf(v->cli->out, ": %.*s\n", STR_FMT(why));
+    else
+        fprintf(v->cli->out, " lacks %llu resource%s\n", number_at(proxy, "pendingCount"),
+                number_at(proxy, "pendingCount") == 1 ? "" : "s");
+    for (size_t i = 0; i < json_count(pending) && i < PENDING_SHOWN_MAX; i++)
+        print_pending(v, json_at(pending, i));
+}
+
+static void print_troubles(const struct status_view *v)
+{
+    for (size_t i = 0; i < v->state->replicas.len; i++) {
+        if (status_is_asked_for(v, &v->state->replicas.ptr[i]))
+            print_why(v, &v->state->replicas.ptr[i]);
+    }
+}
+
+/* --- the control plane --- */
+
+static void print_control(const struct status_view *v)
+{
+    const struct json *warnings = json_get(v->control, "warnings");
+    if (v->control == NULL) {
+        fprintf(v->cli->out, "control plane: does not answer (%u restarts)\n",
+                v->state->tulled_restarts);
+        return;
+    }
+    fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
+            (int)v->state->tulled.pid, number_at(v->control, "revision"),
+            v->state->tulled_restarts);
+    for (size_t i = 0; i < json_count(warnings); i++)
+        fprintf(v->cli->out, "warning: %.*s\n",
+                STR_FMT(json_str_or(json_at(warnings, i), STR_NULL)));
+}
+
+/* --- one workload, in detail --- */
+
+static void print_types(const struct status_view *v, const struct json *types)
+{
+    for (size_t i = 0; i < json_count(types); i++) {
+        const struct json *t = json_at(types, i);
+        if (number_at(t, "resources") > 0 || text_at(t, "target").len == 0)
+            fprintf(v->cli->out, "  %-12.*s %llu, version %.*s\n", STR_FMT(types->keys[i]),
+                    number_at(t, "resources"), STR_FMT(versions(v->a, t)));
+    }
+}
+
+static void print_detail(const struct status_view *v, const struct state_replica *r)
+{
+    char text[AGE_LEN_MAX];
+    const struct json *proxy = status_proxy(v, r);
+    fprintf(v->cli->out, "\n%.*s/%.*s/%u\n", STR_FMT(r->namespace), STR_FMT(r->workload), r->index);
+    if (proxy == NULL)
+        return;
+    fprintf(v->cli->out, "  identity     %.*s, until %.*s\n", STR_FMT(text_at(proxy, "identity")),
+            STR_FMT(text_at(proxy, "certNotAfter")));
+    fprintf(v->cli->out, "  app          %.*s\n", STR_FMT(text_at(proxy, "state")));
+    fprintf(v->cli->out, "  connected    %s\n", age(text_at(proxy, "connectedSince"), text));
+    print_types(v, json_get(proxy, "types"));
+}
+
+static void print_details(const struct status_view *v)
+{
+    for (size_t i = 0; i < v->state->replicas.len; i++) {
+        if (!status_is_asked_for(v, &v->state->replicas.ptr[i]))
+            continue;
+        print_detail(v, &v->state->replicas.ptr[i]);
+        print_why(v, &v->state->replicas.ptr[i]);
+    }
+}
+
+void status_print_text(const struct status_view *v)
+{
+    fprintf(v->cli->out, "mesh %.*s, trust domain %.*s, from %.*s\n", STR_FMT(v->state->name),
+            STR_FMT(v->state->trust_domain), STR_FMT(v->state->dir));
+    print_table(v);
+    if (v->workload.len > 0) {
+        print_details(v);
+        return;
+    }
+    print_control(v);
+    print_troubles(v);
+}
