@@ -89,7 +89,7 @@ static void on_drain(struct conn *c)
     struct tcp_server *s = c->ctx;
 
     if (s->end.x != NULL)
-        exchange_wake(s->end.x);
+        h1_out_drained(c, s->end.x, SIDE_RESPONSE);
 }
 
 static void on_close(struct conn *c, int err)
@@ -113,8 +113,20 @@ static const struct conn_handler conn_handler = {
 
 static void on_grant(struct http_end *e, uint32_t bytes)
 {
-    if (bytes > 0)
-        conn_wake(of_end(e)->conn);
+    struct tcp_server *s = of_end(e);
+
+    if (bytes == 0 || s->conn == NULL)
+        return;
+    s->conn->read_max = e->x->flows[SIDE_REQUEST].credit_bytes;
+    conn_wake(s->conn);
+}
+
+static void on_ask_sent(struct http_end *e)
+{
+    struct tcp_server *s = of_end(e);
+
+    if (s->conn != NULL)
+        conn_ask_drain(s->conn);
 }
 
 /* Nobody here could read it. */
@@ -167,6 +179,7 @@ static void on_detach(struct http_end *e)
 static const struct http_end_ops end_ops = {
     .grant = on_grant,
     .send = on_send,
+    .ask_sent = on_ask_sent,
     .reset = on_reset,
     .detach = on_detach,
 };
@@ -199,7 +212,6 @@ struct tcp_server *tcp_server_open(struct conn *c, const struct limits *limits, 
     s->x->owner = s;
     s->x->unpin = unpin;
     c->read_max = s->x->flows[SIDE_REQUEST].credit_bytes;
-    c->low_water = H1_OUT_LOW_BYTES;
     conn_set_handler(c, &conn_handler, s);
     return s;
 }
