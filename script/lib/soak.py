@@ -23,10 +23,11 @@ TULLED_UNTIL = 0.5  # of the time; then it lives on, so that its memory can be j
 GROWTH_KIB_MAX = 512
 GROWTH_SHARE_MAX = 0.05
 DESCRIPTORS_MORE_MAX = 20
-# Never restarted: a TCP connection, or a body that is more than what is kept, has no second try.
+# Never restarted (big, cart): a TCP connection, a WebSocket, or a body that is more than what is kept, has
+# no second try.
 TARGETS = ("h1=http://server:8080/,45", "h2=http://server:8080/,20", "new=http://server:8080/,8",
            "put=http://server:8080/,5", "h1=http://racer:8080/,8", "put=http://racer:8080/,2",
-           "large=http://big:8080/,1", "grpc=http://inventory:9090/shop.Inventory/Stock,3",
+           "large=http://big:8080/,1", "ws=http://big:8080/ws,10", "grpc=http://inventory:9090/shop.Inventory/Stock,3",
            "redis=tcp://cart:6379,6", "h1=http://catalog:8080/products/a,2")
 ROUTE = """apiVersion: networking.istio.io/v1
 kind: VirtualService

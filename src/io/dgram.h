@@ -9,7 +9,8 @@ typedef void dgram_fn(void *ctx, const struct addr *from, struct str payload);
 
 enum { DGRAM_LEN_MAX = 65535 };
 
-int dgram_open(struct turn *t, const struct addr *at, dgram_fn *receive, void *ctx,
+/* mark: SO_MARK, or 0. */
+int dgram_open(struct turn *t, const struct addr *at, uint32_t mark, dgram_fn *receive, void *ctx,
                struct dgram **ret_dgram);
 /* Adopts a (possibly connected) UDP descriptor. */
 struct dgram *dgram_adopt_fd(struct turn *t, int fd, dgram_fn *receive, void *ctx);

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -212,13 +213,13 @@ static void test_dgram(void **state)
         struct addr a;
         assert_true(addr_parse(str_from_c(at[i]), &a));
         int counts[2] = {0, 0};
-        int err = dgram_open(t, &a, on_dgram, &counts[0], &sockets[0]);
+        int err = dgram_open(t, &a, 0, on_dgram, &counts[0], &sockets[0]);
         if (err < 0 && a.family == ADDR_IP6) { /* a host without IPv6 */
             turn_free(t);
             continue;
         }
         assert_int_equal(err, 0);
-        assert_int_equal(dgram_open(t, &a, on_dgram, &counts[1], &sockets[1]), 0);
+        assert_int_equal(dgram_open(t, &a, 0, on_dgram, &counts[1], &sockets[1]), 0);
         assert_true(dgram_addr(sockets[1])->port > 0);
         assert_int_equal(dgram_send(sockets[0], dgram_addr(sockets[1]), STR("ping")), 0);
         for (int n = 0; n < 100 && counts[0] == 0; n++)
@@ -231,12 +232,46 @@ static void test_dgram(void **state)
     }
 }
 
+/* Descriptors of this process that carry the mark. */
+static int count_marked(uint32_t mark)
+{
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        uint32_t found = 0;
+        socklen_t len = sizeof found;
+        if (getsockopt(fd, SOL_SOCKET, SO_MARK, &found, &len) == 0 && found == mark)
+            count++;
+    }
+    return count;
+}
+
+/* A mark needs a privilege; without it there is no socket, rather than one that is captured. */
+static void test_dgram_mark(void **state)
+{
+    enum { MARK = 0x5a5a };
+    (void)state;
+    struct turn *t = turn_new_linux();
+    struct dgram *d = NULL;
+    struct addr a;
+    int count = 0;
+    assert_true(addr_parse(STR("127.0.0.1:0"), &a));
+    int err = dgram_open(t, &a, MARK, on_dgram, &count, &d);
+    assert_int_equal(count_marked(MARK), err == 0 ? 1 : 0);
+    if (geteuid() == 0)
+        assert_int_equal(err, 0);
+    if (d != NULL)
+        dgram_close(d);
+    assert_int_equal(count_marked(MARK), 0);
+    turn_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tasks),      cmocka_unit_test(test_endless_task),
-        cmocka_unit_test(test_timer_wait), cmocka_unit_test(test_mailbox),
-        cmocka_unit_test(test_watch),      cmocka_unit_test(test_dgram),
+        cmocka_unit_test(test_dgram_mark),   cmocka_unit_test(test_tasks),
+        cmocka_unit_test(test_endless_task), cmocka_unit_test(test_timer_wait),
+        cmocka_unit_test(test_mailbox),      cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_dgram),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,10 +23,40 @@ class NameServer:
     def __init__(self, **names):
         self.names, self.ttl, self.asked = {k.replace("_", "."): v for k, v in names.items()}, 60, 0
         self.is_cut = False
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
+        self.socket, self.tcp = self._bind()
+        self.port, self.asked_over_tcp = self.socket.getsockname()[1], 0
         threading.Thread(target=self._serve, daemon=True).start()
+
+    @staticmethod
+    def _bind():
+        """One port for both; over TCP nobody listens yet."""
+        while True:
+            udp, tcp_socket = (socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+            udp.bind(("127.0.0.1", 0))
+            try:
+                tcp_socket.bind(udp.getsockname())
+                return udp, tcp_socket
+            except OSError:
+                udp.close()
+                tcp_socket.close()
+
+    def serve_tcp(self, spoil=lambda answer: answer):
+        """Whole answers over TCP, on the same port; spoil: what becomes of their bytes."""
+        def handle(s):
+            with contextlib.suppress(OSError), s:
+                while prefix := s.recv(2, socket.MSG_WAITALL):
+                    packet = s.recv(int.from_bytes(prefix, "big"), socket.MSG_WAITALL)
+                    self.asked_over_tcp += 1
+                    answer = self._answer(packet, is_cut=False)
+                    for byte in spoil(len(answer).to_bytes(2, "big") + answer):
+                        s.sendall(bytes([byte]))
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=handle, args=(self.tcp.accept()[0],), daemon=True).start()
+        self.tcp.listen()
+        threading.Thread(target=accept, daemon=True).start()
 
     def _serve(self):
         while True:
@@ -36,7 +66,7 @@ class NameServer:
             except OSError:
                 return
 
-    def _answer(self, packet):
+    def _answer(self, packet, is_cut=None):
         self.asked += 1
         at, labels = 12, []
         while packet[at]:
@@ -53,7 +83,7 @@ class NameServer:
                 data = socket.inet_pton(family, text)
                 count += 1
                 records += struct.pack(">HHHIH", 0xc00c, kind, 1, self.ttl, len(data)) + data
-        if self.is_cut:  # TC, before the first record
+        if self.is_cut if is_cut is None else is_cut:  # TC, before the first record
             return packet[:2] + struct.pack(">HHHHH", 0x8380 | code, 1, 0, 0, 0) + question
         return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + records
 
@@ -62,6 +92,9 @@ class NameServer:
 
     def __exit__(self, *_exc):
         self.socket.close()
+        with contextlib.suppress(OSError):
+            self.tcp.shutdown(socket.SHUT_RDWR)
+        self.tcp.close()
 
 
 @contextlib.contextmanager
@@ -131,6 +164,35 @@ def test_a_failure_keeps_what_was_known(proxy):
         names.names["app.test"] = None
         asked = names.asked
         wait_until(lambda: names.asked > asked + 3, "questions that fail")
+        assert seen(at) == {"127.0.0.1"}
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_over_tcp(proxy):
+    with origins("127.0.0.1", "127.0.0.2") as port, NameServer(app_test=["127.0.0.1"]) as names:
+        names.is_cut = True
+        names.serve_tcp()
+        at = start(proxy, by_name(port, names))
+        assert seen(at) == {"127.0.0.1"} and names.asked_over_tcp > 0
+        names.names["app.test"] = ["127.0.0.2"]
+        wait_until(lambda: seen(at, 3) == {"127.0.0.2"}, "the other address")
+
+
+SPOILS = {"nothing": lambda answer: b"", "half": lambda answer: answer[:20], "another id": lambda answer: answer[:2] + b"xx" + answer[4:],
+          "no length": lambda answer: b"\0\0" + answer[2:]}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_an_answer_over_tcp_that_is_none_tells_nothing(proxy, name):
+    with origins("127.0.0.1") as port, NameServer(app_test=["127.0.0.1"]) as names:
+        at = start(proxy, by_name(port, names))
+        assert seen(at) == {"127.0.0.1"}
+        names.serve_tcp(SPOILS[name])
+        names.names["app.test"], names.is_cut = ["127.0.0.9"], True
+        wait_until(lambda: names.asked_over_tcp > 0, "a question over TCP")
+        assert seen(at) == {"127.0.0.1"}
+        names.is_cut, names.names["app.test"] = False, ["127.0.0.1"]
+        asked = names.asked
+        wait_until(lambda: names.asked > asked, "the next question")
         assert seen(at) == {"127.0.0.1"}
 
 

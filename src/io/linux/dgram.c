@@ -56,7 +56,8 @@ static struct dgram *adopt(struct turn *t, int fd, dgram_fn *receive, void *ctx)
     return NULL;
 }
 
-static int open_bound(const struct addr *at, int *ret_fd)
+/* Without its mark our own traffic would be captured again. */
+static int open_bound(const struct addr *at, uint32_t mark, int *ret_fd)
 {
     struct sockaddr_storage sa;
     unsigned len = addr_to_sockaddr(at, &sa);
@@ -65,7 +66,8 @@ static int open_bound(const struct addr *at, int *ret_fd)
     int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_from_errno(errno);
-    if (bind(fd, (void *)&sa, len) < 0) {
+    bool is_marked = mark == 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0;
+    if (!is_marked || bind(fd, (void *)&sa, len) < 0) {
         int err = err_from_errno(errno);
         close(fd);
         return err;
@@ -74,13 +76,13 @@ static int open_bound(const struct addr *at, int *ret_fd)
     return 0;
 }
 
-int dgram_open(struct turn *t, const struct addr *at, dgram_fn *receive, void *ctx,
+int dgram_open(struct turn *t, const struct addr *at, uint32_t mark, dgram_fn *receive, void *ctx,
                struct dgram **ret_dgram)
 {
     if (!turn_is_linux(t))
         return -ERR_UNSUPPORTED;
     int fd = -1;
-    int err = open_bound(at, &fd);
+    int err = open_bound(at, mark, &fd);
     if (err < 0)
         return err;
     struct dgram *d = adopt(t, fd, receive, ctx);

@@ -366,7 +366,7 @@ static int open_sockets(struct dns *d, struct str_buf *why)
     for (int i = 0; i < 2; i++) {
         struct addr at = {.family = families[i], .port = d->args.port};
         struct listen_options options = {.backlog = 128, .inherited_fd = -1, .is_v6_only = true};
-        int err = dgram_open(d->args.turn, &at, receive[i], d, &d->udp[i]);
+        int err = dgram_open(d->args.turn, &at, 0, receive[i], d, &d->udp[i]);
         if (err == 0)
             err = listen_open(d->args.turn, &at, &options, on_tcp_accept, d, &d->tcp[i]);
         /* Machines without IPv6 exist. */

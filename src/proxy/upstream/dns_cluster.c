@@ -66,6 +66,8 @@ static void look_up(struct dns_target *t)
     const struct dns_options *o = &t->c->config->dns;
     t->lookup = lookup_start(&(struct lookup_args){
         .turn = t->c->u->env.turn,
+        .files = &t->c->u->files,
+        .mark = t->c->u->env.mark_outbound,
         .name = t->endpoint->hostname,
         .family = o->family,
         .servers = o->resolvers,

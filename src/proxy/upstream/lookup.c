@@ -1,17 +1,18 @@
 #include "proxy/upstream/lookup.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/random.h"
 #include "codec/dns.h"
 #include "io/dgram.h"
+#include "proxy/upstream/lookup_tcp.h"
 #include "proxy/upstream/upstream.h"
 
-enum { ROUNDS_MAX = 2, ANSWER_WAIT_US = 1500 * 1000, LINE_LEN_MAX = 1024, LINES_MAX = 10000 };
+enum { ROUNDS_MAX = 2, ANSWER_WAIT_US = 1500 * 1000, TCP_WAIT_US = 3000 * 1000 };
 
 struct lookup {
     struct turn *turn;
+    uint32_t mark;
     char name[DNS_NAME_MAX];
     enum dns_family family;
     struct addr servers[LOOKUP_SERVERS_MAX];
@@ -22,8 +23,10 @@ struct lookup {
     unsigned type_count, type_at, tries;
     bool is_failed; /* one of the questions had no answer */
     struct dgram *socket;
+    struct lookup_tcp *tcp;       /* the question goes over TCP now */
     char packet[DNS_UDP_LEN_MIN]; /* the question that is out */
-    struct dns_query query;       /* points into packet */
+    size_t packet_len;
+    struct dns_query query; /* points into packet */
     struct timer timer;
     struct turn_task task;
     struct grave grave;
@@ -49,21 +52,29 @@ static struct str next_word(struct str *rest)
     return word;
 }
 
-static void walk_file(struct lookup *l, const char *path, words_fn *see)
+static void walk_file(struct lookup *l, struct str text, words_fn *see)
 {
-    char line[LINE_LEN_MAX];
-    FILE *f = fopen(path, "re");
-    for (unsigned i = 0; f != NULL && i < LINES_MAX && fgets(line, sizeof line, f) != NULL; i++) {
-        struct str rest = str_from_c(line);
+    while (text.ptr != NULL) {
+        struct str rest = str_split(&text, '\n');
         ptrdiff_t comment = str_find(rest, '#');
         if (comment >= 0)
             rest = str_sub(rest, 0, (size_t)comment);
         struct str first = next_word(&rest);
         if (first.len > 0 && !see(l, first, rest))
-            break;
+            return;
     }
-    if (f != NULL)
-        fclose(f);
+}
+
+void lookup_files_init(struct lookup_files *f)
+{
+    host_file_init(&f->hosts, "/etc/hosts");
+    host_file_init(&f->resolv, "/etc/resolv.conf");
+}
+
+void lookup_files_deinit(struct lookup_files *f)
+{
+    host_file_deinit(&f->hosts);
+    host_file_deinit(&f->resolv);
 }
 
 static bool see_nameserver(struct lookup *l, struct str first, struct str rest)
@@ -130,6 +141,7 @@ struct lookup *lookup_cancel(struct lookup *l)
         return NULL;
     timer_stop(&l->timer);
     turn_cancel(&l->task);
+    l->tcp = lookup_tcp_cancel(l->tcp);
     if (l->socket != NULL)
         dgram_close(l->socket);
     l->socket = NULL;
@@ -176,28 +188,63 @@ static void next_server(struct lookup *l)
     next_type(l);
 }
 
-static void on_answer(void *ctx, const struct addr *from, struct str payload)
+/* Whether the payload tells something; its addresses are taken. */
+static bool take_answer(struct lookup *l, struct str payload)
 {
-    struct lookup *l = ctx;
     struct ip_addr addrs[LOOKUP_ADDRS_MAX];
     uint32_t ttl_s;
     size_t count;
-    if (!timer_is_started(&l->timer) || !addr_eq(from, &l->servers[l->tries % l->server_count]) ||
-        !dns_response_matches(payload, &l->query, l->query.id))
-        return;
     enum dns_rcode rcode = dns_response_rcode(payload);
     bool is_told = rcode == DNS_NOERROR || rcode == DNS_NXDOMAIN;
-    /* Cut off before its first record it tells nothing, least of all that there are none. */
-    if (!is_told || dns_response_addrs(payload, addrs, ARRAY_LEN(addrs), &count, &ttl_s) != 0 ||
-        (count == 0 && dns_response_is_truncated(payload))) {
-        next_server(l);
-        return;
-    }
+    if (!is_told || dns_response_addrs(payload, addrs, ARRAY_LEN(addrs), &count, &ttl_s) != 0)
+        return false;
     for (size_t i = 0; i < count; i++)
         add_addr(&l->result, &addrs[i]);
     if (count > 0)
         l->result.ttl_s = l->result.ttl_s > 0 ? MIN(l->result.ttl_s, ttl_s) : ttl_s;
-    next_type(l);
+    return true;
+}
+
+/* An answer over TCP that is cut off too says no more than the next server might. */
+static void on_tcp_answer(void *ctx, struct str payload)
+{
+    struct lookup *l = ctx;
+    l->tcp = NULL;
+    bool is_ours = payload.ptr != NULL && dns_response_matches(payload, &l->query, l->query.id) &&
+                   !dns_response_is_truncated(payload);
+    if (is_ours && take_answer(l, payload))
+        next_type(l);
+    else
+        next_server(l);
+}
+
+/* RFC 2181 9: what was cut off is not used; the same question again, over TCP. */
+static void ask_over_tcp(struct lookup *l)
+{
+    timer_stop(&l->timer);
+    l->tcp = lookup_tcp_start(&(struct lookup_tcp_args){
+        .turn = l->turn,
+        .server = &l->servers[l->tries % l->server_count],
+        .question = str_from(l->packet, l->packet_len),
+        .mark = l->mark,
+        .wait_us = TCP_WAIT_US,
+        .done = on_tcp_answer,
+        .ctx = l,
+    });
+}
+
+static void on_answer(void *ctx, const struct addr *from, struct str payload)
+{
+    struct lookup *l = ctx;
+    if (!timer_is_started(&l->timer) || !addr_eq(from, &l->servers[l->tries % l->server_count]) ||
+        !dns_response_matches(payload, &l->query, l->query.id))
+        return;
+    if (dns_response_is_truncated(payload))
+        ask_over_tcp(l);
+    else if (take_answer(l, payload))
+        next_type(l);
+    else
+        next_server(l);
 }
 
 static void on_silence(struct timer *t)
@@ -213,12 +260,13 @@ static bool send_question(struct lookup *l, const struct addr *to)
     size_t len =
         dns_query_build(id, str_from_c(l->name), l->types[l->type_at], l->packet, sizeof l->packet);
     struct str packet = str_from(l->packet, len);
+    l->packet_len = len;
     if (len == 0 || dns_query_parse(packet, &l->query) != 0)
         return false;
     if (l->socket != NULL)
         dgram_close(l->socket);
     l->socket = NULL;
-    return dgram_open(l->turn, &any, on_answer, l, &l->socket) == 0 &&
+    return dgram_open(l->turn, &any, l->mark, on_answer, l, &l->socket) == 0 &&
            dgram_send(l->socket, to, packet) == 0;
 }
 
@@ -251,6 +299,7 @@ struct lookup *lookup_start(const struct lookup_args *args)
 {
     struct lookup *l = NEW(struct lookup);
     l->turn = args->turn;
+    l->mark = args->mark;
     l->family = args->family;
     l->done = args->done;
     l->ctx = args->ctx;
@@ -259,7 +308,7 @@ struct lookup *lookup_start(const struct lookup_args *args)
     timer_init(&l->timer, on_silence);
     turn_task_init(&l->task, run_task);
     set_types(l);
-    walk_file(l, "/etc/hosts", see_host);
+    walk_file(l, host_file_text(&args->files->hosts), see_host);
     keep_family(l);
     if (l->result.count > 0) {
         finish(l);
@@ -268,7 +317,7 @@ struct lookup *lookup_start(const struct lookup_args *args)
     for (size_t i = 0; i < args->server_count && i < LOOKUP_SERVERS_MAX; i++)
         l->servers[l->server_count++] = upstream_addr(&args->servers[i]);
     if (l->server_count == 0)
-        walk_file(l, "/etc/resolv.conf", see_nameserver);
+        walk_file(l, host_file_text(&args->files->resolv), see_nameserver);
     ask(l);
     return l;
 }

@@ -1,4 +1,5 @@
-/* One look-up of a name: the hosts file, then DNS over UDP, server by server.
+/* One look-up of a name: the hosts file, then DNS over UDP, server by server; an answer that was
+ * cut off is asked for once more over TCP.
  *
  * Each look-up has a socket, and so a port, of its own; an answer counts only from the server that
  * was asked, with its id and its question. Names are whole: no search domains. Owner: who started
@@ -9,8 +10,16 @@
 #include "io/addr.h"
 #include "io/turn.h"
 #include "mesh/model/cluster.h"
+#include "proxy/upstream/host_file.h"
 
 struct lookup;
+
+/* /etc/hosts and /etc/resolv.conf. */
+struct lookup_files {
+    struct host_file hosts, resolv;
+};
+void lookup_files_init(struct lookup_files *f);
+void lookup_files_deinit(struct lookup_files *f);
 
 enum { LOOKUP_ADDRS_MAX = 32, LOOKUP_SERVERS_MAX = 8 };
 
@@ -23,6 +32,8 @@ struct lookup_result {
 
 struct lookup_args {
     struct turn *turn;
+    struct lookup_files *files;
+    uint32_t mark;   /* SO_MARK of what is asked; 0: none */
     struct str name; /* shorter than DNS_NAME_MAX; the decoder sees to it */
     enum dns_family family;
     const struct model_addr *servers; /* none: those of /etc/resolv.conf */

@@ -14,6 +14,7 @@ struct upstream *upstream_new(const struct upstream_env *env)
     map_init(&u->clusters);
     map_init(&u->endpoints);
     list_init(&u->zombies);
+    lookup_files_init(&u->files);
     return u;
 }
 
@@ -38,6 +39,7 @@ void upstream_free_if_unused(struct upstream *u)
     if (u->own_share != NULL)
         upstream_share_deinit(u->own_share);
     free(u->own_share);
+    lookup_files_deinit(&u->files);
     free(u);
 }
 

@@ -8,14 +8,16 @@
 
 #include "base/map.h"
 #include "base/vec.h"
+#include "proxy/upstream/lookup.h"
 #include "proxy/upstream/share.h"
 #include "proxy/upstream/upstream.h"
 
 struct upstream {
     struct upstream_env env;
-    struct map clusters;  /* name -> struct upstream_cluster, configured */
-    struct map endpoints; /* name -> struct resource (referenced) */
-    struct list zombies;  /* clusters without configuration that are still held */
+    struct map clusters;       /* name -> struct upstream_cluster, configured */
+    struct map endpoints;      /* name -> struct resource (referenced) */
+    struct lookup_files files; /* of names that are looked up */
+    struct list zombies;       /* clusters without configuration that are still held */
     struct upstream_share *share, *own_share; /* env's, or the own one */
     uint64_t active;                          /* attempts, for nothing but dumps */
     bool is_ending;

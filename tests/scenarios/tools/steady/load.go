@@ -116,6 +116,8 @@ func parseTarget(arg string) (*target, error) {
 		t.make = func() client { return &http2{url: u} }
 	case "grpc":
 		t.make = func() client { return &http2{url: u, isGRPC: true} }
+	case "ws":
+		t.make = func() client { return &websocket{url: u} }
 	case "redis":
 		t.make = func() client { return &redis{address: u.Host} }
 	default:

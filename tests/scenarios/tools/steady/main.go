@@ -8,7 +8,8 @@
 // was never looked at. The summary is JSON; exit code 0 also with failures.
 //
 // Kinds: h1, h2 (GET, prior knowledge), new (HTTP/1, a connection for each call), put and large (HTTP/1,
-// 32 KiB and 1 MiB there and back), grpc (the shop's inventory), redis (SET and GET on a kept connection).
+// 32 KiB and 1 MiB there and back), grpc (the shop's inventory), redis (SET and GET on a kept connection), ws
+// (a message there and back on a kept WebSocket).
 package main
 
 import (

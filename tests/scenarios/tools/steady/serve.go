@@ -40,7 +40,7 @@ func closeSome(probability float64) func(net.Conn, http.ConnState) {
 	}
 }
 
-// serve answers GET with a line, PUT with what it was given. With -close it closes kept connections with
+// serve answers GET with a line, PUT with what it was given, and gives back messages of WebSocket at /ws. With -close it closes kept connections with
 // that probability: the race that every client of them has to live with.
 func serve(args []string) {
 	flags := flag.NewFlagSet("serve", flag.ExitOnError)
@@ -62,6 +62,7 @@ func serve(args []string) {
 		}
 		fmt.Fprintf(w, "hello from %s\n", name)
 	})
+	mux.HandleFunc("/ws", serveWebsocket)
 	server := &http.Server{Addr: fmt.Sprintf(":%d", *port), Handler: mux}
 	if *closing > 0 {
 		server.ConnState = closeSome(*closing)
