@@ -48,9 +48,6 @@ struct request {
 /* Whether it may be done twice (RFC 9110 9.2.2). */
 bool request_is_idempotent(struct str method);
 
-/* Fields that configuration wants; what frames messages is left alone. */
-void edit_apply(const struct header_edits *edits, struct http_head *head);
-
 static inline struct request *request_of(struct exchange *x)
 {
     return x->ctx;

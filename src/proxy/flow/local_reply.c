@@ -163,5 +163,5 @@ void local_reply_apply(const struct flow_local_reply *lr, struct flow_conn *fc, 
             set_body(x, body, content_type_of(model, format != NULL));
     }
     if (is_mapped)
-        edit_apply(&m->headers, head);
+        match_edit(&m->headers, head);
 }
