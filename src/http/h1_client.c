@@ -440,7 +440,7 @@ static void on_codec_open(struct http_client *client)
     s->client = client;
     s->end.ops = &end_ops;
     client->codec_state = s;
-    s->head_read_max = client->conn->read_max = H1_READ_BYTES;
+    s->head_read_max = client->conn->read_max = h1_read_bytes(client->conn);
 }
 
 static void wake(struct http_client *client)
@@ -476,9 +476,10 @@ static void start(struct http_client *client, struct exchange *x)
     s->is_answered = s->is_abort = s->is_tunnel = false;
     s->accept = STR_NULL;
     s->informational = 0;
-    s->head_read_max = H1_READ_BYTES;
+    s->head_read_max = h1_read_bytes(client->conn);
     s->is_reused = client->requests > 1;
     h1_scan_init(&s->scan, H1_SECTION_RESPONSE);
+    h1_fit_window(client->conn, &x->flows[SIDE_RESPONSE]);
     exchange_set_upstream(x, &s->end);
 }
 

@@ -62,7 +62,7 @@ static void expect_head(struct h1_server *s)
 {
     s->state = H1_SERVER_HEAD;
     s->is_blank_seen = false;
-    s->head_read_max = H1_READ_BYTES;
+    s->head_read_max = h1_read_bytes(conn_of(s));
     h1_scan_init(&s->scan, H1_SECTION_REQUEST);
 }
 
@@ -192,6 +192,7 @@ static void parse_head(struct h1_server *s, size_t len)
     char *text = h1_text_copy(&x->arena, &conn_of(s)->in, len);
     struct h1_error error;
 
+    h1_fit_window(conn_of(s), &x->flows[SIDE_REQUEST]);
     chain_skip(&conn_of(s)->in, len);
     if (h1_parse_request(text, len, &options, &x->arena, head, &s->framing, &error) < 0) {
         refuse_head(s, x, &error);

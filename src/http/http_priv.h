@@ -56,6 +56,21 @@ enum {
     H1_OUT_MAX_BYTES = CHAIN_STREAM_BYTES, /* conn_out_len above: no more body, no next request */
 };
 
+/* Behind TLS more may come than was asked for: half of what an HTTP/1 stream may hold is for that.
+ */
+static inline size_t h1_read_bytes(const struct conn *c)
+{
+    return c->layer_ops != NULL ? H1_READ_BYTES / 2 : H1_READ_BYTES;
+}
+
+/* Of a flow that begins, and which this connection will fill. */
+static inline void h1_fit_window(const struct conn *c, struct flow *f)
+{
+    _Static_assert((size_t)CONN_OVER_BYTES < (size_t)H1_READ_BYTES / 2, "fits its half");
+    f->window_bytes = MIN(f->window_bytes, (uint32_t)h1_read_bytes(c));
+    f->credit_bytes = MIN(f->credit_bytes, f->window_bytes);
+}
+
 /* --- server --------------------------------------------------------------------------------- */
 
 struct http_server_codec {

@@ -175,7 +175,7 @@ static void on_codec_open(struct http_client *client)
     s->client = client;
     s->end.ops = &end_ops;
     client->codec_state = s;
-    client->conn->read_max = H1_READ_BYTES;
+    client->conn->read_max = h1_read_bytes(client->conn);
 }
 
 static void wake(struct http_client *client)
@@ -207,6 +207,7 @@ static void start(struct http_client *client, struct exchange *x)
 
     s->state = TCP_CLIENT_HEAD;
     s->is_abort = false;
+    h1_fit_window(client->conn, &x->flows[SIDE_RESPONSE]);
     exchange_set_upstream(x, &s->end);
 }
 

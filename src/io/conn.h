@@ -55,6 +55,9 @@ struct conn_layer_ops {
     const char *name; /* "tls" */
 };
 
+/* What a layer may give beyond read_max: a record that was under way, and some of the next. */
+enum { CONN_OVER_BYTES = 20 * 1024 + 512 };
+
 struct conn {
     /* The handler's: */
     struct chain in, out;
@@ -64,7 +67,7 @@ struct conn {
     struct chain_account account;
     struct addr local, remote;
     struct addr original_dst; /* family ADDR_NONE: not captured (SO_ORIGINAL_DST) */
-    size_t read_max;          /* no more than so many bytes in `in`; behind a layer a record more */
+    size_t read_max; /* no more than so many bytes in `in`; behind a layer CONN_OVER_BYTES more */
     uint64_t close_wait_us; /* a close waits so long for the peer's end, lest a reset overtake us */
     uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
     int err;                                 /* why it closed */

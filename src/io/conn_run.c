@@ -80,11 +80,13 @@ static bool may_read(struct conn_io *io)
     return !io->is_paused || (io->is_hup && c->turn->ops->is_drained(io));
 }
 
-/* A layer takes records apart as they come. */
+/* A layer gives what it has been given, and the record that this completes. */
 static size_t read_room(const struct conn_io *io)
 {
+    enum { LAYER_READ_MIN = 4096 };
     const struct conn *c = io->conn;
-    return c->layer_ops != NULL ? SIZE_MAX : c->read_max - c->in.len;
+    size_t room = c->read_max > c->in.len ? c->read_max - c->in.len : 0;
+    return c->layer_ops != NULL ? MAX(room, (size_t)LAYER_READ_MIN) : room;
 }
 
 static void read_all(struct conn_io *io)
@@ -344,8 +346,11 @@ void conn_io_flush(struct conn_io *io)
         chain_clear(&c->out);
         return;
     }
+    /* What must wait does so in one chain: behind the layer. */
+    if (io->state != CONN_CONNECTING && !transform(io))
+        return;
     if (io->state != CONN_CONNECTING && io->is_writable &&
-        (!transform(io) || !write_out(io, c->layer_ops == NULL ? &c->out : &io->wire_out)))
+        !write_out(io, c->layer_ops == NULL ? &c->out : &io->wire_out))
         return;
     check_rest(io);
 }

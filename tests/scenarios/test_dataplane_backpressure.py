@@ -16,31 +16,44 @@ from lib.http1 import Connection
 from lib.origin import TcpServer
 from lib.ports import free_port
 from lib.programs import PEER, wait_until
-from lib.proxy import bootstrap, cluster, http_listener, listener, route, tcp
+from lib.proxy import (bootstrap, cluster, downstream_tls, http_listener, listener, route, tcp,
+                       upstream_tls)
 
 # Of one stream in one listener. The gauge counts whole chunks, and the arena with the heads.
 STREAM_BYTES_MAX = 64 * 1024
+# HTTP/1 behind TLS: what OpenSSL gives comes in whole records, on top of what was wanted.
+RECORD_BYTES_MAX = 16 * 1024
 GIB = 1 << 30
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 AT_ONCE_S = 0.05
 
 
-def serve_row(origin_port, hops):
-    """One listener a hop; hops[i] is what goes out of it: "1", "2" or "tcp". (config, first port)"""
+def serve_row(origin_port, hops, authority=None):
+    """One listener a hop; hops[i] is what goes out of it: "1", "2" or "tcp", over TLS with an "s".
+    (config, first port)"""
     ports = [free_port() for _ in hops]
-    listeners, clusters = [], []
+    listeners, clusters, is_secure = [], [], False
     for i, hop in enumerate(hops):
         to, name = (ports[i + 1] if i + 1 < len(hops) else origin_port), f"hop{i}"
-        clusters.append(cluster(name, to, is_http2=hop == "2"))
-        if hop == "tcp":
-            listeners.append(listener(name, ports[i], [tcp(name)]))
+        out, back = ({"transport_socket": upstream_tls(authority.root)} if hop[-1] == "s" else {},
+                     {"transport_socket": downstream_tls(*authority.leaf("server", "DNS:localhost"))}
+                     if is_secure else {})
+        is_secure = hop[-1] == "s"
+        clusters.append(cluster(name, to, is_http2=hop[0] == "2", **out))
+        if hop.startswith("tcp"):
+            listeners.append(listener(name, ports[i], [tcp(name)], **back))
         else:
             one = http_listener(ports[i], [route("/", name, timeout="0s")],
                                 upgrade_configs=[{"upgrade_type": "websocket"}],
                                 http2_protocol_options={"allow_connect": True})
             one["name"] = name
+            one["filter_chains"][0] |= back
             listeners.append(one)
     return bootstrap(listeners, clusters), ports[0]
+
+
+def allowed(hops):
+    return STREAM_BYTES_MAX * len(hops) + RECORD_BYTES_MAX * hops.count("1s")
 
 
 def held(p):
@@ -93,7 +106,10 @@ CASES = [("http1", ["1"], b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\
          ("http2 between", ["2", "1"], b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n"),
          ("http2 to http2", ["2", "2", "1"], b"HTTP/1.1 200 OK\r\n\r\n"),
          ("tcp", ["tcp"], b"HTTP/1.1 200 OK\r\n\r\n"),
-         ("websocket", ["1"], SWITCH)]
+         ("websocket", ["1"], SWITCH),
+         ("http1 over TLS", ["1s", "1"], b"HTTP/1.1 200 OK\r\n\r\n"),
+         ("http2 over TLS", ["2s", "1"], b"HTTP/1.1 200 OK\r\n\r\n"),
+         ("tcp over TLS", ["tcps", "tcp"], b"HTTP/1.1 200 OK\r\n\r\n")]
 IDS = [name for name, _, _ in CASES]
 
 
@@ -112,17 +128,17 @@ def slow_socket(port):
 
 @pytest.mark.skipif(PEER != "", reason="counts tulle_bytes_held")
 @pytest.mark.parametrize("name, hops, first", CASES, ids=IDS)
-def test_a_client_that_does_not_read(proxy, name, hops, first):
+def test_a_client_that_does_not_read(proxy, authority, name, hops, first):
     origin_side = Flood(first, True)
     with TcpServer(origin_side) as origin:
-        config, port = serve_row(origin.port, hops)
+        config, port = serve_row(origin.port, hops, authority)
         p = proxy(config)
         before = held(p)
         s = slow_socket(port)
         s.sendall(request_for(first).encode())
         settled(origin_side, "the flood's end")
         now = held(p)
-        assert now - before <= STREAM_BYTES_MAX * len(hops), (name, now - before)
+        assert now - before <= allowed(hops), (name, now - before)
         # And it goes on where it stopped.
         stopped_at, taken = origin_side.sent, 0
         while taken < stopped_at + (4 << 20):
@@ -133,12 +149,12 @@ def test_a_client_that_does_not_read(proxy, name, hops, first):
 
 @pytest.mark.skipif(PEER != "", reason="counts tulle_bytes_held")
 @pytest.mark.parametrize("name, hops, first", CASES, ids=IDS)
-def test_a_server_that_does_not_read(proxy, name, hops, first):
+def test_a_server_that_does_not_read(proxy, authority, name, hops, first):
     """The upload is kept for a retry up to 64 KiB, which come on top."""
     origin_side, upload = Flood(first if first is SWITCH else b"", False), Flood(b"", False)
     with TcpServer(origin_side) as origin:
         origin.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        config, port = serve_row(origin.port, hops)
+        config, port = serve_row(origin.port, hops, authority)
         p = proxy(config)
         before = held(p)
         s = socket.create_connection(("127.0.0.1", port))
@@ -147,7 +163,7 @@ def test_a_server_that_does_not_read(proxy, name, hops, first):
         thread.start()
         settled(upload, "the upload's end")
         now = held(p)
-        assert now - before <= STREAM_BYTES_MAX * len(hops), (name, now - before)
+        assert now - before <= allowed(hops), (name, now - before)
         upload.go_on.set()
         origin_side.go_on.set()
         s.close()
@@ -209,7 +225,7 @@ def test_small_frames_hold_no_more_than_large_ones(proxy):
 
 
 @pytest.mark.parametrize("name, hops, first", CASES, ids=IDS)
-def test_small_pieces_pass_at_once(proxy, name, hops, first):
+def test_small_pieces_pass_at_once(proxy, authority, name, hops, first):
     """One every 20 ms, echoed: the way there and back takes less than 2 ms at the median."""
     count, delays = 50, []
 
@@ -221,10 +237,10 @@ def test_small_pieces_pass_at_once(proxy, name, hops, first):
         while data := s.recv(4096):
             s.sendall(data)
     with TcpServer(serve) as origin:
-        config, port = serve_row(origin.port, hops)
+        config, port = serve_row(origin.port, hops, authority)
         proxy(config)
         with Connection(port) as c:
-            is_bytes = first is SWITCH or hops == ["tcp"]
+            is_bytes = first is SWITCH or hops[0].startswith("tcp")
             c.send(request_for(first) if is_bytes else
                    "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
             while c.line():
@@ -244,7 +260,7 @@ def test_small_pieces_pass_at_once(proxy, name, hops, first):
 
 @pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("name, hops, first", CASES, ids=IDS)
-def test_a_client_that_leaves_is_missed_at_once(proxy, name, hops, first, is_reset):
+def test_a_client_that_leaves_is_missed_at_once(proxy, authority, name, hops, first, is_reset):
     came, left = threading.Event(), threading.Event()
 
     def serve(s):
@@ -259,7 +275,7 @@ def test_a_client_that_leaves_is_missed_at_once(proxy, name, hops, first, is_res
             pass
         left.set()
     with TcpServer(serve) as origin:
-        config, port = serve_row(origin.port, hops)
+        config, port = serve_row(origin.port, hops, authority)
         proxy(config)
         s = socket.create_connection(("127.0.0.1", port))
         s.sendall(request_for(first).encode())
@@ -271,7 +287,7 @@ def test_a_client_that_leaves_is_missed_at_once(proxy, name, hops, first, is_res
 
 
 @pytest.mark.parametrize("name, hops, first", CASES, ids=IDS)
-def test_a_server_that_breaks_off_is_heard_at_once(proxy, name, hops, first):
+def test_a_server_that_breaks_off_is_heard_at_once(proxy, authority, name, hops, first):
     go, went = threading.Event(), []
 
     def serve(s):
@@ -282,7 +298,7 @@ def test_a_server_that_breaks_off_is_heard_at_once(proxy, name, hops, first):
         went.append(time.monotonic())
         s.close()
     with TcpServer(serve) as origin:
-        config, port = serve_row(origin.port, hops)
+        config, port = serve_row(origin.port, hops, authority)
         proxy(config)
         with Connection(port) as c:
             c.send(request_for(first))

@@ -101,6 +101,13 @@ static void on_idle(struct timer *timer)
     break_both(t, -ERR_TIMEOUT);
 }
 
+/* Behind TLS more may come than was asked for. */
+static size_t read_max(const struct conn *from, size_t held)
+{
+    size_t over = from->layer_ops != NULL ? CONN_OVER_BYTES : 0;
+    return HELD_BYTES_MAX - over - MIN(held, (size_t)PAUSE_BYTES);
+}
+
 static void move(struct flow_tcp *t, struct conn *from, struct conn *to, uint64_t *count)
 {
     if (t->is_broken || to == NULL)
@@ -117,7 +124,7 @@ static void move(struct flow_tcp *t, struct conn *from, struct conn *to, uint64_
         return;
     }
     size_t held = conn_out_len(to);
-    from->read_max = HELD_BYTES_MAX - MIN(held, (size_t)PAUSE_BYTES);
+    from->read_max = read_max(from, held);
     if (held > (turn_is_pressed(to->turn) ? (size_t)PAUSE_PRESSED_BYTES : (size_t)PAUSE_BYTES)) {
         conn_pause(from);
         conn_ask_drain(to);
@@ -140,7 +147,7 @@ static void go_on(struct conn *from)
 {
     if (from == NULL)
         return;
-    from->read_max = HELD_BYTES_MAX;
+    from->read_max = read_max(from, 0);
     conn_resume(from);
 }
 
@@ -207,7 +214,7 @@ static void on_ready(void *ctx, struct conn *c, struct upstream_host *host)
     t->up = c;
     t->host = upstream_host_hold(host);
     t->up_local = c->local;
-    c->read_max = HELD_BYTES_MAX;
+    c->read_max = read_max(c, 0);
     conn_set_handler(c, &up_handler, t);
     struct record_tcp rec = {.host = host, .cluster = t->cluster};
     t->hop = record_tcp_hop(t->fc, &rec);
@@ -260,7 +267,7 @@ void tcp_serve(struct flow_conn *fc, struct str cluster_name, struct upstream_cl
     t->chain = fc->chain;
     timer_init(&t->idle, on_idle);
     fc->tcp = t;
-    fc->conn->read_max = HELD_BYTES_MAX;
+    fc->conn->read_max = read_max(fc->conn, 0);
     conn_set_handler(fc->conn, &down_handler, t);
     if (cluster == NULL) {
         t->flags |= FLAG_BIT(NO_CLUSTER);
