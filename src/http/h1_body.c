@@ -23,6 +23,11 @@ void h1_body_init(struct h1_body *b, const struct h1_framing *framing)
     }
 }
 
+bool h1_body_is_in_trailers(const struct h1_body *b)
+{
+    return b->kind == H1_BODY_CHUNKED && b->state == H1_BODY_IN_TRAILERS;
+}
+
 bool h1_body_is_at_end(const struct h1_body *b)
 {
     return b->state == H1_BODY_AT_END;

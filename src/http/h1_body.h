@@ -49,6 +49,7 @@ enum h1_next h1_body_next(struct h1_body *b, struct chain *in, const struct limi
 /* n of the data bytes that h1_body_next told of were taken off the chain. */
 void h1_body_taken(struct h1_body *b, size_t n);
 bool h1_body_is_at_end(const struct h1_body *b);
+bool h1_body_is_in_trailers(const struct h1_body *b);
 
 /* Moves the first len bytes (> 0) of `from` to `out` as one chunk. */
 void h1_chunk_move(struct chain *out, struct chain *from, size_t len);

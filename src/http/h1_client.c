@@ -310,7 +310,10 @@ static void limit_reading(struct h1_client *s)
 {
     bool is_body = s->end.x != NULL && s->state == H1_CLIENT_BODY;
 
-    conn_of(s)->read_max = is_body ? s->end.x->flows[SIDE_RESPONSE].credit_bytes : s->head_read_max;
+    conn_of(s)->read_max = !is_body ? s->head_read_max
+                           : h1_body_is_in_trailers(&s->body)
+                               ? h1_head_bytes_max(s->client->config->limits) + 1
+                               : s->end.x->flows[SIDE_RESPONSE].credit_bytes;
 }
 
 static void on_input(struct http_client *client)

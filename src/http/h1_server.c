@@ -377,12 +377,16 @@ static bool read_on(struct h1_server *s)
     return false;
 }
 
-/* A body is read as far as there is credit for it: what is not wanted yet stays with the client. */
+/* A body is read as far as there is credit for it: what is not wanted yet stays with the client.
+ * Its trailers are parsed as a whole, as a head is. */
 static void limit_reading(struct h1_server *s)
 {
     bool is_body = s->end.x != NULL && !s->is_request_done && s->state != H1_SERVER_HEAD;
 
-    conn_of(s)->read_max = is_body ? s->end.x->flows[SIDE_REQUEST].credit_bytes : s->head_read_max;
+    conn_of(s)->read_max = !is_body ? s->head_read_max
+                           : h1_body_is_in_trailers(&s->body)
+                               ? h1_head_bytes_max(s->server->config->limits) + 1
+                               : s->end.x->flows[SIDE_REQUEST].credit_bytes;
 }
 
 static void on_input(struct http_server *server)
