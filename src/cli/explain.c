@@ -33,6 +33,49 @@ static void write_question(const struct question *q, struct json_writer *w)
     json_writer_end(w);
 }
 
+/* --- sidecars that do not run it yet --- */
+
+static void add_lagging(struct cli *cli, const char *mesh, const struct json *workload,
+                        struct arena *a, struct json *to)
+{
+    const struct json *root, *proxies;
+    struct str_buf path = STR_BUF_INIT(1024);
+    struct str name = json_str_or(json_get(workload, "name"), STR_NULL);
+    struct str namespace = json_str_or(json_get(workload, "namespace"), STR_NULL);
+    if (!str_eq(json_str_or(json_get(workload, "kind"), STR_NULL), STR("Workload")))
+        return;
+    str_buf_printf(&path, "/tulle/v1/status?namespace=%.*s&workload=%.*s", STR_FMT(namespace),
+                   STR_FMT(name));
+    if (rest_json(cli, mesh, "GET", path.ptr, STR_NULL, CALL_TIMEOUT_MS, a, &root) == 0) {
+        proxies = json_get(root, "proxies");
+        for (size_t i = 0; i < json_count(proxies); i++) {
+            const struct json *p = json_at(proxies, i);
+            bool is_synced = false;
+            json_bool(json_get(p, "synced"), &is_synced);
+            if (is_synced)
+                continue;
+            struct json *item = json_new_object(a);
+            json_object_add(a, item, STR("proxy"), json_get(p, "proxy"));
+            json_object_add(a, item, STR("why"), json_get(p, "why"));
+            json_array_add(a, to, item);
+        }
+    }
+    str_buf_deinit(&path);
+}
+
+/* The answer, with those of the two workloads' sidecars that run something else still. */
+static const struct json *with_lagging(struct cli *cli, const char *mesh, const struct json *answer,
+                                       struct arena *a)
+{
+    struct json *copy = json_new_object(a), *lagging = json_new_array(a);
+    for (size_t i = 0; i < answer->count; i++)
+        json_object_add(a, copy, answer->keys[i], answer->items[i]);
+    add_lagging(cli, mesh, json_get(answer, "from"), a, lagging);
+    add_lagging(cli, mesh, json_get(answer, "workload"), a, lagging);
+    json_object_add(a, copy, STR("notInSync"), lagging);
+    return copy;
+}
+
 /* The control plane's answer. */
 static int ask_mesh(struct cli *cli, const struct question *q, struct arena *a,
                     const struct json **ret_root)
@@ -48,6 +91,8 @@ static int ask_mesh(struct cli *cli, const struct question *q, struct arena *a,
     int err = rest_json(cli, mesh, "POST", "/tulle/v1/explain", str_buf_str(&body), CALL_TIMEOUT_MS,
                         a, ret_root);
     str_buf_deinit(&body);
+    if (err == 0)
+        *ret_root = with_lagging(cli, mesh, *ret_root, a);
     /* A question that makes no sense is the command line's; all else is the mesh's. */
     return err == 0 ? CLI_OK : CLI_USAGE;
 }

@@ -5,7 +5,13 @@
 #include "cli/origin.h"
 #include "codec/json_writer.h"
 
-enum { LABEL_WIDTH = 12, TEXT_WIDTH_MAX = 84, OUTPUT_MAX = 64 * 1024 * 1024 };
+enum {
+    LABEL_WIDTH = 12,
+    TEXT_WIDTH_MAX = 84,
+    ADDRESSES_SHOWN_MAX = 4,
+    RETRY_REASONS_MAX = 32,
+    OUTPUT_MAX = 64 * 1024 * 1024,
+};
 
 struct row {
     struct str label, text, place;
@@ -36,13 +42,13 @@ static unsigned long long number_at(const struct json *v, const char *key)
     return value;
 }
 
-static struct str join(struct arena *a, const struct json *list)
+static struct str join(struct arena *a, const struct json *list, size_t shown_max)
 {
     struct str text = STR_NULL;
-    for (size_t i = 0; i < json_count(list); i++)
+    for (size_t i = 0; i < json_count(list) && i < shown_max; i++)
         text = arena_printf(a, "%.*s%s%.*s", STR_FMT(text), i > 0 ? "," : "",
                             STR_FMT(json_str_or(json_at(list, i), STR_NULL)));
-    return text;
+    return json_count(list) > shown_max ? arena_printf(a, "%.*s,...", STR_FMT(text)) : text;
 }
 
 /* --- rows --- */
@@ -123,8 +129,9 @@ static void add_retries(struct rows *r, const struct json *retries)
         add(r, STR("retries"), STR("none"), NULL);
         return;
     }
-    struct str text = arena_printf(&r->arena, "%llu on %.*s", number_at(retries, "attempts"),
-                                   STR_FMT(join(&r->arena, json_get(retries, "on"))));
+    struct str on = join(&r->arena, json_get(retries, "on"), RETRY_REASONS_MAX);
+    struct str text =
+        arena_printf(&r->arena, "%llu on %.*s", number_at(retries, "attempts"), STR_FMT(on));
     if (timeout > 0)
         text = arena_printf(&r->arena, "%.*s; %llu ms a try", STR_FMT(text), timeout);
     add(r, STR("retries"), text, json_get(retries, "origin"));
@@ -198,11 +205,14 @@ static struct str mtls_text(struct rows *r, const struct json *mtls)
 
 static void add_arrival(struct rows *r, const struct json *w)
 {
-    const struct json *policies = json_get(w, "policies");
+    const struct json *policies = json_get(w, "policies"), *addresses = json_get(w, "addresses");
+    struct str at = join(&r->arena, addresses, ADDRESSES_SHOWN_MAX);
+    if (at.len > 0)
+        at = arena_printf(&r->arena, " at %.*s", STR_FMT(at));
     add(r, STR("  workload"),
-        arena_printf(&r->arena, "%.*s/%.*s:%llu %.*s: %.*s", STR_FMT(text_at(w, "namespace")),
+        arena_printf(&r->arena, "%.*s/%.*s:%llu %.*s: %.*s%.*s", STR_FMT(text_at(w, "namespace")),
                      STR_FMT(text_at(w, "name")), number_at(w, "port"),
-                     STR_FMT(text_at(w, "decision")), STR_FMT(text_at(w, "reason"))),
+                     STR_FMT(text_at(w, "decision")), STR_FMT(text_at(w, "reason")), STR_FMT(at)),
         NULL);
     if (!is_true(w, "captured"))
         return;
@@ -245,6 +255,18 @@ static void add_destination(struct rows *r, const struct json *d, bool has_sidec
         add_arrival(r, json_at(workloads, i));
 }
 
+/* The answer is what holds; a sidecar may not have got it yet. */
+static void add_lagging(struct rows *r, const struct json *lagging)
+{
+    for (size_t i = 0; i < json_count(lagging); i++) {
+        const struct json *p = json_at(lagging, i);
+        add(r, STR("not yet"),
+            arena_printf(&r->arena, "%.*s does not run this yet: %.*s",
+                         STR_FMT(text_at(p, "proxy")), STR_FMT(text_at(p, "why"))),
+            NULL);
+    }
+}
+
 /* --- the head --- */
 
 static void print_decision(struct cli *cli, struct arena *a, const struct json *answer)
@@ -275,6 +297,7 @@ void explain_print_text(struct cli *cli, const struct json *answer)
     add_route(&rows, answer);
     for (size_t i = 0; i < json_count(destinations); i++)
         add_destination(&rows, json_at(destinations, i), has_sidecar);
+    add_lagging(&rows, json_get(answer, "notInSync"));
     print_rows(&rows, cli->out);
     VEC_DEINIT(&rows.v);
     arena_deinit(&rows.arena);

@@ -1,11 +1,13 @@
 """tulle explain: the same answer by documents and by the running mesh, and the one that curl gets."""
 import json
+import os
 import re
+import signal
 
 import pytest
 
 from lib.mesh import SHOP, copy_shop, workload, write_documents
-from lib.programs import program, run
+from lib.programs import program, run, wait_until
 
 POLICIES = (SHOP / "policies.yaml").read_text().splitlines()
 
@@ -187,6 +189,8 @@ REQUESTS = [
     ("client", "catalog", ["GET", "http://catalog:8080/%62ytes?n=1"]),
     ("client", "catalog", ["DELETE", "http://catalog:8080/products/a"]),
     ("client", "catalog", ["GET", "http://catalog:8080/products/a", "-H", "x-pass: no"]),
+    ("client", "catalog", ["GET", "http://catalog:8080/products/a", "-H", "x-ids: 1"]),
+    ("client", "catalog", ["GET", "http://catalog:8080/products/a", "-H", "x-ids: 1", "-H", "x-forwarded-proto: https"]),
     ("client", "web", ["GET", "http://web:8080/old"]),
     ("client", "web", ["GET", "http://web:8080/none"]),
     ("client", "web", ["POST", "http://web:8080/lost"]),
@@ -222,6 +226,12 @@ spec:
     - when: [ { key: "request.headers[x-pass]", values: [ "no" ] } ]
     - from: [ { source: { principals: [ mesh.local/ns/shop/sa/web-sa ] } } ]
       when: [ { key: "request.headers[x-sticky-user]", values: [ alpha ] } ]
+    - when:
+        - { key: "request.headers[x-ids]", values: [ "1" ] }
+        - { key: "request.headers[x-request-id]", values: [ "*" ] }
+        - { key: "request.headers[traceparent]", values: [ "*" ] }
+        - { key: "request.headers[x-envoy-attempt-count]", values: [ "1" ] }
+        - { key: "request.headers[x-forwarded-proto]", values: [ http ] }
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -280,6 +290,25 @@ def test_a_running_mesh_names_file_and_line(ruled):
     assert rule["origin"]["exact"] and place(rule["origin"]) == ("policies.yaml", line_of("- from:"))
     got = online(ruled, "catalog", "DELETE", "http://catalog:8080/x", "--from", "web")
     assert place(got["origin"]) == ("rules.yaml", 23)
+
+
+def test_a_sidecar_that_does_not_run_it_yet_is_told(ruled):
+    ruled.curl("client", "http://catalog:8080/products/a")
+    ruled.wait_synced()
+    question = ["catalog", "GET", "http://catalog:8080/products/a", "--from", "client"]
+    assert online(ruled, *question)["notInSync"] == []
+    pid = ruled.pid("client")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        text = "\n".join(POLICIES).replace("timeout: 3s", "timeout: 4s")
+        ruled.apply(text, wait=False)
+        wait_until(lambda: online(ruled, *question)["notInSync"], "the caller's sidecar lags")
+        got = online(ruled, *question)
+        assert got["route"]["timeoutMs"] == 4000 and got["notInSync"][0]["proxy"] == "shop/client/0"
+        assert "shop/client/0 does not run this yet: route" in ruled.tulle("explain", *question).out
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        ruled.apply_file(ruled.folder / "policies.yaml")
 
 
 def test_a_file_that_says_something_else_by_now_is_told(ruled):

@@ -61,8 +61,10 @@ static void deinit(struct explain *e)
 {
     for (size_t i = 0; i < e->destinations.len; i++) {
         struct explain_destination *d = &e->destinations.ptr[i];
-        for (size_t n = 0; n < d->arrivals.len; n++)
+        for (size_t n = 0; n < d->arrivals.len; n++) {
             VEC_DEINIT(&d->arrivals.ptr[n].policies);
+            VEC_DEINIT(&d->arrivals.ptr[n].endpoints);
+        }
         VEC_DEINIT(&d->arrivals);
     }
     VEC_DEINIT(&e->destinations);

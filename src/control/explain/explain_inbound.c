@@ -105,13 +105,17 @@ static struct http_head *arriving_head(struct hearing *h)
     struct http_head *head = ARENA_NEW(e->a, struct http_head);
     http_head_init(head, e->a, true);
     http_head_copy(head, e->head, e->a);
-    if (e->route == NULL)
-        return head;
-    match_rewrite(e->route, head);
-    match_edit(&h->d->weighted->request, head);
-    match_edit(&e->route->request, head);
-    match_edit(&e->vhost->request, head);
-    match_edit(&e->routes->request, head);
+    if (e->route != NULL) {
+        match_rewrite(e->route, head);
+        match_edit(&h->d->weighted->request, head);
+        match_edit(&e->route->request, head);
+        match_edit(&e->vhost->request, head);
+        match_edit(&e->routes->request, head);
+        /* From those who are not verified it is not taken. */
+        if (e->vhost->include_attempt_count && h->arrival->is_mtls)
+            http_head_set(head, HTTP_NAME_X_ENVOY_ATTEMPT_COUNT, STR("1"));
+    }
+    explain_add_own(head);
     return head;
 }
 
@@ -256,16 +260,17 @@ static void add_endpoint(struct explain *e, struct explain_destination *d,
     struct explain_arrival *known = find_arrival(d, w);
     d->endpoint_count++;
     if (known != NULL) {
-        known->endpoint_count++;
+        VEC_PUSH(&known->endpoints, endpoint);
         return;
     }
     struct explain_arrival a = {
         .endpoint = endpoint,
-        .endpoint_count = 1,
         .workload = registry_doc(e->args->registry, API_KIND_WORKLOAD, w->namespace_, w->name),
     };
-    if (a.workload != NULL)
-        VEC_PUSH(&d->arrivals, a);
+    if (a.workload == NULL)
+        return;
+    VEC_PUSH(&a.endpoints, endpoint);
+    VEC_PUSH(&d->arrivals, a);
 }
 
 void explain_arrive(struct explain *e, struct explain_destination *d)

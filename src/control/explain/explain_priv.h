@@ -38,7 +38,7 @@ struct explain_policy {
 struct explain_arrival {
     const struct endpoint *endpoint; /* the first of those alike */
     const struct api_document *workload;
-    size_t endpoint_count;
+    VEC(const struct endpoint *) endpoints;
     enum api_mtls_mode mode;
     struct explain_origin mode_origin;
     bool is_mtls, is_tcp, is_uncaptured;
@@ -82,6 +82,7 @@ struct explain {
     uint16_t port;
     bool is_tcp_asked;
     struct http_head *head;                 /* as the route sees it */
+    uint32_t given_count;                   /* of its fields: those of the question */
     const struct registry_service *service; /* NULL: no such service */
     const struct api_service_port *service_port;
     struct ip_addr source;
@@ -112,6 +113,10 @@ int explain_ask(struct explain *e);
 /* The request's head, with its path in the form that these options give. False: refused by every
  * proxy. options NULL: as it is. */
 bool explain_make_head(struct explain *e, const struct url_path_options *options);
+
+/* What every sidecar adds where it is missing, so that who asks for it finds it. Ids are not known.
+ */
+void explain_add_own(struct http_head *head);
 
 /* explain_route.c: from the caller to destinations. False: there are none, and the answer is set.
  */

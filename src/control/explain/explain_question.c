@@ -338,6 +338,7 @@ static int take_headers(struct explain *e)
         if (err != 0)
             return err;
     }
+    e->given_count = e->head->field_count;
     e->head->is_grpc = http_is_grpc_type(http_head_get(e->head, HTTP_NAME_CONTENT_TYPE));
     if (http_authority_set(e->head, e->authority))
         return 0;
@@ -360,6 +361,23 @@ static bool is_captured(const struct explain *e)
             return false;
     }
     return true;
+}
+
+static void add_missing(struct http_head *head, enum http_name id, const char *value)
+{
+    if (http_head_get(head, id).ptr == NULL)
+        http_head_add(head, id, str_from_c(value));
+}
+
+void explain_add_own(struct http_head *head)
+{
+    static const char made[] = "(made by the sidecar)";
+    bool has_trace = http_head_get(head, HTTP_NAME_B3).ptr != NULL ||
+                     http_head_get(head, HTTP_NAME_X_B3_TRACEID).ptr != NULL;
+    add_missing(head, HTTP_NAME_X_REQUEST_ID, made);
+    if (!has_trace)
+        add_missing(head, HTTP_NAME_TRACEPARENT, made);
+    add_missing(head, HTTP_NAME_X_FORWARDED_PROTO, "http");
 }
 
 bool explain_make_head(struct explain *e, const struct url_path_options *options)

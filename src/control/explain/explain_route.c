@@ -179,6 +179,7 @@ static bool take_route(struct explain *e, const struct hcm *hcm)
         explain_answer(e, EXPLAIN_DENIED, 400, STR("the path is none that a sidecar takes"));
         return false;
     }
+    explain_add_own(e->head);
     e->routes = hcm->route_config_name.len == 0
                     ? hcm->route_config
                     : explain_get(e, e->from, RESOURCE_ROUTE, hcm->route_config_name);

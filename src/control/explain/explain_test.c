@@ -276,6 +276,24 @@ static void test_a_rule_says_which_part_of_it_does_not_hold(void **state)
     }
 }
 
+/* Rules may ask for what sidecars add, and routes may take it away again. */
+static void test_headers_of_the_sidecars(void **state)
+{
+    struct rig *r = *state;
+    rig_apply(r, POLICY("only", "{selector: {matchLabels: {app: app}}, rules: [{when: ["
+                                "{key: \"request.headers[x-request-id]\", values: [\"*\"]},"
+                                "{key: \"request.headers[x-forwarded-proto]\", values: [http]},"
+                                "{key: \"request.headers[x-envoy-attempt-count]\", values: "
+                                "[\"1\"]}]}]}"));
+    const struct ask q = {"one", "GET", "http://app/x", "web", "X-A: b"};
+    const struct json *root = answer(r, &q);
+    check(r, &q, "ALLOWED", "only#rules[0]");
+    assert_int_equal(json_count(json_get(json_get(root, "request"), "headers")), 1);
+    assert_int_equal(json_count(json_get(arrival(root, 0, 0), "addresses")), 2);
+    check(r, &(struct ask){"one", "GET", "http://app/x", "web", "X-Forwarded-Proto: https"},
+          "DENIED 403", "no rule of them matches");
+}
+
 static void test_addresses_that_are_not_known(void **state)
 {
     struct rig *r = *state;
@@ -330,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_some_allow_and_some_do_not, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_a_rule_says_which_part_of_it_does_not_hold, setup,
                                         rig_teardown),
+        cmocka_unit_test_setup_teardown(test_headers_of_the_sidecars, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_addresses_that_are_not_known, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_policies_of_connections, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_origins, setup, rig_teardown),

@@ -86,7 +86,7 @@ static void write_request(const struct explain *e, struct json_writer *w)
     if (e->source.family != IP_NONE)
         json_writer_str(w, "address", ip_format(&e->source, text));
     json_writer_object(w, "headers");
-    for (uint32_t i = 0; i < e->head->field_count; i++) {
+    for (uint32_t i = 0; i < e->given_count; i++) {
         json_writer_key(w, e->head->fields[i].name);
         json_writer_str(w, NULL, e->head->fields[i].value);
     }
@@ -217,6 +217,18 @@ static void write_policies(const struct explain_arrival *a, struct json_writer *
     json_writer_end(w);
 }
 
+static void write_addresses(const struct explain *e, const struct explain_arrival *a,
+                            struct json_writer *w)
+{
+    char text[IP_PORT_TEXT_MAX];
+    json_writer_array(w, "addresses");
+    for (size_t i = 0; e->args->has_addresses && i < a->endpoints.len; i++) {
+        const struct model_addr *at = &a->endpoints.ptr[i]->address;
+        json_writer_str(w, NULL, ip_port_format(&at->ip, at->port, text));
+    }
+    json_writer_end(w);
+}
+
 static void write_arrival(const struct explain *e, const struct explain_arrival *a,
                           struct json_writer *w)
 {
@@ -224,7 +236,8 @@ static void write_arrival(const struct explain *e, const struct explain_arrival 
     json_writer_str(w, "namespace", a->workload->namespace);
     json_writer_str(w, "name", a->workload->name);
     json_writer_bool(w, "asked", e->called == NULL || a->workload == e->called);
-    json_writer_u64(w, "endpoints", a->endpoint_count);
+    json_writer_u64(w, "endpoints", a->endpoints.len);
+    write_addresses(e, a, w);
     json_writer_u64(w, "port", a->endpoint->address.port);
     json_writer_str(w, "identity", a->endpoint->identity);
     json_writer_c(w, "decision", verdict_name(a->verdict));

@@ -240,6 +240,10 @@ static void test_refusals(void **state)
         {"POST", "/tulle/v1/replicas/shop/web/x/gone", "", 404, "NotFound"},
         {"POST", "/apis/tulle.dev/v1/namespaces/shop/workloads/web/token", "{}", 404, "NotFound"},
         {"GET", "/api/v1/services/web", "", 400, "BadRequest"},
+        {"GET", "/tulle/v1/explain", "", 405, "MethodNotAllowed"},
+        {"POST", "/tulle/v1/explain", "[]", 400, "BadRequest"},
+        {"POST", "/tulle/v1/explain", "{\"workload\":\"x\"", 400, "BadRequest"},
+        {"POST", "/tulle/v1/explain", "{\"workload\":\"x\"}", 404, "NotFound"},
         {"GET", "/a/b/c/d/e/f/g/h/i/j/k/l/m", "", 400, "BadRequest"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -354,6 +358,29 @@ static void test_files_keep_their_names(void **state)
     assert_false(says(f, "\"file\":\"a.yaml\""));
 }
 
+static void test_explain_names_the_place_of_a_document(void **state)
+{
+    struct fixture *f = *state;
+    const char *body =
+        "{\"files\":[{\"name\":\"/x/web.yaml\",\"line\":7,\"text\":\"{\\\"apiVersion"
+        "\\\":\\\"v1\\\",\\\"kind\\\":\\\"Service\\\",\\\"metadata\\\":{\\\"name\\\":"
+        "\\\"web\\\",\\\"namespace\\\":\\\"shop\\\"},\\\"spec\\\":{\\\"selector\\\":{"
+        "\\\"app\\\":\\\"web\\\"},\\\"ports\\\":[{\\\"port\\\":80}]}}\"}]}";
+    call_typed(f, "POST", "/tulle/v1/apply", "application/json", str_from_c(body));
+    assert_int_equal(f->status, 200);
+    apply(f, WORKLOAD);
+    call(
+        f, "POST", "/tulle/v1/explain",
+        "{\"workload\":\"web\",\"method\":\"GET\",\"url\":\"http://web/\",\"headers\":[\"a: b\"]}");
+    assert_int_equal(f->status, 200);
+    assert_string_equal(text_at(f, "decision"), "UNAVAILABLE"); /* nobody has connected */
+    assert_true(says(f, "\"file\":\"/x/web.yaml\",\"line\":7"));
+    call(f, "POST", "/tulle/v1/explain",
+         "{\"workload\":\"web\",\"method\":\"GET\",\"url\":\"http://web/\",\"headers\":[\"a\"]}");
+    assert_int_equal(f->status, 400);
+    assert_true(says(f, "NAME: VALUE"));
+}
+
 static void test_tokens(void **state)
 {
     struct fixture *f = *state;
@@ -409,6 +436,7 @@ int main(void)
         T(test_conflicts_with_what_is_there),
         T(test_prune),
         T(test_files_keep_their_names),
+        T(test_explain_names_the_place_of_a_document),
         T(test_tokens),
         T(test_too_large),
         T(test_a_client_leaves_while_it_waits),
