@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from lib.mesh import SHOP, copy_shop, workload, write_documents
-from lib.programs import program, run, wait_until
+from lib.programs import PYTHON, program, run, wait_until
 
 POLICIES = (SHOP / "policies.yaml").read_text().splitlines()
 
@@ -235,6 +235,15 @@ spec:
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
+metadata: { name: cart-web, namespace: shop }
+spec:
+  selector: { matchLabels: { app: cart } }
+  rules:
+    - from: [ { source: { principals: [ mesh.local/ns/shop/sa/web-sa ] } } ]
+    - to: [ { operation: { methods: [ GET ] } } ]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
 metadata: { name: deny-stop, namespace: shop }
 spec:
   action: DENY
@@ -282,6 +291,23 @@ def test_what_explain_says_is_what_curl_gets(ruled, caller, called, request_):
         assert answered.get("x-tulle-origin", "") == policy, (told(request_, got), answered)
     again = offline(called, method, url, *headers, "--from", caller, folder=ruled.folder)
     assert told(request_, again) == told(request_, got)
+
+
+PING = """import socket
+s = socket.create_connection(("cart", 6379), 10)
+s.sendall(b"PING\\r\\n")
+print(s.recv(5).decode().strip())
+"""
+
+
+@pytest.mark.parametrize("caller, answer", [("web", "+PONG"), ("client", "")])
+def test_what_explain_says_of_a_connection_is_what_a_client_gets(ruled, caller, answer):
+    """A rule about HTTP does not count there, one about who connects does."""
+    got = online(ruled, "cart", "TCP", "cart:6379", "--from", caller)
+    done = ruled.exec(caller, PYTHON, "-c", PING)
+    assert done.out.strip() == answer, repr(done)
+    assert got["decision"] == ("ALLOWED" if answer else "DENIED"), got
+    assert got["decidedBy"] == "AuthorizationPolicy/shop/cart-web" + ("#rules[0]" if answer else "")
 
 
 def test_a_running_mesh_names_file_and_line(ruled):
