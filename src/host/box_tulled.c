@@ -191,11 +191,12 @@ void box_tulled_gone_job(const struct box *b, const struct box_replica *r)
     _exit(err == 0 ? 0 : 1);
 }
 
+/* All roots: while one is being replaced either may be what the control plane shows. */
 static int copy_root_cert(const struct box *b, const struct box_replica *r)
 {
     char path[PATH_LEN_MAX];
     size_t len;
-    char *pem = proc_read_file(paths_in_mesh(b->spec->name, "tulled/ca-cert.pem", path),
+    char *pem = proc_read_file(paths_in_mesh(b->spec->name, "tulled/ca-bundle.pem", path),
                                CERT_BYTES_MAX, &len);
     if (pem == NULL)
         return -ERR_NOT_FOUND;

@@ -149,8 +149,8 @@ static int open_state(struct tulled *t, const struct options *o)
     t->registry = registry_new(t->store, &t->why);
     if (t->registry == NULL)
         return -ERR_CORRUPT;
-    struct ca_options ca = {str_from_c(o->state), registry_mesh(t->registry)->trust_domain,
-                            ROOT_LIFETIME_S};
+    struct ca_options ca = {t->store, str_from_c(o->state),
+                            registry_mesh(t->registry)->trust_domain, ROOT_LIFETIME_S};
     return ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
 }
 

@@ -15,6 +15,7 @@
 struct ca;
 
 struct ca_options {
+    struct store *store;      /* how far a rotation of the root has come; NULL: none can be made */
     struct str state_dir;     /* ca-key.pem (0600) and ca-cert.pem */
     struct str trust_domain;  /* labels the root's subject when it is made */
     uint64_t root_lifetime_s; /* 10 years */
@@ -26,27 +27,61 @@ struct ca_options {
 int ca_open(const struct ca_options *o, uint64_t now_s, struct str_buf *why, struct ca **ret_ca);
 struct ca *ca_free(struct ca *c);
 
-/* The CA's files, as a backup takes them along: ca-key.pem (secret: the caller wipes) and
- * ca-cert.pem. */
-enum { CA_FILE_BYTES_MAX = 64 * 1024 };
-int ca_read_files(struct str state_dir, struct str_buf *ret_key_pem, struct str_buf *ret_cert_pem);
+/* The CA's files, as a backup takes them along. One that is not there is not there in the backup
+ * either; keys are secret: the caller wipes. */
+enum { CA_FILE_BYTES_MAX = 64 * 1024, CA_FILE_COUNT = 4 };
+extern const struct str ca_file_names[CA_FILE_COUNT];
+/* -ERR_NOT_FOUND; -ERR_X. */
+int ca_read_file(struct str state_dir, size_t index, struct str_buf *ret_pem);
 
-/* PEM of all roots to be trusted. */
+/* PEM of all roots to be trusted; the one that signs leaves comes first: a workload whose leaf is
+ * another's asks for a new one. */
 struct str ca_bundle(const struct ca *c);
-/* The root itself; borrowed. */
+/* The root that signs leaves; borrowed. */
 struct cert *ca_root(const struct ca *c);
 uint64_t ca_root_not_after_s(const struct ca *c);
+/* All roots, as in the bundle; borrowed. */
+enum { CA_ROOTS_MAX = 2 };
+size_t ca_roots(const struct ca *c, struct cert *ret_roots[CA_ROOTS_MAX]);
+/* The first 16 hex digits of a root's SHA-256: its name in what people read. */
+enum { CA_ID_LEN = 16 };
+struct str ca_root_id(const struct cert *root, struct arena *a);
+/* Which of the roots signed the certificate; NULL: none of ours. Dates are not looked at. */
+struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf);
+
+/* --- changing the root (rotation.c) ---
+ *
+ *   NONE --begin--> TRUST --sign--> SIGN --finish--> NONE
+ *                     `--cancel--> NONE
+ *
+ * TRUST: the new root is in the bundle, the old one signs. SIGN: the new one signs leaves; the
+ * control plane itself shows a certificate of the old one, which those know too that have slept
+ * since before. NONE again: the old root is gone, its key with it.
+ *
+ * The stage is a record of the store; a process that dies anywhere finds on what the last step
+ * left, done or not begun. Whether it is time for a step is for the caller to know. */
+enum ca_stage { CA_STAGE_NONE, CA_STAGE_TRUST, CA_STAGE_SIGN };
+const char *ca_stage_name(enum ca_stage stage);
+enum ca_stage ca_stage(const struct ca *c);
+uint64_t ca_stage_since_s(const struct ca *c); /* 0 for NONE */
+/* -ERR_CONFLICT: not in the stage that the step begins in. All may write to the store and the
+ * state directory: -ERR_NO_SPACE, -ERR_SYSTEM; then nothing has changed, or the step is done when
+ * the CA is opened next. */
+int ca_rotation_begin(struct ca *c, struct str trust_domain, uint64_t now_s);
+int ca_rotation_sign(struct ca *c, uint64_t now_s);
+int ca_rotation_finish(struct ca *c);
+int ca_rotation_cancel(struct ca *c);
 
 struct ca_request {
     struct str csr_pem;
     struct str spiffe_id; /* what the attestation proved */
     uint64_t now_s, lifetime_s;
 };
-/* The leaf as PEM, appended. Never valid for longer than the root. -ERR_INVALID and what parsing
+/* The leaf as PEM, appended. Never valid for longer than its root. -ERR_INVALID and what parsing
  * gives: the CSR (why). */
 int ca_issue(struct ca *c, const struct ca_request *r, struct str_buf *ret_leaf_pem,
              struct str_buf *why);
-/* A server certificate for tulled itself. */
+/* A server certificate for tulled itself, by the root that the mesh has known longest. */
 int ca_issue_own(struct ca *c, const struct key *k, const struct str *dns_names, size_t count,
                  struct str spiffe_id, uint64_t now_s, uint64_t lifetime_s, struct cert **ret_cert);
 

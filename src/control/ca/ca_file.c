@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +56,26 @@ static int write_all(int fd, struct str bytes)
     return fsync(fd) == 0 ? 0 : err_from_errno(errno);
 }
 
+int ca_file_sync_dir(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_from_errno(errno);
+    int err = fsync(fd) == 0 ? 0 : err_from_errno(errno);
+    close(fd);
+    return err;
+}
+
+/* The rename itself is to survive a crash. */
+static int sync_dir_of(const char *path)
+{
+    char dir[PATH_LEN_MAX];
+    const char *slash = strrchr(path, '/');
+    int len = slash == NULL ? 0 : (int)(slash - path);
+    snprintf(dir, sizeof dir, "%.*s", len, path);
+    return ca_file_sync_dir(slash == NULL ? "." : len == 0 ? "/" : dir);
+}
+
 int ca_file_write(const char *path, mode_t mode, struct str bytes)
 {
     char temporary[PATH_LEN_MAX];
@@ -71,5 +92,5 @@ int ca_file_write(const char *path, mode_t mode, struct str bytes)
         err = err_from_errno(errno);
     if (err != 0)
         (void)unlink(temporary);
-    return err;
+    return err != 0 ? err : sync_dir_of(path);
 }

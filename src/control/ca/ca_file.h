@@ -8,5 +8,7 @@
 
 /* -ERR_NOT_FOUND; -ERR_DENIED: is_secret and others than the owner may read it; -ERR_TOO_LARGE. */
 int ca_file_read(const char *path, bool is_secret, struct str_buf *to);
-/* A file that exists is replaced. */
+/* A file that exists is replaced; on disk when this returns. */
 int ca_file_write(const char *path, mode_t mode, struct str bytes);
+/* What was renamed or removed in the folder stays so. */
+int ca_file_sync_dir(const char *dir);

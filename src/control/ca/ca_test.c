@@ -24,7 +24,7 @@ struct fixture {
 
 static int open_ca(struct fixture *f, uint64_t now_s)
 {
-    struct ca_options o = {str_from_c(f->dir), STR("mesh.local"), 10ull * YEAR};
+    struct ca_options o = {f->store, str_from_c(f->dir), STR("mesh.local"), 10ull * YEAR};
     str_buf_reset(&f->why);
     return ca_open(&o, now_s, &f->why, &f->ca);
 }

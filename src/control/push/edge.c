@@ -10,6 +10,7 @@ enum {
     HANDSHAKE_US = 15 * 1000 * 1000,
     STRANGER_IDLE_US = 10 * 1000 * 1000,
     CLOSE_TURNS_MAX = 100,
+    LEAF_PEM_MAX = 64 * 1024,
 };
 
 struct edge_conn {
@@ -19,6 +20,7 @@ struct edge_conn {
     struct http_server *server; /* NULL: still shaking hands */
     struct timer timer;
     uint64_t not_after_s;
+    char root[CA_ID_LEN + 1];
 };
 
 static void conn_free(struct edge_conn *ec)
@@ -50,6 +52,7 @@ static void on_exchange(void *ctx, struct exchange *x)
         c->peer.identity = arena_str(&x->arena, x->info->peer_principal);
     c->peer.address = ip_of(&x->info->remote);
     c->peer.not_after_s = ec->not_after_s;
+    memcpy(c->peer.root, ec->root, sizeof ec->root);
     x->ctx = c;
     x->filters = &ec->edge->filter;
     x->filter_count = 1;
@@ -68,6 +71,14 @@ static const struct http_server_ops server_ops = {
 
 /* --- TLS --- */
 
+static void note_root(struct edge_conn *ec, const struct conn *c)
+{
+    struct str_buf pem = STR_BUF_INIT(LEAF_PEM_MAX);
+    tls_endpoint_peer_pem(tls_endpoint_of(c), false, &pem);
+    push_root_of(ec->edge->push, str_buf_str(&pem), ec->root);
+    str_buf_deinit(&pem);
+}
+
 static void on_open(struct conn *c)
 {
     struct edge_conn *ec = c->ctx;
@@ -82,6 +93,8 @@ static void on_open(struct conn *c)
         .tls_version = str_from_c(peer->version),
     };
     ec->not_after_s = peer->is_verified ? peer->not_after_s : 0;
+    if (peer->is_verified)
+        note_root(ec, c);
     timer_stop(&ec->timer);
     const struct http_server_config *config =
         info.is_mtls ? &ec->edge->config : &ec->edge->config_strangers;
@@ -137,14 +150,15 @@ static int make_context(const struct edge *e, struct cert *leaf, struct str_buf 
                         struct tls_context **ret_context)
 {
     static const struct str alpn[] = {{"h2", 2}};
-    struct cert *root = ca_root(e->push->ca);
+    struct cert *roots[CA_ROOTS_MAX];
+    size_t root_count = ca_roots(e->push->ca, roots);
     struct tls_context_args args = {
         .role = TLS_SERVER,
         .key = e->key,
         .chain = &leaf,
         .chain_count = 1,
-        .roots = &root,
-        .root_count = 1,
+        .roots = roots,
+        .root_count = root_count,
         .is_client_cert_asked = true,
         .alpn = alpn,
         .alpn_count = ARRAY_LEN(alpn),
@@ -172,6 +186,8 @@ static int renew(struct edge *e, struct str_buf *why)
         return err;
     tls_context_unref(e->tls);
     e->tls = context;
+    cert_unref(e->leaf);
+    e->leaf = TAKE(leaf);
     return 0;
 }
 
@@ -196,6 +212,16 @@ void edge_mesh_changed(struct edge *e)
     if (!str_eq(str_buf_str(&identity), str_buf_str(&e->identity)))
         renew_or_say(e);
     str_buf_deinit(&identity);
+}
+
+void edge_roots_changed(struct edge *e)
+{
+    renew_or_say(e);
+}
+
+struct cert *edge_own_leaf(const struct edge *e)
+{
+    return e->leaf;
 }
 
 /* --- life --- */
@@ -259,6 +285,7 @@ struct edge *edge_close(struct edge *e)
     for (int i = 0; i < CLOSE_TURNS_MAX && (!list_is_empty(&e->conns) || i < 3); i++)
         turn_once(e->turn, 0);
     tls_context_unref(e->tls);
+    cert_unref(e->leaf);
     key_unref(e->key);
     str_buf_deinit(&e->identity);
     free(e);

@@ -13,6 +13,7 @@ struct edge {
     struct list conns;
     size_t conn_count;
     struct key *key;
+    struct cert *leaf; /* our own, NULL: none yet */
     struct tls_context *tls;
     struct str_buf identity; /* "spiffe://TD/ns/tulle-system/sa/tulled" */
     struct timer renew_timer;

@@ -72,6 +72,18 @@ void push_fact_changed(struct push *p, struct str fact)
         edge_mesh_changed(p->edge);
 }
 
+void push_roots_changed(struct push *p)
+{
+    registry_set_roots(p->registry, ca_bundle(p->ca));
+    if (p->edge != NULL)
+        edge_roots_changed(p->edge);
+}
+
+struct cert *push_own_leaf(const struct push *p)
+{
+    return p->edge != NULL ? edge_own_leaf(p->edge) : NULL;
+}
+
 bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index)
 {
     struct registry_replica *r = registry_replica(p->registry, namespace_, workload, index);
@@ -125,6 +137,7 @@ struct push *push_new(const struct push_args *args)
     map_init(&p->targets);
     turn_task_init(&p->task, on_run);
     timer_init(&p->expire_timer, on_expire);
+    registry_set_roots(p->registry, ca_bundle(p->ca));
     push_expire_soon(p);
     return p;
 }

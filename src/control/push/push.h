@@ -35,6 +35,24 @@ struct push *push_free(struct push *p);
 int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
 /* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);
+/* The CA's roots, or which of them signs, changed: tells the proxies, and shows another certificate
+ * itself. */
+void push_roots_changed(struct push *p);
+/* The certificate that xDS is served with; borrowed, NULL: not listening. */
+struct cert *push_own_leaf(const struct push *p);
+/* What is known of a replica's certificates. */
+struct push_certs {
+    const struct registry_replica *replica;
+    bool is_connected;
+    bool is_trusting;     /* it runs the present bundle of roots: acknowledged, not only sent */
+    bool is_leaf_renewed; /* the leaf that it runs was signed by the root that signs at present */
+    struct str root;      /* id of the root that signed its leaf; empty: not known */
+    uint64_t not_after_s; /* of that leaf; 0: not known */
+    const char *why_not;  /* trusting or renewed; NULL: both */
+};
+void push_each_certs(struct push *p, void (*each)(void *ctx, const struct push_certs *c),
+                     void *ctx);
+
 /* The supervisor saw this sidecar die: no lease for it. False: no such replica. */
 bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index);
 

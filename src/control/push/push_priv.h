@@ -76,9 +76,10 @@ struct push_stream_ops {
 
 /* What the connection proved. */
 struct push_peer {
-    struct str identity;    /* SPIFFE id of a verified client certificate */
-    struct ip_addr address; /* where it comes from; IP_NONE: not known */
-    uint64_t not_after_s;   /* of its certificate */
+    struct str identity;      /* SPIFFE id of a verified client certificate */
+    struct ip_addr address;   /* where it comes from; IP_NONE: not known */
+    uint64_t not_after_s;     /* of its certificate */
+    char root[CA_ID_LEN + 1]; /* that signed it; empty: not known */
 };
 
 struct push_stream {
@@ -89,7 +90,9 @@ struct push_stream {
     struct ads_stream *ads;
     struct str identity; /* own memory, like namespace_ and workload */
     struct ip_addr address;
-    uint64_t not_after_s, connected_us, dirty_us;
+    uint64_t not_after_s; /* of the leaf that it runs, as far as we know */
+    char root[CA_ID_LEN + 1];
+    uint64_t connected_us, dirty_us;
     uint64_t answered_us;            /* the last answer; 0: none yet */
     struct str namespace_, workload; /* empty: no node yet */
     uint32_t index;
@@ -157,6 +160,14 @@ void push_wait_free(struct push *p);
 enum grpc_status push_create_certificate(struct push *p, struct str identity, struct str token,
                                          struct str request, struct str_buf *ret_response,
                                          struct str_buf *why);
+/* push_certs.c: the id of the root that signed a leaf (PEM), empty when it is none of ours. */
+void push_root_of(const struct push *p, struct str leaf_pem, char ret_root[CA_ID_LEN + 1]);
+/* A sidecar says which leaf all its workers use. False: it is not this stream's. */
+bool push_stream_set_leaf(struct push_stream *s, struct str leaf_pem);
+/* The stream's subscription; NULL: none. */
+struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
+                                 struct str name);
+
 /* push_report.c: Agent/Report; the JSON text is the message. */
 enum grpc_status push_report(struct push *p, struct str identity, struct str json,
                              struct str_buf *why);
@@ -186,3 +197,5 @@ void push_expire_soon(struct push *p);
 struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err);
 struct edge *edge_close(struct edge *e);
 void edge_mesh_changed(struct edge *e);
+void edge_roots_changed(struct edge *e);
+struct cert *edge_own_leaf(const struct edge *e);

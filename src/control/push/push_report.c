@@ -1,8 +1,8 @@
-/* Agent/Report: a sidecar says how its app is. */
+/* Agent/Report: a sidecar says how its app is, and which leaf it runs. */
 #include "codec/json.h"
 #include "control/push/push_priv.h"
 
-enum { REPORT_BYTES_MAX = 4096 };
+enum { REPORT_BYTES_MAX = 16384 };
 
 static bool parse_state(struct str text, enum replica_state *ret_state)
 {
@@ -43,6 +43,11 @@ static enum grpc_status take(struct push *p, struct str identity, const struct j
     if (r == NULL) {
         str_buf_add_c(why, "this replica is not connected");
         return GRPC_FAILED_PRECONDITION;
+    }
+    if (json_str(json_get(root, "leaf"), &text) && r->node != NULL &&
+        !push_stream_set_leaf(r->node, text)) {
+        str_buf_add_c(why, "the leaf is not a certificate of this identity");
+        return GRPC_INVALID_ARGUMENT;
     }
     registry_replica_set_state(p->registry, r, state);
     return GRPC_OK;

@@ -71,7 +71,8 @@ static void drop_target(struct push *p, struct push_target *t)
     free(t);
 }
 
-static struct push_sub *sub_find(struct push_stream *s, enum resource_type type, struct str name)
+struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
+                                 struct str name)
 {
     char key[PUSH_NAME_LEN_MAX + 8];
     return map_get(&s->subs, str_from(key, format_key(key, sizeof key, type, name)));
@@ -224,7 +225,7 @@ static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
         }
         return;
     }
-    struct push_sub *sub = name.len <= PUSH_NAME_LEN_MAX ? sub_find(s, type, name) : NULL;
+    struct push_sub *sub = name.len <= PUSH_NAME_LEN_MAX ? push_stream_sub(s, type, name) : NULL;
     if (sub == NULL)
         return;
     sub->is_named = false;
@@ -356,6 +357,7 @@ struct push_stream *push_stream_open(struct push *p, const struct push_peer *pee
     s->identity = own(peer->identity);
     s->address = peer->address;
     s->not_after_s = peer->not_after_s;
+    memcpy(s->root, peer->root, sizeof s->root);
     s->connected_us = turn_now_us(p->turn);
     map_init(&s->subs);
     for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {

@@ -238,7 +238,7 @@ static void open_control(struct fixture *f)
     assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
     f->registry = registry_new(f->store, &why);
     assert_non_null(f->registry);
-    struct ca_options o = {str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
+    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
     assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
     f->translate = translate_new(f->registry);
     f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});

@@ -8,7 +8,7 @@
 #include "control/api/destination_rule.h"
 #include "control/registry/registry_priv.h"
 
-enum { FACT_LEN_MAX = 1024, LEASE_US = 30 * 1000 * 1000 };
+enum { FACT_LEN_MAX = 1024, LEASE_US = 30 * 1000 * 1000, ROOTS_BYTES_MAX = 256 * 1024 };
 
 void registry_tell(struct registry *r, const char *fmt, ...)
 {
@@ -230,6 +230,7 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
     r->store = s;
     r->mesh = api_mesh_default();
     r->lease_us = LEASE_US;
+    r->roots = STR_BUF_INIT(ROOTS_BYTES_MAX);
     if (!services_load_addresses(r)) {
         str_buf_add_c(why, "the store's table of addresses cannot be read");
         return registry_free(r);
@@ -263,6 +264,7 @@ struct registry *registry_free(struct registry *r)
         VEC_DEINIT(&r->docs[kind]);
     }
     VEC_DEINIT(&r->watchers);
+    str_buf_deinit(&r->roots);
     free(r);
     return NULL;
 }
@@ -270,6 +272,21 @@ struct registry *registry_free(struct registry *r)
 const struct api_mesh *registry_mesh(const struct registry *r)
 {
     return r->mesh;
+}
+
+void registry_set_roots(struct registry *r, struct str pem)
+{
+    if (str_eq(str_buf_str(&r->roots), pem))
+        return;
+    str_buf_reset(&r->roots);
+    str_buf_add(&r->roots, pem);
+    ASSERT(!r->roots.is_overflown);
+    registry_tell(r, "roots");
+}
+
+struct str registry_roots(const struct registry *r)
+{
+    return str_buf_str(&r->roots);
 }
 
 /* --- look-ups by host --- */

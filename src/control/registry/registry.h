@@ -31,6 +31,7 @@ struct registry;
  *   routes/HOST           VirtualServices for a full host name
  *   rules/HOST            DestinationRules for a full host name
  *   docs/KIND/NS          documents of another kind in a namespace
+ *   roots                 the roots that the mesh trusts
  */
 typedef void registry_changed_fn(void *ctx, struct str fact);
 
@@ -40,6 +41,10 @@ void registry_watch(struct registry *r, registry_changed_fn *changed, void *ctx)
 
 /* The mesh's defaults: its document, or api_mesh_default(). */
 const struct api_mesh *registry_mesh(const struct registry *r);
+
+/* The roots that the mesh trusts, PEM: told by who has the CA, copied; empty: nobody has. */
+void registry_set_roots(struct registry *r, struct str pem);
+struct str registry_roots(const struct registry *r);
 
 /* All documents of a kind, sorted by namespace and name (namespace empty: all); borrowed until the
  * next change. */

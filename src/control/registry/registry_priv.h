@@ -13,6 +13,7 @@ struct registry {
     struct store *store;
     VEC(struct api_document *) docs[API_KIND_COUNT]; /* sorted by namespace and name; referenced */
     const struct api_mesh *mesh;
+    struct str_buf roots;
     VEC(struct registry_service *) services; /* sorted as the documents */
     VEC(struct registry_replica *) replicas;
     VEC(struct registry_watcher) watchers;

@@ -16,15 +16,16 @@ struct own_tls {
 
 static int make_context(struct own_tls *t, struct cert *leaf, struct str_buf *why)
 {
-    struct cert *root = ca_root(t->args.ca);
+    struct cert *roots[CA_ROOTS_MAX];
+    size_t root_count = ca_roots(t->args.ca, roots);
     struct tls_context *context;
     struct tls_context_args args = {
         .role = TLS_SERVER,
         .key = t->key,
         .chain = &leaf,
         .chain_count = 1,
-        .roots = &root,
-        .root_count = 1,
+        .roots = roots,
+        .root_count = root_count,
         .is_client_cert_asked = true,
         .alpn = t->args.alpn,
         .alpn_count = t->args.alpn_count,
@@ -54,12 +55,17 @@ static int renew(struct own_tls *t, struct str_buf *why)
     return err;
 }
 
-static void on_renew(struct timer *timer)
+void own_tls_renew(struct own_tls *t)
 {
     struct str_buf why = STR_BUF_INIT(TEXT_LEN_MAX);
-    if (renew(CONTAINER_OF(timer, struct own_tls, timer), &why) != 0)
+    if (renew(t, &why) != 0)
         log_event(LOG_ERROR, "own_certificate_not_renewed", LF("reason", str_buf_str(&why)));
     str_buf_deinit(&why);
+}
+
+static void on_renew(struct timer *timer)
+{
+    own_tls_renew(CONTAINER_OF(timer, struct own_tls, timer));
 }
 
 struct own_tls *own_tls_new(const struct own_tls_args *args, struct str_buf *why)

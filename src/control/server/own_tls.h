@@ -25,5 +25,7 @@ struct own_tls_args {
 /* NULL: why. */
 struct own_tls *own_tls_new(const struct own_tls_args *args, struct str_buf *why);
 struct own_tls *own_tls_free(struct own_tls *t);
+/* The CA's roots changed: another leaf, and clients are judged by these roots. */
+void own_tls_renew(struct own_tls *t);
 /* What the next connection takes; borrowed. */
 struct tls_context *own_tls_context(const struct own_tls *t);

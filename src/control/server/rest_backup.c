@@ -42,18 +42,28 @@ static int copy(struct rest_call *c, const struct store_file *files, size_t coun
     return err;
 }
 
+/* Those of the next root are there while the root is being rotated. */
 static int make(struct rest_call *c, struct str_buf *why, struct str_buf *out)
 {
-    struct str_buf key = STR_BUF_INIT(CA_FILE_BYTES_MAX), cert = STR_BUF_INIT(CA_FILE_BYTES_MAX);
-    int err = ca_read_files(c->server->args.state_dir, &key, &cert);
-    struct store_file files[] = {{STR("ca-cert.pem"), str_buf_str(&cert)},
-                                 {STR("ca-key.pem"), str_buf_str(&key)}};
+    struct str_buf pems[CA_FILE_COUNT];
+    struct store_file files[CA_FILE_COUNT];
+    size_t count = 0;
+    int err = 0;
+    for (size_t i = 0; i < CA_FILE_COUNT; i++) {
+        pems[i] = STR_BUF_INIT(CA_FILE_BYTES_MAX);
+        int read_err = ca_read_file(c->server->args.state_dir, i, &pems[i]);
+        if (read_err == 0)
+            files[count++] = (struct store_file){ca_file_names[i], str_buf_str(&pems[i])};
+        else if (read_err != -ERR_NOT_FOUND)
+            err = read_err;
+    }
     if (err == 0)
-        err = copy(c, files, ARRAY_LEN(files), why, out);
-    if (key.ptr != NULL)
-        secret_wipe(key.ptr, key.cap);
-    str_buf_deinit(&key);
-    str_buf_deinit(&cert);
+        err = copy(c, files, count, why, out);
+    for (size_t i = 0; i < CA_FILE_COUNT; i++) {
+        if (pems[i].ptr != NULL)
+            secret_wipe(pems[i].ptr, pems[i].cap);
+        str_buf_deinit(&pems[i]);
+    }
     return err;
 }
 

@@ -1,4 +1,4 @@
-/* What is Tulle's own below /tulle/v1: status, wait, the CA's bundle, sidecars that died. */
+/* What is Tulle's own below /tulle/v1: status, wait, sidecars that died. */
 #include <stdlib.h>
 
 #include "codec/duration.h"
@@ -143,12 +143,6 @@ static void reply_status(struct rest_call *c)
 
 /* --- the box --- */
 
-static void reply_bundle(struct rest_call *c)
-{
-    c->is_done = true;
-    service_reply(c->s, 200, STR("application/x-pem-file"), ca_bundle(c->server->args.ca));
-}
-
 /* replicas/NS/WORKLOAD/INDEX/gone */
 static void replica_gone(struct rest_call *c)
 {
@@ -202,14 +196,11 @@ struct verb {
 static const struct verb verbs[] = {
     {"GET", "status", 3, reply_status, ACCESS_LIST},
     {"GET", "wait", 3, wait_for, ACCESS_VERB_COUNT},
-    {"GET", "ca", 4, reply_bundle, ACCESS_VERB_COUNT},
     {"POST", "replicas", 7, replica_gone, ACCESS_ADMIN},
 };
 
 static bool is_last_right(const struct rest_call *c)
 {
-    if (c->path_count == 4)
-        return str_eq(c->path[3], STR("bundle"));
     return c->path_count != 7 || str_eq(c->path[6], STR("gone"));
 }
 

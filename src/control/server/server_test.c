@@ -47,7 +47,7 @@ static int setup(void **state)
     snprintf(f->path, sizeof f->path, "%s/store.db", f->dir);
     assert_int_equal(store_open_sqlite(str_from_c(f->path), &why, &f->store), 0);
     f->registry = registry_new(f->store, &why);
-    struct ca_options o = {str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
+    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
     assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
     f->translate = translate_new(f->registry);
     f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});

@@ -121,6 +121,7 @@ bool name_is_possible(enum resource_type type, struct str text)
     case RESOURCE_ENDPOINTS:
         return name_parse(text, &n) && !n.is_tcp;
     case RESOURCE_SECRET:
+        return str_eq(text, STR(TRANSLATE_ROOTS));
     case RESOURCE_TYPE_COUNT:
         return false;
     }

@@ -16,6 +16,17 @@ static const struct str alpn_server[] = {
     {"istio", 5},
 };
 
+const struct secret *output_roots(struct job *j)
+{
+    job_note(j, "roots");
+    if (registry_roots(j->r).len == 0)
+        return NULL;
+    struct secret *s = ARENA_NEW(j->a, struct secret);
+    s->kind = SECRET_VALIDATION;
+    s->roots_pem = registry_roots(j->r);
+    return s;
+}
+
 static struct common_tls mesh_tls(void)
 {
     return (struct common_tls){

@@ -147,7 +147,8 @@ static const void *run_function(struct job *j, enum resource_type type, struct s
         return output_cluster(j, name);
     case RESOURCE_ENDPOINTS:
         return output_endpoints(j, name);
-    case RESOURCE_SECRET: /* made by the proxy, from the CA's answer */
+    case RESOURCE_SECRET: /* that one only: a leaf is made by the proxy, from the CA's answer */
+        return output_roots(j);
     case RESOURCE_TYPE_COUNT:
         return NULL;
     }

@@ -25,8 +25,10 @@ struct translate;
  *   route       HOST:PORT
  *   cluster     HOST:PORT[/SUBSET][|tcp] | inbound|PORT|PROTOCOL
  *   endpoints   HOST:PORT[/SUBSET]
+ *   secret      ROOTCA, the roots that the mesh trusts
  */
 #define TRANSLATE_INBOUND "virtualInbound"
+#define TRANSLATE_ROOTS "ROOTCA"
 
 /* Who asks. Strings are borrowed for the call. */
 struct translate_viewer {

@@ -15,6 +15,7 @@
 #include "mesh/model/directory.h"
 #include "mesh/model/listener.h"
 #include "mesh/model/route.h"
+#include "mesh/model/secret.h"
 
 /* One run of an output function. */
 struct job {
@@ -87,7 +88,7 @@ struct rbac_pair policy_for(struct job *j, const struct api_document *workload, 
 /* --- tls.c --- */
 
 #define TLS_SECRET_OWN "default"
-#define TLS_SECRET_ROOTS "ROOTCA"
+#define TLS_SECRET_ROOTS TRANSLATE_ROOTS
 
 const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp);
 const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
@@ -114,6 +115,7 @@ const struct listener *output_service_listener(struct job *j, struct str name);
 const struct route_config *output_route(struct job *j, struct str name);
 const struct cluster *output_cluster(struct job *j, struct str name);
 const struct endpoints *output_endpoints(struct job *j, struct str name);
+const struct secret *output_roots(struct job *j);
 
 /* access_log.c */
 const struct access_log_config *access_logs(struct job *j, size_t *ret_count);

@@ -9,7 +9,7 @@
 
 enum {
     MESSAGE_BYTES_MAX = 64 << 20,
-    REPORT_BYTES_MAX = 4096,
+    REPORT_BYTES_MAX = 16384,
     STABLE_US = 5 * 1000 * 1000,
 };
 

@@ -11,7 +11,12 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "codec/json_writer.h"
+#include "mesh/model/secret.h"
 #include "proxy/agent/agent_priv.h"
+#include "proxy/agent/local.h"
+
+enum { REPORT_BYTES_MAX = 16384 };
 
 /* --- state --- */
 
@@ -38,9 +43,35 @@ bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
     return true;
 }
 
+/* The leaf that every worker uses, the first of the chain: while a set is on its way to them it is
+ * the one of before. */
+static void look_at_leaf(struct agent *a)
+{
+    AUTO(cert_unref_auto) struct cert *leaf = NULL;
+    const struct resource *r = config_running(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_OWN));
+    if (a->sets_pending > 0 || r == NULL || cert_from_pem(r->secret->chain_pem, &leaf) != 0)
+        return;
+    str_buf_reset(&a->leaf_pem);
+    cert_to_pem(leaf, &a->leaf_pem);
+}
+
+static void write_report(const struct agent *a, const char *state, struct str_buf *to)
+{
+    struct json_writer w;
+    struct str leaf = str_buf_str(&a->leaf_pem);
+    json_writer_init(&w, to, 0);
+    json_writer_object(&w, NULL);
+    json_writer_c(&w, "state", state);
+    json_writer_str(&w, "namespace", a->args->namespace_);
+    json_writer_str(&w, "workload", a->args->workload);
+    json_writer_u64(&w, "index", a->args->index);
+    if (leaf.len > 0)
+        json_writer_str(&w, "leaf", leaf);
+    json_writer_end(&w);
+}
+
 static void report(struct agent *a)
 {
-    char json[1024];
     const char *state = a->is_draining                   ? "draining"
                         : a->is_ready && a->is_app_ready ? "ready"
                                                          : "unready";
@@ -50,13 +81,11 @@ static void report(struct agent *a)
         a->unready_since_us = UINT64_MAX;
     else if (a->unready_since_us == UINT64_MAX)
         a->unready_since_us = turn_now_us(a->turn);
-    int len =
-        snprintf(json, sizeof json,
-                 "{\"state\":\"%s\",\"namespace\":\"%.*s\",\"workload\":\"%.*s\","
-                 "\"index\":%u}",
-                 state, STR_FMT(a->args->namespace_), STR_FMT(a->args->workload), a->args->index);
-    if (len > 0 && (size_t)len < sizeof json)
-        ads_report(a->ads, str_from(json, (size_t)len));
+    struct str_buf json = STR_BUF_INIT(REPORT_BYTES_MAX);
+    look_at_leaf(a);
+    write_report(a, state, &json);
+    ads_report(a->ads, str_buf_str(&json));
+    str_buf_deinit(&json);
 }
 
 void agent_look(struct agent *a)
@@ -183,6 +212,7 @@ static void init(struct agent *a, const struct agent_args *args)
 {
     *a = (struct agent){.args = args, .signal_fd = -1};
     arena_init(&a->arena, 2048);
+    a->leaf_pem = STR_BUF_INIT(REPORT_BYTES_MAX);
     a->limits = args->limits;
     if (a->limits.memory_budget_bytes == 0)
         a->limits.memory_budget_bytes = budget_default();
@@ -212,6 +242,7 @@ static void deinit(struct agent *a)
     for (int i = 0; i < 4; i++)
         turn_once(a->turn, 0);
     turn_free(a->turn);
+    str_buf_deinit(&a->leaf_pem);
     arena_deinit(&a->arena);
 }
 

@@ -48,6 +48,7 @@ struct agent {
     struct str node_id, node_cluster, metadata, spiffe_id;
     /* The change set under way. */
     unsigned sets_pending;
+    struct str_buf leaf_pem; /* that every worker runs; empty: none yet */
     struct str_buf set_error;
     uint64_t indexed_generation;
     struct timer wants_timer;

@@ -133,7 +133,7 @@ static void add_item(void *ctx, const struct config_item *item)
 {
     struct str_buf *pack = ctx;
     const struct resource *r = item->running;
-    if (r == NULL || item->is_local)
+    if (r == NULL || item->is_local || r->type == RESOURCE_SECRET)
         return;
     cache_append(pack, &(struct cache_record){.type = r->type,
                                               .is_detail = item->is_detail,

@@ -13,13 +13,15 @@
 #include "proxy/agent/file.h"
 #include "proxy/agent/grpc_call.h"
 #include "proxy/agent/local.h"
+#include "proxy/agent/roots.h"
 
 enum {
     PEM_BYTES_MAX = 256 * 1024,
     TOKEN_BYTES_MAX = 8192,
     CHAIN_MAX = 8,
-    ROOTS_MAX = 64,
     ANSWER_TIMEOUT_US = 10 * 1000 * 1000,
+    ROTATE_SPREAD_US = 20 * 1000 * 1000, /* thousands of leaves are renewed over this time */
+    ROTATE_LIFE_PART = 10,
     EXPIRY_MARGIN_US = 200 * 1000, /* a leaf that ends so soon proves nothing any more */
 };
 
@@ -30,8 +32,8 @@ struct identity {
     struct cert *chain[CHAIN_MAX]; /* leaf first; none yet: chain_count 0 */
     size_t chain_count;
     uint64_t not_before_us, not_after_us; /* of the leaf, wall clock */
-    struct str_buf roots_pem;             /* file's and CA's, without doubles */
-    struct tls_context *tls;              /* with our leaf */
+    struct roots roots;
+    struct tls_context *tls; /* with our leaf */
     /* The request under way. */
     struct channel *channel;
     struct grpc_call *call;
@@ -74,54 +76,16 @@ static int load_key(struct identity *i)
     return err;
 }
 
-static void add_root(struct str_buf *to, const struct cert *c)
-{
-    struct str_buf pem = STR_BUF_INIT(PEM_BYTES_MAX);
-    cert_to_pem(c, &pem);
-    if (!str_contains(str_buf_str(to), str_buf_str(&pem)))
-        str_buf_add(to, str_buf_str(&pem));
-    str_buf_deinit(&pem);
-}
-
-static int add_roots_pem(struct str_buf *to, struct str pem)
-{
-    struct cert *certs[ROOTS_MAX];
-    size_t count = 0;
-    int err = certs_from_pem(pem, certs, ROOTS_MAX, &count);
-    for (size_t n = 0; err == 0 && n < count; n++) {
-        add_root(to, certs[n]);
-        cert_unref(certs[n]);
-    }
-    return err;
-}
-
-static int load_roots(struct identity *i, struct str_buf *why)
-{
-    char path[600];
-    struct str_buf pem = STR_BUF_INIT(PEM_BYTES_MAX);
-    int err = file_read(i->args.root_cert_file, PEM_BYTES_MAX, &pem);
-    if (err == 0)
-        err = add_roots_pem(&i->roots_pem, str_buf_str(&pem));
-    if (err != 0)
-        str_buf_printf(why, "root certificates %s: %s", i->args.root_cert_file, err_text(err));
-    str_buf_reset(&pem);
-    /* Of an earlier life: roots that were told with a leaf. */
-    if (err == 0 && file_read(path_of(i, "roots.pem", path), PEM_BYTES_MAX, &pem) == 0)
-        (void)add_roots_pem(&i->roots_pem, str_buf_str(&pem));
-    str_buf_deinit(&pem);
-    return err;
-}
-
 /* --- contexts and secrets --- */
 
-/* client certificate or none: towards the control plane, which proves itself by the roots. */
-static struct tls_context *make_context(const struct identity *i, bool is_with_leaf)
+/* Towards the control plane, which proves itself by the roots; without a leaf, by the pin too. */
+static struct tls_context *make_context(struct identity *i, bool is_with_leaf)
 {
     struct cert *roots[ROOTS_MAX];
     size_t root_count = 0;
     struct tls_context *context = NULL;
     struct str_buf why = STR_BUF_INIT(512);
-    int err = certs_from_pem(str_buf_str(&i->roots_pem), roots, ROOTS_MAX, &root_count);
+    int err = roots_certs(&i->roots, !is_with_leaf, roots, &root_count);
     struct tls_context_args args = {
         .role = TLS_CLIENT,
         .roots = roots,
@@ -138,8 +102,7 @@ static struct tls_context *make_context(const struct identity *i, bool is_with_l
         err = tls_context_new(&args, &why, &context);
     if (err != 0)
         log_event(LOG_ERROR, "identity_context", LF("reason", str_buf_str(&why)));
-    for (size_t n = 0; n < root_count; n++)
-        cert_unref(roots[n]);
+    roots_certs_unref(roots, root_count);
     str_buf_deinit(&why);
     return context;
 }
@@ -151,7 +114,8 @@ static void publish(struct identity *i)
         cert_to_pem(i->chain[n], &chain);
     key_to_pem(i->key, &key);
     struct resource *own = local_secret_pair(str_buf_str(&chain), str_buf_str(&key));
-    struct resource *roots = local_secret_roots(str_buf_str(&i->roots_pem));
+    /* What the stream tells comes to the workers by itself. */
+    struct resource *roots = i->roots.is_streamed ? NULL : local_secret_roots(roots_pem(&i->roots));
     i->args.on_secrets(i->args.ctx, own, roots);
     resource_unref(own);
     resource_unref(roots);
@@ -168,8 +132,8 @@ static void drop_chain(struct identity *i)
 }
 
 /* The leaf must be for our key, carry our name and no other, and stand under the roots. */
-static int check_leaf(const struct identity *i, struct cert *const *chain, size_t count,
-                      struct arena *a, struct cert_info *ret_info, struct str_buf *why)
+static int check_leaf(struct identity *i, struct cert *const *chain, size_t count, struct arena *a,
+                      struct cert_info *ret_info, struct str_buf *why)
 {
     struct cert *roots[ROOTS_MAX];
     size_t root_count = 0;
@@ -184,12 +148,11 @@ static int check_leaf(const struct identity *i, struct cert *const *chain, size_
         err = -ERR_CERTIFICATE;
     }
     if (err == 0)
-        err = certs_from_pem(str_buf_str(&i->roots_pem), roots, ROOTS_MAX, &root_count);
+        err = roots_certs(&i->roots, false, roots, &root_count);
     if (err == 0)
         err = cert_verify(chain[0], chain + 1, count - 1, roots, root_count,
                           turn_wall_us(i->args.turn) / 1000000, why);
-    for (size_t n = 0; n < root_count; n++)
-        cert_unref(roots[n]);
+    roots_certs_unref(roots, root_count);
     return err;
 }
 
@@ -244,6 +207,21 @@ static void plan_next(struct identity *i, uint64_t delay_us)
     timer_start(i->args.turn, &i->timer, delay_us);
 }
 
+/* Around half life; soon, when the leaf is not of the root that signs at present. */
+static void plan_renewal(struct identity *i, uint64_t since_us)
+{
+    uint64_t now = turn_wall_us(i->args.turn);
+    struct random *random = turn_random(i->args.turn);
+    uint64_t delay = renewal_delay_us(since_us, i->not_after_us, now, random);
+    if (!roots_is_present(&i->roots, i->chain[0], now / 1000000)) {
+        uint64_t part = (i->not_after_us - i->not_before_us) / ROTATE_LIFE_PART;
+        uint64_t spread = MIN(part, (uint64_t)ROTATE_SPREAD_US);
+        uint64_t soon = random_u64(random) % (spread + 1);
+        delay = MIN(delay, soon);
+    }
+    plan_next(i, delay);
+}
+
 static void on_failure(struct identity *i, struct str why)
 {
     uint64_t now = turn_wall_us(i->args.turn);
@@ -262,12 +240,21 @@ static void store(const struct identity *i)
     struct str_buf pem = STR_BUF_INIT(PEM_BYTES_MAX);
     for (size_t n = 0; n < i->chain_count; n++)
         cert_to_pem(i->chain[n], &pem);
-    int err = file_write(path_of(i, "roots.pem", path), str_buf_str(&i->roots_pem));
-    if (err == 0)
-        err = file_write(path_of(i, "cert.pem", path), str_buf_str(&pem));
+    int err = file_write(path_of(i, "cert.pem", path), str_buf_str(&pem));
     if (err != 0)
         log_event(LOG_ERROR, "identity_not_stored", LFC("error", err_text(err)));
     str_buf_deinit(&pem);
+}
+
+/* The last part of an answer: the roots as they were when it was written. What the stream tells is
+ * never older, so it stands. */
+static int take_answered_roots(struct identity *i, struct str pem, struct str_buf *why)
+{
+    bool is_new;
+    int err = i->roots.is_streamed ? 0 : roots_tell(&i->roots, pem, &is_new);
+    if (err != 0)
+        str_buf_add_c(why, "the roots that came with the certificate cannot be used");
+    return err;
 }
 
 static int take_answer(struct identity *i, struct str message, struct str_buf *why)
@@ -279,16 +266,14 @@ static int take_answer(struct identity *i, struct str message, struct str_buf *w
     size_t count = 0;
     arena_init(&a, 4096);
     int err = ca_codec_decode_response(&a, message, &response);
+    if (err == 0 && response.chain_count > 1)
+        err = take_answered_roots(i, response.chain_pem[--response.chain_count], why);
     for (size_t n = 0; err == 0 && n < response.chain_count; n++) {
         str_buf_add(&pem, response.chain_pem[n]);
         str_buf_add_char(&pem, '\n');
     }
     if (err == 0)
         err = certs_from_pem(str_buf_str(&pem), chain, CHAIN_MAX, &count);
-    if (err == 0 && count > 1) {
-        add_root(&i->roots_pem, chain[count - 1]); /* told by the server that the roots vouch for */
-        cert_unref(chain[--count]);
-    }
     if (err == 0) {
         err = take_chain(i, chain, count, why);
         for (size_t n = 0; err != 0 && n < count; n++)
@@ -322,9 +307,7 @@ static void on_renewed(struct identity *i)
     i->failures = 0;
     i->renewal_count++;
     store(i);
-    uint64_t delay = renewal_delay_us(MAX(i->not_before_us, now), i->not_after_us, now,
-                                      turn_random(i->args.turn));
-    plan_next(i, delay);
+    plan_renewal(i, MAX(i->not_before_us, now));
     char seconds[32];
     snprintf(seconds, sizeof seconds, "%llu",
              (unsigned long long)((i->not_after_us - now) / 1000000));
@@ -442,7 +425,6 @@ int identity_new(const struct identity_args *args, struct str_buf *why,
 {
     struct identity *i = NEW(struct identity);
     i->args = *args;
-    i->roots_pem = STR_BUF_INIT(PEM_BYTES_MAX);
     timer_init(&i->timer, on_timer);
     int len = snprintf(i->dir, sizeof i->dir, "%.*s/identity", STR_FMT(args->state_dir));
     int err = len < 0 || (size_t)len >= sizeof i->dir ? -ERR_TOO_LARGE : file_make_dir(i->dir);
@@ -451,7 +433,7 @@ int identity_new(const struct identity_args *args, struct str_buf *why,
     if (err != 0)
         str_buf_printf(why, "%s: %s", i->dir, err_text(err));
     else
-        err = load_roots(i, why);
+        err = roots_init(&i->roots, args->root_cert_file, i->dir, why);
     if (err != 0) {
         identity_free(i);
         return err;
@@ -463,14 +445,32 @@ int identity_new(const struct identity_args *args, struct str_buf *why,
 
 void identity_start(struct identity *i)
 {
-    uint64_t now = turn_wall_us(i->args.turn);
     if (!identity_is_valid(i)) {
         plan_next(i, 0);
         return;
     }
-    plan_next(i,
-              renewal_delay_us(i->not_before_us, i->not_after_us, now, turn_random(i->args.turn)));
+    plan_renewal(i, i->not_before_us);
     publish(i);
+}
+
+int identity_set_roots(struct identity *i, struct str pem)
+{
+    bool is_new = false;
+    int err = roots_tell(&i->roots, pem, &is_new);
+    if (err != 0)
+        return err;
+    i->roots.is_streamed = true;
+    if (!is_new || i->chain_count == 0)
+        return 0;
+    struct tls_context *context = make_context(i, true);
+    if (context != NULL) {
+        tls_context_unref(i->tls);
+        i->tls = context;
+    }
+    log_event(LOG_INFO, "roots_told", LFC("by", "the control plane"));
+    if (i->channel == NULL) /* else what is under way plans it */
+        plan_renewal(i, i->not_before_us);
+    return 0;
 }
 
 struct identity *identity_free(struct identity *i)
@@ -486,7 +486,7 @@ struct identity *identity_free(struct identity *i)
     drop_chain(i);
     tls_context_unref(i->tls);
     key_unref(i->key);
-    str_buf_deinit(&i->roots_pem);
+    roots_deinit(&i->roots);
     free(i);
     return NULL;
 }

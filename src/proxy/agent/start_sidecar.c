@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "codec/json_writer.h"
+#include "mesh/model/secret.h"
 #include "proxy/agent/agent_priv.h"
 #include "proxy/agent/local.h"
 
@@ -81,9 +82,32 @@ static struct tls_context *ads_context(void *ctx)
     return identity_tls(a->identity);
 }
 
+/* The roots are the control plane's once it tells them; until then they are our own resource. */
+static int take_roots(struct agent *a, const struct ads_update *update)
+{
+    for (size_t i = 0; i < update->changed_count; i++) {
+        const struct resource *r = update->changed[i];
+        if (!str_eq(r->name, STR(LOCAL_SECRET_ROOTS)))
+            continue;
+        int err = r->secret->kind == SECRET_VALIDATION
+                      ? identity_set_roots(a->identity, r->secret->roots_pem)
+                      : -ERR_CERTIFICATE;
+        if (err != 0)
+            return err;
+        config_set_local(a->config, RESOURCE_SECRET, r->name, NULL);
+    }
+    return 0;
+}
+
 static void on_update(void *ctx, const struct ads_update *update)
 {
     struct agent *a = ctx;
+    int err = update->type == RESOURCE_SECRET ? take_roots(a, update) : 0;
+    if (err != 0) {
+        ads_client_done(ads_client_of(a->ads), update->token,
+                        STR(LOCAL_SECRET_ROOTS ": not a bundle of CA certificates"));
+        return;
+    }
     config_update(a->config, update);
     config_pump(a->config);
     agent_look(a);
@@ -100,7 +124,8 @@ static void on_secrets(void *ctx, struct resource *own, struct resource *roots)
 {
     struct agent *a = ctx;
     config_set_local(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_OWN), own);
-    config_set_local(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), roots);
+    if (roots != NULL)
+        config_set_local(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), roots);
     config_pump(a->config);
     ads_start(a->ads);
     agent_look(a);
@@ -170,6 +195,7 @@ static void make_ads(struct agent *a, const struct addr *discovery)
     ads_client_subscribe_all(client, RESOURCE_LISTENER);
     ads_client_subscribe_all(client, RESOURCE_CLUSTER);
     ads_client_subscribe_all(client, RESOURCE_DIRECTORY);
+    ads_client_subscribe(client, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS));
 }
 
 static int open_admin(struct agent *a, struct str_buf *why)
