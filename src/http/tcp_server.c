@@ -211,6 +211,7 @@ struct tcp_server *tcp_server_open(struct conn *c, const struct limits *limits, 
     s->x = exchange_new(c->turn, &s->end, info, &s->account, limits);
     s->x->owner = s;
     s->x->unpin = unpin;
+    h1_fit_window(c, &s->x->flows[SIDE_REQUEST]);
     c->read_max = s->x->flows[SIDE_REQUEST].credit_bytes;
     conn_set_handler(c, &conn_handler, s);
     return s;

@@ -16,8 +16,8 @@ from lib.http1 import Connection
 from lib.origin import TcpServer
 from lib.ports import free_port
 from lib.programs import PEER, wait_until
-from lib.proxy import (bootstrap, cluster, downstream_tls, http_listener, listener, route, tcp,
-                       upstream_tls)
+from lib.proxy import (bootstrap, cluster, connect_ends_here, downstream_tls, http_listener, listener,
+                       route, tcp, upstream_tls)
 
 # Of one stream in one listener. The gauge counts whole chunks, and the arena with the heads.
 STREAM_BYTES_MAX = 64 * 1024
@@ -29,8 +29,8 @@ AT_ONCE_S = 0.05
 
 
 def serve_row(origin_port, hops, authority=None):
-    """One listener a hop; hops[i] is what goes out of it: "1", "2" or "tcp", over TLS with an "s".
-    (config, first port)"""
+    """One listener a hop; hops[i] is what goes out of it: "1", "2" or "tcp", over TLS with an "s";
+    "2 tcp": TCP in a stream, which "tcp 2" takes out. (config, first port)"""
     ports = [free_port() for _ in hops]
     listeners, clusters, is_secure = [], [], False
     for i, hop in enumerate(hops):
@@ -40,7 +40,11 @@ def serve_row(origin_port, hops, authority=None):
                      if is_secure else {})
         is_secure = hop[-1] == "s"
         clusters.append(cluster(name, to, is_http2=hop[0] == "2", **out))
-        if hop.startswith("tcp"):
+        if hop == "2 tcp":
+            listeners.append(listener(name, ports[i], [tcp(name, tunneling_config={"hostname": "t:1"})]))
+        elif hop == "tcp 2":
+            listeners.append(listener(name, ports[i], [connect_ends_here(name)]))
+        elif hop.startswith("tcp"):
             listeners.append(listener(name, ports[i], [tcp(name)], **back))
         else:
             one = http_listener(ports[i], [route("/", name, timeout="0s")],
@@ -109,7 +113,8 @@ CASES = [("http1", ["1"], b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\
          ("websocket", ["1"], SWITCH),
          ("http1 over TLS", ["1s", "1"], b"HTTP/1.1 200 OK\r\n\r\n"),
          ("http2 over TLS", ["2s", "1"], b"HTTP/1.1 200 OK\r\n\r\n"),
-         ("tcp over TLS", ["tcps", "tcp"], b"HTTP/1.1 200 OK\r\n\r\n")]
+         ("tcp over TLS", ["tcps", "tcp"], b"HTTP/1.1 200 OK\r\n\r\n"),
+         ("tcp in a stream", ["2 tcp", "tcp 2"], b"HTTP/1.1 200 OK\r\n\r\n")]
 IDS = [name for name, _, _ in CASES]
 
 
@@ -240,7 +245,7 @@ def test_small_pieces_pass_at_once(proxy, authority, name, hops, first):
         config, port = serve_row(origin.port, hops, authority)
         proxy(config)
         with Connection(port) as c:
-            is_bytes = first is SWITCH or hops[0].startswith("tcp")
+            is_bytes = first is SWITCH or "tcp" in hops[0]
             c.send(request_for(first) if is_bytes else
                    "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
             while c.line():
