@@ -74,7 +74,7 @@ struct tls_endpoint_args {
 struct tls_endpoint *tls_endpoint_new(const struct tls_endpoint_args *args);
 extern const struct conn_layer_ops tls_layer_ops; /* layer: struct tls_endpoint * */
 
-/* What the handshake told, valid once open; strings live as long as the endpoint. */
+/* What the handshake told. */
 struct tls_peer {
     struct str uri_san; /* first URI SAN of the peer ("spiffe://..."), empty: none */
     struct str subject;
@@ -87,7 +87,10 @@ struct tls_peer {
     bool is_verified, is_resumed;
     uint64_t not_after_s;
 };
-const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e);
+/* Asks OpenSSL; strings are in arena. The endpoint must have been open. */
+struct tls_peer tls_endpoint_peer(const struct tls_endpoint *e, struct arena *a);
+struct str tls_endpoint_alpn(const struct tls_endpoint *e); /* negotiated; borrowed */
+bool tls_endpoint_is_resumed(const struct tls_endpoint *e);
 /* Every URI and DNS name of the peer's certificate, in its order; false ends the walk. */
 typedef bool tls_name_fn(void *ctx, enum tls_san_kind kind, struct str name);
 void tls_endpoint_walk_names(const struct tls_endpoint *e, tls_name_fn *see, void *ctx);

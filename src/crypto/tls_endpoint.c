@@ -266,47 +266,65 @@ static bool check_peer(struct tls_endpoint *e)
     return tls_san_check(x509, e->sans, e->san_count, &e->error);
 }
 
+struct peer_walk {
+    struct tls_peer *peer;
+    struct arena *arena;
+};
+
 static bool note_san(void *ctx, int gen_type, struct str value)
 {
-    struct tls_endpoint *e = ctx;
-    if (gen_type == GEN_URI && str_is_empty(e->peer.uri_san))
-        e->peer.uri_san = arena_str(&e->arena, value);
-    if (gen_type == GEN_DNS && str_is_empty(e->peer.dns_san))
-        e->peer.dns_san = arena_str(&e->arena, value);
+    const struct peer_walk *w = ctx;
+    if (gen_type == GEN_URI && str_is_empty(w->peer->uri_san))
+        w->peer->uri_san = arena_str(w->arena, value);
+    if (gen_type == GEN_DNS && str_is_empty(w->peer->dns_san))
+        w->peer->dns_san = arena_str(w->arena, value);
     return true;
 }
 
-static void note_certificate(struct tls_endpoint *e, const X509 *x509)
+static void note_certificate(const struct tls_endpoint *e, const X509 *x509, struct arena *a,
+                             struct tls_peer *peer)
 {
     uint8_t digest[32];
     x509_sha256(x509, digest);
-    e->peer.sha256_hex = hex_text(digest, sizeof digest, &e->arena);
-    e->peer.subject = x509_name_text(X509_get_subject_name(x509), &e->arena);
-    e->peer.not_after_s = asn1_time_to_s(X509_get0_notAfter(x509));
-    e->peer.is_verified = e->context->has_roots && SSL_get_verify_result(e->ssl) == X509_V_OK;
-    if (x509_walk_sans(x509, note_san, e) < 0) {
+    peer->sha256_hex = hex_text(digest, sizeof digest, a);
+    peer->subject = x509_name_text(X509_get_subject_name(x509), a);
+    peer->not_after_s = asn1_time_to_s(X509_get0_notAfter(x509));
+    peer->is_verified = e->context->has_roots && SSL_get_verify_result(e->ssl) == X509_V_OK;
+    if (x509_walk_sans(x509, note_san, &(struct peer_walk){peer, a}) < 0) {
         /* Damaged names name nobody. */
-        e->peer.uri_san = e->peer.dns_san = STR_NULL;
-        e->peer.is_verified = false;
+        peer->uri_san = peer->dns_san = STR_NULL;
+        peer->is_verified = false;
     }
 }
 
-static void note_peer(struct tls_endpoint *e)
+struct str tls_endpoint_alpn(const struct tls_endpoint *e)
 {
     const unsigned char *alpn;
-    unsigned alpn_len;
+    unsigned len;
+    SSL_get0_alpn_selected(e->ssl, &alpn, &len);
+    return str_from((const char *)alpn, len);
+}
+
+bool tls_endpoint_is_resumed(const struct tls_endpoint *e)
+{
+    return SSL_session_reused(e->ssl) == 1;
+}
+
+struct tls_peer tls_endpoint_peer(const struct tls_endpoint *e, struct arena *a)
+{
+    struct tls_peer peer = {
+        .alpn = arena_str(a, tls_endpoint_alpn(e)),
+        .version = SSL_get_version(e->ssl),
+        .is_resumed = tls_endpoint_is_resumed(e),
+    };
     const X509 *x509 = SSL_get0_peer_certificate(e->ssl);
     if (x509 != NULL)
-        note_certificate(e, x509);
-    SSL_get0_alpn_selected(e->ssl, &alpn, &alpn_len);
-    e->peer.alpn = arena_str(&e->arena, str_from((const char *)alpn, alpn_len));
+        note_certificate(e, x509, a, &peer);
     if (e->context->role == TLS_SERVER)
-        e->peer.sni =
-            arena_str(&e->arena, str_from_c(SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name)));
-    e->peer.own_uri_san =
-        str_from_c(e->context->own_uri_san != NULL ? e->context->own_uri_san : "");
-    e->peer.version = SSL_get_version(e->ssl);
-    e->peer.is_resumed = SSL_session_reused(e->ssl) == 1;
+        peer.sni = arena_str(a, str_from_c(SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name)));
+    if (e->context->own_uri_san != NULL)
+        peer.own_uri_san = arena_str(a, str_from_c(e->context->own_uri_san));
+    return peer;
 }
 
 /* ---- The layer ---- */
@@ -321,7 +339,6 @@ static int handshake(struct tls_endpoint *e)
         e->is_over = true;
         return -ERR_CERTIFICATE;
     }
-    note_peer(e);
     e->is_open = true;
     return 1;
 }
@@ -353,7 +370,8 @@ static int endpoint_input(void *layer, struct chain *wire_in, struct chain *plai
     if (e->is_over)
         return -ERR_TLS;
     attach(e, wire_in, wire_out);
-    int r = e->is_open ? 1 : handshake(e);
+    bool was_open = e->is_open;
+    int r = was_open ? 1 : handshake(e);
     if (r == 1)
         *ret_is_open = true;
     while (r == 1 && !e->is_ended && (!chain_is_empty(wire_in) || SSL_has_pending(e->ssl)))
@@ -362,6 +380,9 @@ static int endpoint_input(void *layer, struct chain *wire_in, struct chain *plai
         *ret_is_ended = true;
         chain_clear(wire_in); /* behind close_notify nothing counts (RFC 8446 6.1) */
     }
+    /* By itself OpenSSL keeps the handshake's buffer until something more is read. */
+    if (r == 1 && !was_open)
+        (void)SSL_free_buffers(e->ssl);
     detach(e);
     return r < 0 ? r : 0;
 }
@@ -420,11 +441,6 @@ const struct conn_layer_ops tls_layer_ops = {
     .error_text = endpoint_error_text,
     .name = "tls",
 };
-
-const struct tls_peer *tls_endpoint_peer(const struct tls_endpoint *e)
-{
-    return &e->peer;
-}
 
 struct name_walk {
     tls_name_fn *see;

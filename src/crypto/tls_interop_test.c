@@ -145,14 +145,17 @@ struct side {
 static void on_open(struct conn *c)
 {
     struct side *s = c->ctx;
-    const struct tls_peer *p = tls_endpoint_peer(tls_endpoint_of(c));
+    struct arena texts;
+    arena_init(&texts, 512);
+    struct tls_peer p = tls_endpoint_peer(tls_endpoint_of(c), &texts);
     s->conn = c;
     s->opens++;
-    s->is_resumed = p->is_resumed;
-    s->is_verified = p->is_verified;
-    snprintf(s->uri, sizeof s->uri, "%.*s", STR_FMT(p->uri_san));
-    snprintf(s->alpn, sizeof s->alpn, "%.*s", STR_FMT(p->alpn));
-    snprintf(s->version, sizeof s->version, "%s", p->version);
+    s->is_resumed = p.is_resumed;
+    s->is_verified = p.is_verified;
+    snprintf(s->uri, sizeof s->uri, "%.*s", STR_FMT(p.uri_san));
+    snprintf(s->alpn, sizeof s->alpn, "%.*s", STR_FMT(p.alpn));
+    snprintf(s->version, sizeof s->version, "%s", p.version);
+    arena_deinit(&texts);
 }
 
 static void on_input(struct conn *c)

@@ -27,10 +27,9 @@ struct tls_endpoint {
     struct tls_session *session; /* client, or NULL */
     SSL *ssl;
     struct chain *wire_in, *wire_out; /* of the call that is running */
-    struct arena arena;               /* sans, peer */
+    struct arena arena;               /* sans */
     struct tls_san_match *sans;
     size_t san_count;
-    struct tls_peer peer;
     bool is_open, is_ended, is_over;
     int verify_err; /* X509_V_ERR_...: why the chain was refused */
     struct str_buf error;

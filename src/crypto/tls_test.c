@@ -36,13 +36,16 @@ static void on_open(struct conn *c)
 {
     struct side *s = c->ctx;
     s->opens++;
-    const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
-    copy(s->alpn, sizeof s->alpn, peer->alpn);
-    copy(s->uri, sizeof s->uri, peer->uri_san);
-    copy(s->sni, sizeof s->sni, peer->sni);
-    copy(s->version, sizeof s->version, str_from_c(peer->version));
-    s->is_verified = peer->is_verified;
-    s->is_resumed = peer->is_resumed;
+    struct arena texts;
+    arena_init(&texts, 512);
+    struct tls_peer peer = tls_endpoint_peer(tls_endpoint_of(c), &texts);
+    copy(s->alpn, sizeof s->alpn, peer.alpn);
+    copy(s->uri, sizeof s->uri, peer.uri_san);
+    copy(s->sni, sizeof s->sni, peer.sni);
+    copy(s->version, sizeof s->version, str_from_c(peer.version));
+    s->is_verified = peer.is_verified;
+    s->is_resumed = peer.is_resumed;
+    arena_deinit(&texts);
 }
 
 static void on_input(struct conn *c)

@@ -13,93 +13,36 @@
 #include <stdlib.h>
 
 #include "http/exchange_priv.h"
+#include "http/loop.h"
 
 enum {
     ARENA_BLOCK_BYTES = 4096,
     ARENA_KEEP_BYTES_MAX = 16 * 1024, /* a recycled exchange holds no more */
-    FREE_COUNT_MAX = 1024,
-    FREE_COUNT_KEEP = 8, /* when nobody needs them */
-    TRIM_US = 2 * 1000 * 1000,
     WINDOW_PRESSED_BYTES = 16 * 1024, /* of those that begin while memory is short */
     /* HTTP/2 streams raise it to what they have told their peer. */
     WINDOW_BYTES_MAX = CHAIN_STREAM_BYTES,
 };
 
-/* The exchanges of one loop that wait for their next use: as many as were needed of late. */
-struct exchange_pool {
-    struct turn_extra extra;
-    struct turn *turn;
-    struct list free; /* exchange.link */
-    unsigned free_count;
-    unsigned free_count_low; /* the fewest since the last trim */
-    struct timer trim;
-    uint64_t ordinal;
-};
-
-static void exchange_free(struct exchange *x)
+void exchange_drop(struct list *link)
 {
+    struct exchange *x = CONTAINER_OF(link, struct exchange, link);
+
     arena_deinit(&x->arena);
     free(x);
 }
 
-static void pool_free(struct turn_extra *extra)
-{
-    struct exchange_pool *pool = CONTAINER_OF(extra, struct exchange_pool, extra);
-
-    LIST_FOREACH (&pool->free, x, struct exchange, link)
-        exchange_free(x);
-    timer_stop(&pool->trim);
-    free(pool);
-}
-
-/* What nobody needed since the last time goes back to the heap. */
-static void on_trim(struct timer *timer)
-{
-    struct exchange_pool *pool = CONTAINER_OF(timer, struct exchange_pool, trim);
-
-    unsigned unused = pool->free_count_low;
-
-    LIST_FOREACH (&pool->free, x, struct exchange, link) {
-        if (unused-- == 0 || pool->free_count <= FREE_COUNT_KEEP)
-            break;
-        list_remove(&x->link);
-        pool->free_count--;
-        exchange_free(x);
-    }
-    pool->free_count_low = pool->free_count;
-    if (pool->free_count > FREE_COUNT_KEEP)
-        timer_start(pool->turn, timer, TRIM_US);
-}
-
-static struct exchange_pool *pool_of(struct turn *t)
-{
-    struct turn_extra **slot = turn_extra(t);
-
-    if (*slot == NULL) {
-        struct exchange_pool *pool = NEW(struct exchange_pool);
-        pool->extra.free = pool_free;
-        pool->turn = t;
-        timer_init(&pool->trim, on_trim);
-        list_init(&pool->free);
-        pool->ordinal = random_u64(turn_random(t));
-        *slot = &pool->extra;
-    }
-    return CONTAINER_OF(*slot, struct exchange_pool, extra);
-}
-
 /* Zeroed but for its arena, which is empty. */
-static struct exchange *acquire(struct exchange_pool *pool)
+static struct exchange *acquire(struct http_loop *loop)
 {
-    struct exchange *x = LIST_FIRST(&pool->free, struct exchange, link);
+    struct list *spare = spares_take(&loop->exchanges);
+    struct exchange *x;
 
-    if (x == NULL) {
+    if (spare == NULL) {
         x = NEW(struct exchange);
         arena_init(&x->arena, ARENA_BLOCK_BYTES);
         return x;
     }
-    list_remove(&x->link);
-    pool->free_count--;
-    pool->free_count_low = MIN(pool->free_count_low, pool->free_count);
+    x = CONTAINER_OF(spare, struct exchange, link);
     struct arena arena = x->arena;
     *x = (struct exchange){.arena = arena};
     return x;
@@ -107,18 +50,15 @@ static struct exchange *acquire(struct exchange_pool *pool)
 
 static void release(struct exchange *x)
 {
-    struct exchange_pool *pool = x->pool;
+    struct http_loop *loop = x->loop;
 
-    if (pool->free_count >= FREE_COUNT_MAX || arena_size(&x->arena) > ARENA_KEEP_BYTES_MAX) {
-        exchange_free(x);
+    if (arena_size(&x->arena) > ARENA_KEEP_BYTES_MAX) {
+        exchange_drop(&x->link);
         return;
     }
     arena_reset(&x->arena);
     x->arena.block_len = ARENA_BLOCK_BYTES;
-    list_push_front(&pool->free, &x->link);
-    pool->free_count++;
-    if (pool->free_count > FREE_COUNT_KEEP && !timer_is_started(&pool->trim))
-        timer_start(pool->turn, &pool->trim, TRIM_US);
+    spares_give(loop, &loop->exchanges, &x->link);
 }
 
 /* The arena counts like the chains do: to the connection, and to the loop. */
@@ -198,14 +138,14 @@ struct exchange *exchange_new(struct turn *t, struct http_end *downstream,
                               const struct downstream_info *info, struct chain_account *account,
                               const struct limits *limits)
 {
-    struct exchange_pool *pool = pool_of(t);
-    struct exchange *x = acquire(pool);
+    struct http_loop *loop = http_loop_of(t);
+    struct exchange *x = acquire(loop);
 
-    x->pool = pool;
+    x->loop = loop;
     x->turn = t;
     x->info = info;
     x->account.parent = account;
-    x->ordinal = pool->ordinal++;
+    x->ordinal = loop->ordinal++;
     x->kept_bytes_max = (uint32_t)limits->kept_body_bytes_max;
     x->started_us = x->moved_us = turn_now_us(t);
     x->downstream = downstream;

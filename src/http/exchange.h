@@ -154,19 +154,31 @@ struct filter {
     const void *config;
 };
 
+/* What TLS told of a connection. */
+struct downstream_tls_info {
+    struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
+    struct str peer_subject, peer_cert_sha256, peer_dns_san;
+    struct str own_principal; /* URI SAN of the certificate that we showed, or empty */
+    struct str sni, alpn;
+    struct str version;
+};
+
 /* What is known of the downstream connection; owned by the server connection, outlives exchanges.
  */
 struct downstream_info {
     struct addr local, remote, original_dst;
     struct addr direct_remote; /* who connected; remote may be whom it speaks for (PROXY) */
-    struct str peer_principal; /* URI SAN of a verified mTLS peer "spiffe://...", else empty */
-    struct str peer_subject, peer_cert_sha256, peer_dns_san;
-    struct str own_principal; /* URI SAN of the certificate that we showed, or empty */
-    struct str sni, alpn;
-    struct str tls_version; /* empty: plain text */
-    bool is_mtls;           /* peer verified */
+    bool is_mtls;              /* peer verified */
+    const struct downstream_tls_info *tls; /* NULL: plain text; see downstream_tls */
     uint64_t connection_id;
 };
+
+/* All empty when there was no TLS. */
+static inline const struct downstream_tls_info *downstream_tls(const struct downstream_info *info)
+{
+    static const struct downstream_tls_info none;
+    return info->tls != NULL ? info->tls : &none;
+}
 
 enum { EXCHANGE_FILTERS_MAX = 16, EXCHANGE_INFORMS_MAX = 8 };
 
@@ -196,7 +208,7 @@ struct exchange {
     void (*unpin)(struct exchange *x);
     void *owner;
     /* The rest belongs to exchange*.c. */
-    struct exchange_pool *pool;
+    struct http_loop *loop;
     struct chain_account account;
     uint32_t charged_bytes; /* of the arena */
     struct http_end *downstream, *upstream;
@@ -218,7 +230,7 @@ struct exchange {
 
 /* --- for ends ------------------------------------------------------------------------------- */
 
-/* A new exchange with its downstream end attached. account: the connection's, charged for chains.
+/* A new exchange with its downstream end attached. account: charged for its chains.
  * Filters are set by the owner before the first wake's run. Without a request head it does nothing.
  * In steady state nothing is allocated: objects and arenas are recycled per loop. */
 struct exchange *exchange_new(struct turn *t, struct http_end *downstream,

@@ -18,6 +18,7 @@
 #include "http/h1_out.h"
 #include "http/h1_render.h"
 #include "http/http_priv.h"
+#include "http/loop.h"
 #include "http/target.h"
 #include "http/websocket.h"
 
@@ -27,6 +28,7 @@ enum { DISCARD_BYTES_MAX = 64 * 1024 };
 enum h1_server_state { H1_SERVER_HEAD, H1_SERVER_BODY, H1_SERVER_TUNNEL, H1_SERVER_CLOSED };
 
 struct h1_server {
+    struct list spare; /* while no connection needs it */
     struct http_server *server;
     struct http_end end; /* of the exchange under way; end.x is NULL when there is none */
     enum h1_server_state state;
@@ -183,7 +185,7 @@ static void parse_head(struct h1_server *s, size_t len)
     struct h1_request_options options = {
         .limits = config->limits,
         .path = &config->path,
-        .scheme = s->server->info->tls_version.len > 0 ? STR("https") : STR("http"),
+        .scheme = s->server->info->tls != NULL ? STR("https") : STR("http"),
         .accept_http_10 = config->accept_http_10,
         .accept_upgrade = config->accept_upgrade,
     };
@@ -389,13 +391,17 @@ static void limit_reading(struct h1_server *s)
                                : s->end.x->flows[SIDE_REQUEST].credit_bytes;
 }
 
-static void on_input(struct http_server *server)
+/* A connection that waits for its next request, as most do most of the time, keeps nothing. */
+static void give_back_idle(struct h1_server *s)
 {
-    struct h1_server *s = server->codec_state;
+    struct http_server *server = s->server;
+    struct http_loop *loop = http_loop_of(server->turn);
 
-    while (read_on(s))
-        ;
-    limit_reading(s);
+    if (s->state != H1_SERVER_HEAD || s->is_blank_seen || server->conn->in.len > 0)
+        return;
+    server->conn->read_max = H1_READ_BYTES;
+    server->codec_state = NULL;
+    spares_give(loop, &loop->h1_servers, &s->spare);
 }
 
 /* --- writing: the exchange's end ------------------------------------------------------------ */
@@ -531,8 +537,11 @@ static void on_detach(struct http_end *e)
         }
     }
     http_server_exchange_done(s->server);
-    if (s->state != H1_SERVER_CLOSED && (conn_of(s)->in.len > 0 || conn_is_in_ended(conn_of(s))))
+    if (s->state == H1_SERVER_CLOSED)
+        return;
+    if (conn_of(s)->in.len > 0 || conn_is_in_ended(conn_of(s)))
         conn_wake(conn_of(s));
+    give_back_idle(s);
 }
 
 static const struct http_end_ops end_ops = {
@@ -546,25 +555,54 @@ static const struct http_end_ops end_ops = {
 
 /* --- the codec ------------------------------------------------------------------------------ */
 
+void h1_server_drop(struct list *link)
+{
+    free(CONTAINER_OF(link, struct h1_server, spare));
+}
+
 static void on_open(struct http_server *server)
 {
-    struct h1_server *s = NEW(struct h1_server);
+    server->conn->read_max = H1_READ_BYTES;
+}
 
-    s->server = server;
-    s->end.ops = &end_ops;
+/* From the first byte of a request on; see give_back_idle. */
+static struct h1_server *acquire(struct http_server *server)
+{
+    struct list *spare = spares_take(&http_loop_of(server->turn)->h1_servers);
+    struct h1_server *s =
+        spare != NULL ? CONTAINER_OF(spare, struct h1_server, spare) : NEW(struct h1_server);
+
+    *s = (struct h1_server){.server = server, .end.ops = &end_ops};
     server->codec_state = s;
     expect_head(s);
-    server->conn->read_max = s->head_read_max;
+    return s;
+}
+
+static void on_input(struct http_server *server)
+{
+    struct h1_server *s = server->codec_state;
+
+    if (s == NULL && server->conn->in.len == 0) {
+        if (conn_is_in_ended(server->conn))
+            http_server_close(server);
+        return;
+    }
+    if (s == NULL)
+        s = acquire(server);
+    while (read_on(s))
+        ;
+    limit_reading(s);
+    give_back_idle(s);
 }
 
 static void on_drain(struct http_server *server)
 {
     struct h1_server *s = server->codec_state;
 
-    if (s->end.x != NULL)
+    if (s != NULL && s->end.x != NULL)
         h1_out_drained(conn_of(s), s->end.x, SIDE_RESPONSE);
-    else if (conn_of(s)->in.len > 0)
-        conn_wake(conn_of(s));
+    else if (server->conn->in.len > 0)
+        conn_wake(server->conn);
 }
 
 /* The next response says `Connection: close`; see must_close. */
@@ -578,13 +616,16 @@ static void on_headers_timeout(struct http_server *server)
     static const struct h1_error timeout = {408, {"request_head_timeout", 20}};
     struct h1_server *s = server->codec_state;
 
-    if (s->state == H1_SERVER_HEAD)
+    if (s != NULL && s->state == H1_SERVER_HEAD)
         refuse_head(s, NULL, &timeout);
 }
 
 static void on_farewell(struct http_server *server)
 {
-    close_conn(server->codec_state);
+    if (server->codec_state != NULL)
+        close_conn(server->codec_state);
+    else
+        http_server_close(server);
 }
 
 static void on_close(struct http_server *server, int err)
@@ -596,8 +637,9 @@ static void on_close(struct http_server *server, int err)
         return;
     if (s->end.x != NULL)
         exchange_recv_fail(s->end.x, SIDE_REQUEST, &why);
+    struct http_loop *loop = http_loop_of(server->turn);
     server->codec_state = NULL;
-    free(s);
+    spares_give(loop, &loop->h1_servers, &s->spare);
 }
 
 const struct http_server_codec h1_server_codec = {

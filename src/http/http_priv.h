@@ -76,7 +76,8 @@ static inline void h1_fit_window(const struct conn *c, struct flow *f)
 struct http_server_codec {
     const char *name; /* "http1", "http2" */
     enum http_version version;
-    /* Makes s->codec_state. Bytes may lie in conn->in already; on_input follows. */
+    /* codec_state is the codec's, NULL until then. Bytes may lie in conn->in already; on_input
+     * follows. */
     void (*open)(struct http_server *s);
     /* New bytes in conn->in, or conn_is_in_ended. */
     void (*on_input)(struct http_server *s);
@@ -91,7 +92,7 @@ struct http_server_codec {
      * when its second GOAWAY is out). Called again when exchanges came and went meanwhile. */
     void (*close)(struct http_server *s);
     /* The connection is gone: exchange_recv_fail for every exchange (no *_done calls needed), frees
-     * codec_state. Also called when open was not (then codec_state is NULL). */
+     * codec_state. Also called when open was not. */
     void (*on_close)(struct http_server *s, int err);
 };
 
@@ -104,23 +105,23 @@ struct http_server {
     const struct http_server_config *config;
     const struct http_server_ops *ops;
     void *ctx;
-    const struct downstream_info *info; /* the owner's, or a copy in texts */
-    struct arena texts;
+    const struct downstream_info *info;    /* the owner's, or the copy */
+    struct http_server_extra *extra;       /* NULL: not needed */
     const struct http_server_codec *codec; /* NULL until decided */
     void *codec_state;
-    struct chain_account account; /* of the exchanges */
-    uint32_t ref_count;           /* the connection's and one per exchange */
-    uint32_t active;              /* exchanges attached to an end of ours */
-    uint64_t requests;            /* begun so far */
-    uint64_t requests_max;        /* then drained; 0: none */
-    bool is_draining;             /* no new requests */
-    bool is_closing;              /* http_server_close or _abort was called */
-    bool is_closed;               /* on_close has been: conn is NULL */
-    struct timer idle_timer;      /* no exchange */
+    uint32_t ref_count;    /* the connection's and one per exchange */
+    uint32_t active;       /* exchanges attached to an end of ours */
+    uint64_t requests;     /* begun so far */
+    uint64_t requests_max; /* then drained; 0: none */
+    bool is_draining;      /* no new requests */
+    bool is_closing;       /* http_server_close or _abort was called */
+    bool is_closed;        /* on_close has been: conn is NULL */
     struct timer headers_timer;
-    struct timer duration_timer;
     struct turn_task task; /* draining, closing */
-    struct grave grave;
+    union {
+        struct timer idle_timer; /* no exchange */
+        struct grave grave;      /* when the connection and all exchanges have gone */
+    };
 };
 
 /* At the first byte of a request: a new exchange in whose arena the head is parsed. */

@@ -10,32 +10,64 @@ static const struct str preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+/* What few connections have. */
+struct http_server_extra {
+    struct http_server *server;
+    struct timer duration_timer;
+    struct downstream_info info; /* a copy, with its texts */
+    struct downstream_tls_info tls;
+    struct arena texts;
+};
+
 static void dig(struct grave *g)
 {
     struct http_server *s = CONTAINER_OF(g, struct http_server, grave);
 
-    arena_deinit(&s->texts);
+    if (s->extra != NULL)
+        arena_deinit(&s->extra->texts);
+    free(s->extra);
     free(s);
+}
+
+static void on_duration(struct timer *timer)
+{
+    http_server_drain(CONTAINER_OF(timer, struct http_server_extra, duration_timer)->server);
+}
+
+static struct http_server_extra *extra_of(struct http_server *s)
+{
+    if (s->extra != NULL)
+        return s->extra;
+    s->extra = NEW(struct http_server_extra);
+    s->extra->server = s;
+    timer_init(&s->extra->duration_timer, on_duration);
+    arena_init(&s->extra->texts, 512);
+    return s->extra;
 }
 
 /* The texts of the connection's layer go with the connection; exchanges may need them a turn
  * longer. */
 static void copy_info(struct http_server *s, const struct downstream_info *from)
 {
-    struct downstream_info *to = ARENA_NEW(&s->texts, struct downstream_info);
-    struct str *texts[] = {&to->peer_principal, &to->peer_subject, &to->peer_cert_sha256,
-                           &to->peer_dns_san,   &to->sni,          &to->alpn,
-                           &to->tls_version};
+    struct http_server_extra *extra = extra_of(s);
+    struct downstream_tls_info *tls = &extra->tls;
+    struct str *texts[] = {&tls->peer_principal, &tls->peer_subject,  &tls->peer_cert_sha256,
+                           &tls->peer_dns_san,   &tls->own_principal, &tls->sni,
+                           &tls->alpn,           &tls->version};
 
-    *to = *from;
-    s->info = to;
+    extra->info = *from;
+    s->info = &extra->info;
+    if (from->tls == NULL)
+        return;
+    *tls = *from->tls;
+    extra->info.tls = tls;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         if (!str_is_empty(*texts[i]))
-            *texts[i] = arena_str(&s->texts, *texts[i]);
+            *texts[i] = arena_str(&extra->texts, *texts[i]);
     }
 }
 
-/* Exchanges use info and account until their end, which may be a turn after the connection's. */
+/* Exchanges use info until their end, which may be a turn after the connection's. */
 static void unref(struct http_server *s)
 {
     if (--s->ref_count == 0)
@@ -112,7 +144,8 @@ static void on_close(struct conn *c, int err)
     s->is_closing = s->is_closed = true;
     timer_stop(&s->idle_timer);
     timer_stop(&s->headers_timer);
-    timer_stop(&s->duration_timer);
+    if (s->extra != NULL)
+        timer_stop(&s->extra->duration_timer);
     turn_cancel(&s->task);
     if (s->codec != NULL)
         s->codec->on_close(s, err);
@@ -140,11 +173,6 @@ static void start_timer(struct http_server *s, struct timer *timer, uint64_t del
 static void on_idle(struct timer *timer)
 {
     http_server_drain(CONTAINER_OF(timer, struct http_server, idle_timer));
-}
-
-static void on_duration(struct timer *timer)
-{
-    http_server_drain(CONTAINER_OF(timer, struct http_server, duration_timer));
 }
 
 static void on_headers_timeout(struct timer *timer)
@@ -235,26 +263,23 @@ struct http_server *http_server_open(struct conn *c, const struct http_server_co
     s->requests_max = config->requests_max;
     s->ops = ops;
     s->ctx = ctx;
-    arena_init(&s->texts, 512);
     if (ops->is_info_kept)
         s->info = info;
     else
         copy_info(s, info);
-    s->account.parent = turn_account(c->turn);
     s->ref_count = 1;
     timer_init(&s->idle_timer, on_idle);
     timer_init(&s->headers_timer, on_headers_timeout);
-    timer_init(&s->duration_timer, on_duration);
     turn_task_init(&s->task, run_task);
-    list_init(&s->grave.link);
     c->read_max = HTTP_READ_MAX_BYTES;
     conn_set_handler(c, &conn_handler, s);
     if (codec == HTTP_CODEC_AUTO)
-        codec = codec_of_alpn(info->alpn);
+        codec = codec_of_alpn(downstream_tls(info)->alpn);
     if (codec != HTTP_CODEC_AUTO)
         set_codec(s, codec);
     start_timer(s, &s->idle_timer, config->idle_timeout_us);
-    start_timer(s, &s->duration_timer, config->duration_max_us);
+    if (config->duration_max_us > 0)
+        start_timer(s, &extra_of(s)->duration_timer, config->duration_max_us);
     conn_wake(c);
     return s;
 }
@@ -268,7 +293,8 @@ static void unpin(struct exchange *x)
 
 struct exchange *http_server_exchange_new(struct http_server *s, struct http_end *downstream)
 {
-    struct exchange *x = exchange_new(s->turn, downstream, s->info, &s->account, s->config->limits);
+    struct exchange *x =
+        exchange_new(s->turn, downstream, s->info, turn_account(s->turn), s->config->limits);
 
     x->owner = s;
     x->unpin = unpin;

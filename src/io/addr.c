@@ -78,13 +78,23 @@ bool addr_set_path(struct addr *a, struct str path)
         text = intern_path(path);
     if (text == NULL)
         return false;
-    *a = (struct addr){.family = ADDR_UNIX, .path = text};
+    *a = (struct addr){.family = ADDR_UNIX};
+    _Static_assert(sizeof text <= sizeof a->ip, "a pointer has room where an address has");
+    memcpy(a->ip, &text, sizeof text);
     return true;
+}
+
+const char *addr_path(const struct addr *a)
+{
+    const char *text = "";
+    if (a->family == ADDR_UNIX)
+        memcpy(&text, a->ip, sizeof text);
+    return text;
 }
 
 static struct str path_of(const struct addr *a)
 {
-    return str_from_c(a->path);
+    return str_from_c(addr_path(a));
 }
 
 /* --- reading --- */

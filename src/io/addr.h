@@ -7,15 +7,13 @@ struct sockaddr_storage;
 
 enum addr_family { ADDR_NONE, ADDR_IP4, ADDR_IP6, ADDR_UNIX };
 
+/* Small, for a connection has seven of them. */
 struct addr {
-    enum addr_family family;
+    enum addr_family family : 16;
     uint16_t port;  /* host order */
-    uint8_t ip[16]; /* network order; IPv4 uses the first 4 */
-    /* ADDR_UNIX: NUL-terminated, at most ADDR_PATH_LEN_MAX bytes, interned (addr_set_path); a
-     * leading
-     * '@' means the abstract space, empty an unbound peer. NULL: another family. */
-    const char *path;
+    uint8_t ip[16]; /* network order; IPv4 uses the first 4; a unix socket's path: addr_path */
 };
+_Static_assert(sizeof(struct addr) == 20, "no gaps");
 
 enum { ADDR_PATH_LEN_MAX = 107 };
 
@@ -27,6 +25,9 @@ bool addr_parse_ip(struct str s, uint16_t port, struct addr *ret_addr);
  * 1,024 of them: connections hold many addresses, and few are of unix sockets. False: too long, a
  * NUL byte in it, or too many. */
 bool addr_set_path(struct addr *a, struct str path);
+/* Of an ADDR_UNIX, NUL-terminated, at most ADDR_PATH_LEN_MAX bytes, kept for good; a leading '@'
+ * means the abstract space, empty an unbound peer. Empty for another family. */
+const char *addr_path(const struct addr *a);
 /* "1.2.3.4:80", "[::1]:80", "unix:/path", "/path". */
 bool addr_parse(struct str s, struct addr *ret_addr);
 /* As Envoy writes it: "1.2.3.4:80", "[::1]:80", "/path"; NUL-terminated, returns buf as str. */

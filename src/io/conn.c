@@ -8,11 +8,13 @@ enum {
     READ_MAX_DEFAULT = 64 * 1024,
 };
 
-/* A connection and what io/ keeps of it are one object. */
+/* A connection and what io/ keeps of it are one object. There are ten thousands of them, nearly all
+ * idle: what few need (a layer's chains) is not in it. */
 struct conn_box {
     struct conn conn;
     struct conn_io io;
 };
+_Static_assert(sizeof(struct conn_box) <= 456, "what an idle connection costs");
 
 static void on_timer(struct timer *timer);
 
@@ -40,10 +42,8 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state)
     c->account.parent = &t->account;
     c->read_max = READ_MAX_DEFAULT;
     c->close_wait_us = FIN_WAIT_US;
-    c->opened_us = t->now_us;
-    struct chain *chains[] = {&c->in, &c->out, &io->wire_in, &io->wire_out};
-    for (size_t i = 0; i < ARRAY_LEN(chains); i++)
-        chain_init(chains[i], &t->chunks, &c->account);
+    chain_init(&c->in, &t->chunks, &c->account);
+    chain_init(&c->out, &t->chunks, &c->account);
     io->conn = c;
     io->state = state;
     io->fd = -1;
@@ -56,13 +56,30 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state)
     return io;
 }
 
+static void take_layer(struct conn_io *io, const struct conn_layer_ops *layer_ops, void *layer)
+{
+    struct conn *c = io->conn;
+    c->layer_ops = layer_ops;
+    c->layer = layer;
+    if (layer_ops == NULL)
+        return;
+    io->wire = NEW(struct conn_wire);
+    chain_init(&io->wire->in, &c->turn->chunks, &c->account);
+    chain_init(&io->wire->out, &c->turn->chunks, &c->account);
+}
+
 static void free_layer(struct conn_io *io)
 {
     struct conn *c = io->conn;
-    if (c->layer_ops != NULL)
-        c->layer_ops->free(c->layer);
+    if (c->layer_ops == NULL)
+        return;
+    c->layer_ops->free(c->layer);
     c->layer_ops = NULL;
     c->layer = NULL;
+    chain_deinit(&io->wire->in);
+    chain_deinit(&io->wire->out);
+    free(io->wire);
+    io->wire = NULL;
 }
 
 static void unlink_conn(struct conn_io *io)
@@ -73,14 +90,6 @@ static void unlink_conn(struct conn_io *io)
     list_remove(&io->full_link);
 }
 
-static void free_chains(struct conn_io *io)
-{
-    chain_deinit(&io->conn->in);
-    chain_deinit(&io->conn->out);
-    chain_deinit(&io->wire_in);
-    chain_deinit(&io->wire_out);
-}
-
 void conn_io_discard(struct conn_io *io)
 {
     struct turn *t = io->conn->turn;
@@ -88,7 +97,8 @@ void conn_io_discard(struct conn_io *io)
     list_remove(&io->link);
     t->ops->close(io, false);
     free_layer(io);
-    free_chains(io);
+    chain_deinit(&io->conn->in);
+    chain_deinit(&io->conn->out);
     if (t->conn_pool_count < CONN_POOL_MAX) {
         list_push_front(&t->conn_pool, &io->link);
         t->conn_pool_count++;
@@ -145,8 +155,6 @@ void conn_io_report_close(struct conn_io *io)
     free_layer(io);
     chain_clear(&c->in);
     chain_clear(&c->out);
-    chain_clear(&io->wire_in);
-    chain_clear(&io->wire_out);
     if (!io->is_lingering) {
         conn_io_bury(io);
         return;
@@ -159,11 +167,13 @@ void conn_io_report_close(struct conn_io *io)
 bool conn_io_drop_input(struct conn_io *io, int *ret_err)
 {
     struct turn *t = io->conn->turn;
+    struct chain dropped;
+    chain_init(&dropped, &t->chunks, NULL);
     *ret_err = 0;
     for (size_t budget = CONN_READ_BUDGET; io->is_readable && !io->is_wire_ended;) {
         size_t len = 0;
-        enum io_read what = t->ops->read(io, &io->wire_in, SIZE_MAX, &len, ret_err);
-        chain_clear(&io->wire_in);
+        enum io_read what = t->ops->read(io, &dropped, SIZE_MAX, &len, ret_err);
+        chain_clear(&dropped);
         if (what == IO_READ_ENDED || what == IO_READ_FAILED)
             io->is_wire_ended = true;
         if (what == IO_READ_DRAINED)
@@ -246,8 +256,7 @@ struct conn *conn_connect(struct turn *t, const struct addr *to, const struct co
     struct conn *c = io->conn;
     c->handler = handler;
     c->ctx = ctx;
-    c->layer_ops = layer_ops;
-    c->layer = layer;
+    take_layer(io, layer_ops, layer);
     c->remote = *to;
     options = options != NULL ? options : &none;
     int err = t->ops->connect(io, to, options);
@@ -262,15 +271,14 @@ void conn_set_layer(struct conn *c, const struct conn_layer_ops *layer_ops, void
 {
     struct conn_io *io = c->io;
     ASSERT(c->layer_ops == NULL);
-    c->layer_ops = layer_ops;
-    c->layer = layer;
+    take_layer(io, layer_ops, layer);
     if (io->state != CONN_OPEN)
         return; /* still connecting; or over, and freed with it */
     io->state = CONN_HANDSHAKE;
     io->wants_open = io->wants_input = io->is_in_ended = false;
     io->wants_feed = true;
     list_remove(&io->full_link);
-    chain_move(&io->wire_in, &c->in, c->in.len);
+    chain_move(&io->wire->in, &c->in, c->in.len);
     turn_soon(c->turn, &io->task);
 }
 
@@ -300,7 +308,7 @@ void conn_mark_dirty(struct conn *c)
 
 size_t conn_out_len(const struct conn *c)
 {
-    return c->out.len + c->io->wire_out.len;
+    return c->out.len + (c->io->wire != NULL ? c->io->wire->out.len : 0);
 }
 
 void conn_ask_drain(struct conn *c)

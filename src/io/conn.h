@@ -67,10 +67,10 @@ struct conn {
     struct chain_account account;
     struct addr local, remote;
     struct addr original_dst; /* family ADDR_NONE: not captured (SO_ORIGINAL_DST) */
+    int err;                  /* why it closed */
     size_t read_max; /* no more than so many bytes in `in`; behind a layer CONN_OVER_BYTES more */
-    uint64_t close_wait_us; /* a close waits so long for the peer's end, lest a reset overtake us */
-    uint64_t opened_us, bytes_in, bytes_out; /* of the wire */
-    int err;                                 /* why it closed */
+    uint32_t close_wait_us; /* a close waits so long for the peer's end, lest a reset overtake us */
+    uint64_t bytes_out;     /* of the wire */
     /* The rest belongs to io/. */
     const struct conn_layer_ops *layer_ops;
     void *layer;

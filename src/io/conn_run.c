@@ -24,12 +24,12 @@ static bool feed_layer(struct conn_io *io)
     bool is_open = false, is_ended = false;
     size_t before = c->in.len;
     int err =
-        c->layer_ops->input(c->layer, &io->wire_in, &c->in, &io->wire_out, &is_open, &is_ended);
+        c->layer_ops->input(c->layer, &io->wire->in, &c->in, &io->wire->out, &is_open, &is_ended);
     if (err < 0) {
         fail_layer(io, err);
         return false;
     }
-    if (!chain_is_empty(&io->wire_out))
+    if (!chain_is_empty(&io->wire->out))
         conn_io_mark_dirty(io);
     if (is_open && !io->is_layer_open) {
         io->is_layer_open = io->wants_open = true;
@@ -96,13 +96,12 @@ static void read_all(struct conn_io *io)
     for (size_t budget = CONN_READ_BUDGET; may_read(io);) {
         size_t len = 0;
         int err = 0;
-        struct chain *to = c->layer_ops != NULL ? &io->wire_in : &c->in;
+        struct chain *to = c->layer_ops != NULL ? &io->wire->in : &c->in;
         enum io_read what = t->ops->read(io, to, read_room(io), &len, &err);
-        c->bytes_in += len;
         if (len > 0 && c->layer_ops == NULL)
             io->wants_input = true;
         if (len > 0 && c->layer_ops != NULL && io->is_in_ended)
-            chain_clear(&io->wire_in); /* behind the peer's farewell */
+            chain_clear(&io->wire->in); /* behind the peer's farewell */
         else if (len > 0 && c->layer_ops != NULL && !feed_layer(io))
             return;
         switch (what) {
@@ -216,7 +215,6 @@ static void on_transport(struct conn_io *io)
         return;
     }
     timer_stop(&io->timer);
-    c->opened_us = c->turn->now_us;
     io->is_writable = true;
     io->state = c->layer_ops != NULL ? CONN_HANDSHAKE : CONN_OPEN;
     io->wants_feed = c->layer_ops != NULL;
@@ -261,7 +259,7 @@ static bool transform(struct conn_io *io)
     if (!is_ready || io->is_farewell)
         return true;
     if (c->layer_ops != NULL && !chain_is_empty(&c->out)) {
-        int err = c->layer_ops->output(c->layer, &c->out, &io->wire_out);
+        int err = c->layer_ops->output(c->layer, &c->out, &io->wire->out);
         if (err < 0) {
             conn_io_die(io, err);
             return false;
@@ -270,7 +268,7 @@ static bool transform(struct conn_io *io)
     if (io->is_end_wanted && !io->is_end_added) {
         io->is_end_added = true;
         if (c->layer_ops != NULL)
-            c->layer_ops->end(c->layer, &io->wire_out);
+            c->layer_ops->end(c->layer, &io->wire->out);
     }
     return true;
 }
@@ -279,7 +277,8 @@ static void on_write_failed(struct conn_io *io, int err)
 {
     struct conn *c = io->conn;
     chain_clear(&c->out);
-    chain_clear(&io->wire_out);
+    if (io->wire != NULL)
+        chain_clear(&io->wire->out);
     if (io->state == CONN_CLOSING) {
         conn_io_die(io, err);
         return;
@@ -328,7 +327,8 @@ static void check_rest(struct conn_io *io)
     struct conn *c = io->conn;
     if (conn_out_len(c) > 0) {
         chain_tighten(&c->out, CHAIN_STREAM_BYTES);
-        chain_tighten(&io->wire_out, CHAIN_STREAM_BYTES);
+        if (io->wire != NULL)
+            chain_tighten(&io->wire->out, CHAIN_STREAM_BYTES);
     } else if (io->is_drain_asked) {
         io->is_drain_asked = false;
         io->wants_drain = c->turn->is_drain_due = true;
@@ -350,7 +350,7 @@ void conn_io_flush(struct conn_io *io)
     if (io->state != CONN_CONNECTING && !transform(io))
         return;
     if (io->state != CONN_CONNECTING && io->is_writable &&
-        !write_out(io, c->layer_ops == NULL ? &c->out : &io->wire_out))
+        !write_out(io, io->wire != NULL ? &io->wire->out : &c->out))
         return;
     check_rest(io);
 }

@@ -69,26 +69,34 @@ enum conn_state {
     CONN_LINGER,  /* on_close was called; our FIN is sent, the peer's is awaited */
 };
 
+/* What lies between a layer and the transport. */
+struct conn_wire {
+    struct chain in, out;
+};
+
+/* Kept small, as most connections idle most of the time: see conn.c on the two together. */
 struct conn_io {
     struct conn *conn;
-    enum conn_state state;
     struct turn_task task;
     struct list link, dirty_link, full_link;
-    struct timer timer; /* connect, linger */
-    struct grave grave;
-    struct chain wire_in, wire_out; /* used with a layer only */
+    union {
+        struct timer timer; /* connect, linger */
+        struct grave grave; /* when all that is over */
+    };
+    struct conn_wire *wire; /* NULL: no layer */
 
-    bool is_readable, is_writable; /* as far as is known */
-    bool is_hup;                   /* a short read may hide an end: read until it shows */
-    bool is_paused, is_wire_ended, is_in_ended;
-    bool is_layer_open;
-    bool wants_open, wants_input, wants_drain; /* callbacks that are due */
-    bool wants_feed;                           /* the layer is to begin */
-    bool is_drain_asked;                       /* on_drain is wanted */
-    bool is_end_wanted, is_end_added, is_end_done;
-    bool is_aborted;
-    bool is_lingering;       /* LINGER follows DEAD */
-    bool is_farewell;        /* closing after a failure: only wire_out goes out */
+    enum conn_state state : 8;
+    bool is_readable : 1, is_writable : 1; /* as far as is known */
+    bool is_hup : 1;                       /* a short read may hide an end: read until it shows */
+    bool is_paused : 1, is_wire_ended : 1, is_in_ended : 1;
+    bool is_layer_open : 1;
+    bool wants_open : 1, wants_input : 1, wants_drain : 1; /* callbacks that are due */
+    bool wants_feed : 1;                                   /* the layer is to begin */
+    bool is_drain_asked : 1;                               /* on_drain is wanted */
+    bool is_end_wanted : 1, is_end_added : 1, is_end_done : 1;
+    bool is_aborted : 1;
+    bool is_lingering : 1;   /* LINGER follows DEAD */
+    bool is_farewell : 1;    /* closing after a failure: only the wire's bytes go out */
     int read_err, write_err; /* told once the handler has seen what came before */
 
     /* The backend's. */

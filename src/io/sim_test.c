@@ -366,7 +366,7 @@ static void test_close_lingers(void **state)
 static void test_close_wait(void **state)
 {
     (void)state;
-    static const uint64_t waits_us[] = {0, 500000};
+    static const uint32_t waits_us[] = {0, 500000};
     for (size_t i = 0; i < ARRAY_LEN(waits_us); i++) {
         struct fixture f;
         fixture_init(&f, (struct sim_options){.seed = 1, .latency_us_min = 100});

@@ -49,7 +49,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     struct edge_call *c = ARENA_NEW(&x->arena, struct edge_call);
     c->edge = ec->edge;
     if (x->info->is_mtls)
-        c->peer.identity = arena_str(&x->arena, x->info->peer_principal);
+        c->peer.identity = arena_str(&x->arena, downstream_tls(x->info)->peer_principal);
     c->peer.address = ip_of(&x->info->remote);
     c->peer.not_after_s = ec->not_after_s;
     memcpy(c->peer.root, ec->root, sizeof ec->root);
@@ -82,23 +82,29 @@ static void note_root(struct edge_conn *ec, const struct conn *c)
 static void on_open(struct conn *c)
 {
     struct edge_conn *ec = c->ctx;
-    const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
+    struct arena texts;
+    arena_init(&texts, 512);
+    struct tls_peer peer = tls_endpoint_peer(tls_endpoint_of(c), &texts);
+    struct downstream_tls_info tls = {
+        .peer_principal = peer.is_verified ? peer.uri_san : STR_NULL,
+        .sni = peer.sni,
+        .alpn = peer.alpn,
+        .version = str_from_c(peer.version),
+    };
     struct downstream_info info = {
         .local = c->local,
         .remote = c->remote,
-        .is_mtls = peer->is_verified && peer->uri_san.len > 0,
-        .peer_principal = peer->is_verified ? peer->uri_san : STR_NULL,
-        .sni = peer->sni,
-        .alpn = peer->alpn,
-        .tls_version = str_from_c(peer->version),
+        .is_mtls = peer.is_verified && peer.uri_san.len > 0,
+        .tls = &tls,
     };
-    ec->not_after_s = peer->is_verified ? peer->not_after_s : 0;
-    if (peer->is_verified)
+    ec->not_after_s = peer.is_verified ? peer.not_after_s : 0;
+    if (peer.is_verified)
         note_root(ec, c);
     timer_stop(&ec->timer);
     const struct http_server_config *config =
         info.is_mtls ? &ec->edge->config : &ec->edge->config_strangers;
     ec->server = http_server_open(c, config, &info, &server_ops, ec);
+    arena_deinit(&texts);
 }
 
 static void on_input(struct conn *c)

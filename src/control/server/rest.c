@@ -180,8 +180,9 @@ static int authenticate(struct rest_call *c, const struct server_conn *conn,
     struct str shown = http_head_get_named(c->head, STR("authorization"));
     if (str_starts_with_nocase(shown, STR("bearer ")))
         return access_by_token(store, str_trim(str_skip(shown, 7)), now_s, c->a, &c->who);
-    if (info->is_mtls && info->peer_principal.len > 0)
-        return access_by_identity(store, info->peer_principal, now_s, c->a, &c->who);
+    struct str principal = downstream_tls(info)->peer_principal;
+    if (info->is_mtls && principal.len > 0)
+        return access_by_identity(store, principal, now_s, c->a, &c->who);
     return -ERR_UNAUTHENTICATED;
 }
 

@@ -44,19 +44,32 @@ static const struct http_server_ops http_ops = {
 
 /* --- connections --- */
 
+static void note_tls(const struct tls_endpoint *endpoint, struct arena *texts,
+                     struct downstream_info *info)
+{
+    struct tls_peer peer = tls_endpoint_peer(endpoint, texts);
+    struct downstream_tls_info *tls = ARENA_NEW(texts, struct downstream_tls_info);
+    *tls = (struct downstream_tls_info){
+        .peer_principal = peer.is_verified ? peer.uri_san : STR_NULL,
+        .alpn = peer.alpn,
+        .version = str_from_c(peer.version),
+    };
+    info->is_mtls = peer.is_verified;
+    info->tls = tls;
+}
+
 static void on_open(struct conn *c)
 {
     struct server_conn *sc = c->ctx;
     struct downstream_info info = {.local = c->local, .remote = c->remote};
     const struct tls_endpoint *tls = tls_endpoint_of(c);
+    struct arena texts;
     timer_stop(&sc->timer);
-    if (tls != NULL && tls_endpoint_peer(tls)->is_verified) {
-        info.is_mtls = true;
-        info.peer_principal = tls_endpoint_peer(tls)->uri_san;
-    }
+    arena_init(&texts, 512);
     if (tls != NULL)
-        info.alpn = tls_endpoint_peer(tls)->alpn;
+        note_tls(tls, &texts, &info);
     sc->http = http_server_open(c, &sc->face->server->config, &info, &http_ops, sc);
+    arena_deinit(&texts);
 }
 
 static void on_input(struct conn *c)
@@ -264,7 +277,7 @@ struct server *server_free(struct server *s)
     if (s == NULL)
         return NULL;
     if (s->api.socket != NULL)
-        (void)unlink(listen_addr(s->api.socket)->path);
+        (void)unlink(addr_path(listen_addr(s->api.socket)));
     listen_close(s->api.socket);
     listen_close(s->remote.socket);
     listen_close(s->metrics.socket);

@@ -27,7 +27,7 @@ static bool remove_stale(const struct addr *at)
         return false;
     bool is_stale = connect(fd, (void *)&sa, len) < 0 && errno == ECONNREFUSED;
     close(fd);
-    return is_stale && unlink(at->path) == 0;
+    return is_stale && unlink(addr_path(at)) == 0;
 }
 
 static int bind_to(int fd, const struct addr *at)
@@ -37,8 +37,8 @@ static int bind_to(int fd, const struct addr *at)
     if (bind(fd, (void *)&sa, len) == 0)
         return 0;
     int error = errno;
-    if (at->family == ADDR_UNIX && at->path[0] == '/' && error == EADDRINUSE && remove_stale(at) &&
-        bind(fd, (void *)&sa, len) == 0)
+    if (at->family == ADDR_UNIX && addr_path(at)[0] == '/' && error == EADDRINUSE &&
+        remove_stale(at) && bind(fd, (void *)&sa, len) == 0)
         return 0;
     return err_from_errno(error);
 }

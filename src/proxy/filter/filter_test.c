@@ -657,11 +657,13 @@ static void deny_all(void)
 
 static void test_rbac_tells_mesh_peers(void **state)
 {
+    static const struct downstream_tls_info web = {
+        .peer_principal = {"spiffe://mesh.local/ns/shop/sa/web", 34}};
     struct asked a;
     open_world(1);
     deny_all();
     info.is_mtls = true;
-    info.peer_principal = STR("spiffe://mesh.local/ns/shop/sa/web");
+    info.tls = &web;
     begin_with(&a, &(struct ask){.method = "GET", .path = "/", .request_id = "id-7"});
     finish(&a);
     assert_int_equal(a.status, 403);

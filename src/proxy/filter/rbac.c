@@ -20,12 +20,12 @@ bool rbac_is_allowed(const struct rbac *rbac, struct exchange *x, struct str *re
         r != NULL && r->client.family != ADDR_NONE ? &r->client : &info->remote;
     struct rbac_input in = {
         .head = x->flows[SIDE_REQUEST].head,
-        .principal = info->peer_principal,
+        .principal = downstream_tls(info)->peer_principal,
         .source = to_ip(&info->direct_remote),
         .remote = to_ip(client),
         .destination = to_ip(to),
         .destination_port = to->port,
-        .sni = info->sni,
+        .sni = downstream_tls(info)->sni,
     };
     struct rbac_decision decision;
     match_rbac(rbac, &in, &decision);

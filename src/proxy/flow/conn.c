@@ -19,6 +19,12 @@ struct ip_addr flow_ip(const struct addr *a)
     return (struct ip_addr){.family = IP_NONE};
 }
 
+/* Where it was meant to go. */
+static const struct addr *destination_of(const struct flow_conn *fc)
+{
+    return fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst : &fc->info.local;
+}
+
 /* --- life --- */
 
 static void free_grave(struct grave *g)
@@ -35,15 +41,22 @@ void conn_unref(struct flow_conn *fc)
         turn_bury(fc->flow->env.turn, &fc->grave, free_grave);
 }
 
+struct flow_more *conn_more(struct flow_conn *fc)
+{
+    if (fc->more == NULL) {
+        fc->more = ARENA_NEW(&fc->arena, struct flow_more);
+        fc->more->fc = fc;
+        list_init(&fc->more->parked_link);
+    }
+    return fc->more;
+}
+
 void conn_gone(struct flow_conn *fc)
 {
     struct flows *f = fc->flow;
     timer_stop(&fc->timer);
     list_remove(&fc->link);
-    if (list_is_linked(&fc->parked_link)) {
-        list_remove(&fc->parked_link);
-        f->parked_count--;
-    }
+    outbound_gone(fc);
     f->conn_count--;
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
     flow_dismiss(f);
@@ -66,9 +79,7 @@ void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struc
     if (fc->chain == NULL) {
         /* No access log is responsible: where to, and why not. */
         char to[ADDR_TEXT_LEN];
-        const struct addr *dst =
-            fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst : &fc->info.local;
-        log_event(LOG_INFO, "connection_refused", LF("to", addr_format(dst, to)),
+        log_event(LOG_INFO, "connection_refused", LF("to", addr_format(destination_of(fc), to)),
                   LF("reason", details));
         conn_abort(fc->conn, -ERR_DENIED);
         return;
@@ -86,10 +97,6 @@ static void fill_info(struct flow_conn *fc)
     /* Unique among the workers: each counts in steps of their number. */
     fc->flow->connection_ids += fc->flow->share->count;
     fc->info.connection_id = fc->flow->connection_ids;
-    const struct addr *to = c->original_dst.family != ADDR_NONE ? &c->original_dst : &c->local;
-    fc->input.destination = flow_ip(to);
-    fc->input.destination_port = to->port;
-    fc->input.source = flow_ip(&c->remote);
 }
 
 static void on_timer(struct timer *t);
@@ -109,7 +116,6 @@ static void take(struct flow_listener *l, struct conn *c)
     fc->flow = f;
     fc->conn = c;
     arena_init(&fc->arena, 256);
-    list_init(&fc->parked_link);
     list_init(&fc->exchanges);
     timer_init(&fc->timer, on_timer);
     list_push_back(&f->conns, &fc->link);
@@ -178,11 +184,28 @@ static bool must_read(const struct listener *model)
     return must_inspect(model) || model->inspectors.proxy_protocol;
 }
 
+static const struct flow_chain *find_chain(const struct flow_conn *fc,
+                                           const struct flow_config *config)
+{
+    static const struct flow_hello nothing;
+    const struct flow_hello *hello = fc->hello != NULL ? fc->hello : &nothing;
+    struct chain_input in = {
+        .destination = flow_ip(destination_of(fc)),
+        .destination_port = destination_of(fc)->port,
+        .source = flow_ip(&fc->info.remote),
+        .server_name = hello->server_name,
+        .application_protocols = hello->application_protocols,
+        .application_protocol_count = hello->application_protocol_count,
+        .is_tls = fc->is_tls,
+    };
+    return chain_find(config, &in);
+}
+
 static void choose_chain(struct flow_conn *fc)
 {
     timer_stop(&fc->timer);
     fc->config = flow_config_ref(fc->listener->config);
-    fc->chain = chain_find(fc->config, &fc->input);
+    fc->chain = find_chain(fc, fc->config);
     if (fc->chain == NULL) {
         conn_refuse(fc, FLAG_BIT(NO_ROUTE), STR("filter_chain_not_found"), STR_NULL);
         return;
@@ -198,7 +221,7 @@ static void choose_chain(struct flow_conn *fc)
  */
 static void assume_tls(struct flow_conn *fc, const struct listener *model)
 {
-    fc->input.is_tls = model->chain_count > 0 && model->chains[0].tls != NULL;
+    fc->is_tls = model->chain_count > 0 && model->chains[0].tls != NULL;
 }
 
 static void inspect(struct flow_conn *fc, bool is_final)
@@ -280,19 +303,22 @@ void conn_dispatch(struct flow_conn *fc, struct flow_listener *l)
 static void on_tls_open(struct conn *c)
 {
     struct flow_conn *fc = c->ctx;
-    const struct tls_peer *peer = tls_endpoint_peer(tls_endpoint_of(c));
+    /* In our arena: logs of the last exchanges may be written when the connection has gone. */
+    struct downstream_tls_info *tls = ARENA_NEW(&fc->arena, struct downstream_tls_info);
+    struct tls_peer peer = tls_endpoint_peer(tls_endpoint_of(c), &fc->arena);
     timer_stop(&fc->timer);
-    /* Copies: logs of the last exchanges may be written when the connection has gone. */
-    struct arena *a = &fc->arena;
-    fc->info.peer_principal = arena_str(a, peer->is_verified ? peer->uri_san : STR_NULL);
-    fc->info.peer_subject = arena_str(a, peer->subject);
-    fc->info.peer_cert_sha256 = arena_str(a, peer->sha256_hex);
-    fc->info.peer_dns_san = arena_str(a, peer->dns_san);
-    fc->info.own_principal = arena_str(a, peer->own_uri_san);
-    fc->info.sni = arena_str(a, peer->sni);
-    fc->info.alpn = arena_str(a, peer->alpn);
-    fc->info.tls_version = str_from_c(peer->version);
-    fc->info.is_mtls = peer->is_verified;
+    *tls = (struct downstream_tls_info){
+        .peer_principal = peer.is_verified ? peer.uri_san : STR_NULL,
+        .peer_subject = peer.subject,
+        .peer_cert_sha256 = peer.sha256_hex,
+        .peer_dns_san = peer.dns_san,
+        .own_principal = peer.own_uri_san,
+        .sni = peer.sni,
+        .alpn = peer.alpn,
+        .version = str_from_c(peer.version),
+    };
+    fc->info.tls = tls;
+    fc->info.is_mtls = peer.is_verified;
     conn_serve(fc);
 }
 
@@ -335,12 +361,12 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
                      struct str *ret_origin)
 {
     struct rbac_input in = {
-        .principal = fc->info.peer_principal,
+        .principal = downstream_tls(&fc->info)->peer_principal,
         .source = flow_ip(&fc->info.direct_remote),
-        .remote = fc->input.source,
-        .destination = fc->input.destination,
-        .destination_port = fc->input.destination_port,
-        .sni = fc->info.sni,
+        .remote = flow_ip(&fc->info.remote),
+        .destination = flow_ip(destination_of(fc)),
+        .destination_port = destination_of(fc)->port,
+        .sni = downstream_tls(&fc->info)->sni,
     };
     for (size_t i = 0; i < chain->rbac_count; i++) {
         struct rbac_decision d;
@@ -355,7 +381,7 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
 
 static enum http_codec server_codec(const struct flow_conn *fc)
 {
-    struct str alpn = fc->info.alpn;
+    struct str alpn = downstream_tls(&fc->info)->alpn;
     if (str_eq(alpn, STR("tulle-h2")) || str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("h2")))
         return HTTP_CODEC_2;
     return fc->chain->server.codec;
@@ -373,7 +399,7 @@ static void serve_http(struct flow_conn *fc)
     }
     uint64_t wait = fc->chain->hcm->delayed_close_timeout_us;
     if (wait > 0)
-        fc->conn->close_wait_us = wait != MODEL_UNSET_U64 ? wait : 0;
+        fc->conn->close_wait_us = wait != MODEL_UNSET_U64 ? (uint32_t)MIN(wait, UINT32_MAX) : 0;
     fc->server = http_server_open(fc->conn, config, &fc->info, &flow_http_ops, fc);
     if (fc->is_outbound ? fc->flow->is_outbound_draining : fc->flow->is_draining)
         http_server_drain_after_next(fc->server);
@@ -438,7 +464,7 @@ const struct flow_chain *conn_current_chain(const struct flow_conn *fc)
         return NULL;
     if (now == fc->config)
         return fc->chain;
-    const struct flow_chain *chain = chain_find(now, &fc->input);
+    const struct flow_chain *chain = find_chain(fc, now);
     /* Who came without a certificate does not stay when one is required. */
     if (chain != NULL && chain->model->tls != NULL &&
         chain->model->tls->require_client_certificate && !fc->info.is_mtls)

@@ -35,23 +35,25 @@ static enum http_guess guess_http(struct str bytes)
 
 static void take_hello(struct flow_conn *fc, const struct tls_hello *hello)
 {
-    fc->input.is_tls = true;
-    fc->input.server_name = hello->sni;
-    fc->input.application_protocol_count = MIN(hello->alpn_count, (size_t)ALPN_MAX);
-    struct str *protocols =
-        ARENA_ARRAY(&fc->arena, struct str, fc->input.application_protocol_count + 1);
-    for (size_t i = 0; i < fc->input.application_protocol_count; i++)
+    size_t count = MIN(hello->alpn_count, (size_t)ALPN_MAX);
+    struct str *protocols = ARENA_ARRAY(&fc->arena, struct str, count + 1);
+    for (size_t i = 0; i < count; i++)
         protocols[i] = hello->alpn[i];
-    fc->input.application_protocols = protocols;
+    struct flow_hello *h = ARENA_NEW(&fc->arena, struct flow_hello);
+    *h = (struct flow_hello){hello->sni, protocols, count};
+    fc->hello = h;
+    fc->is_tls = true;
 }
 
 static void take_http(struct flow_conn *fc, enum http_guess guess)
 {
     static const struct str http1[] = {{"http/1.1", 8}}, http2[] = {{"h2c", 3}};
-    if (guess != GUESS_HTTP1 && guess != GUESS_HTTP2)
-        return;
-    fc->input.application_protocols = guess == GUESS_HTTP2 ? http2 : http1;
-    fc->input.application_protocol_count = 1;
+    static const struct flow_hello hello1 = {.application_protocols = http1,
+                                             .application_protocol_count = 1},
+                                   hello2 = {.application_protocols = http2,
+                                             .application_protocol_count = 1};
+    if (guess == GUESS_HTTP1 || guess == GUESS_HTTP2)
+        fc->hello = guess == GUESS_HTTP2 ? &hello2 : &hello1;
 }
 
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final)

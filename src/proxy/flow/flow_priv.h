@@ -35,7 +35,7 @@ struct flows {
     unsigned conn_count;
     struct flow_share *share, *own_share; /* env's, or the own one */
     struct overload overload;
-    struct list parked; /* flow_conn.parked_link */
+    struct list parked; /* flow_more.parked_link */
     unsigned parked_count;
     struct map wanted;   /* detail names that were asked for */
     struct str_buf line; /* of an access log, while it is made */
@@ -111,36 +111,56 @@ struct access_log_sink *flow_sink(struct flows *f, struct str path);
 
 enum { ALPN_MAX = 16 };
 
+/* What the first bytes told: with addresses, what a chain is chosen by. */
+struct flow_hello {
+    struct str server_name;
+    const struct str *application_protocols;
+    size_t application_protocol_count;
+};
+
+/* What few connections have. */
+struct flow_more {
+    struct flow_conn *fc;
+    struct list parked_link;
+    struct str wanted;          /* parked: the detail it waits for */
+    struct str direct_identity; /* a replica's own address was called */
+    struct str xfcc; /* this hop's element of x-forwarded-client-cert, by these settings */
+    uint8_t xfcc_parts;
+};
+
+/* Kept small, as most connections idle most of the time: what not all need is in the arena, which
+ * has no memory before something is. */
 struct flow_conn {
     uint32_t ref_count; /* the connection, and its exchanges, which may end later */
+    uint32_t shed_turn; /* when it, or a stream of it, was reset for want of memory */
+    metrics_id peer;    /* inbound: the caller */
+    bool is_peer_known : 1;
+    bool is_proxy_header_taken : 1;
+    bool is_detect_extended : 1; /* something came, but not enough to tell: the second wait */
+    bool is_outbound : 1;
+    bool is_tls : 1;      /* as its first bytes, or its listener, say */
+    bool has_tunnels : 1; /* exchanges are TCP connections, whether they begin or end here */
     struct flows *flow;
-    struct list link, parked_link;
+    struct list link;
     struct conn *conn;
     struct flow_listener *listener;
     struct flow_config *config;     /* of the moment of opening, pinned */
     const struct flow_chain *chain; /* of config */
-    struct chain_input input;       /* what the chain was chosen by; strings in arena */
     struct arena arena;
+    const struct flow_hello *hello; /* NULL: nothing known */
     struct downstream_info info;
-    struct timer timer;         /* detection, handshake */
-    struct str wanted;          /* parked: the detail it waits for */
-    struct str direct_identity; /* a replica's own address was called */
+    struct flow_more *more;     /* NULL: nothing of it is known */
     struct http_server *server; /* HTTP */
     struct flow_tcp *tcp;       /* TCP */
     struct tcp_server *tunnel;  /* TCP that goes on as a stream */
     struct list exchanges;      /* of this connection (exchange.link) */
-    struct str xfcc; /* this hop's element of x-forwarded-client-cert, by these settings */
-    uint8_t xfcc_parts;
-    metrics_id peer; /* inbound: the caller */
-    bool is_peer_known;
-    bool is_proxy_header_taken;
-    bool is_detect_extended; /* something came, but not enough to tell: the second wait */
-    bool is_outbound;
-    bool has_tunnels;   /* exchanges are TCP connections, whether they begin or end here */
-    uint64_t shed_turn; /* when it, or a stream of it, was reset for want of memory */
     uint64_t opened_wall_us;
-    struct grave grave;
+    union {
+        struct timer timer; /* detection, handshake */
+        struct grave grave; /* when the connection and its exchanges have gone */
+    };
 };
+_Static_assert(sizeof(struct flow_conn) <= 312, "what an idle connection costs");
 
 void conn_accepted(void *ctx, struct conn *c); /* listen_fn; ctx: flow_listener */
 /* listen_route_fn; ctx: flow_listener. Hands it to the least loaded worker. */
@@ -153,6 +173,7 @@ void conn_dispatch(struct flow_conn *fc, struct flow_listener *l);
 /* The connection is served by its chain (after TLS). */
 void conn_serve(struct flow_conn *fc);
 void conn_unref(struct flow_conn *fc);
+struct flow_more *conn_more(struct flow_conn *fc); /* made when it is not there yet */
 void conn_gone(struct flow_conn *fc); /* from whoever holds the conn's handler at its end */
 /* Refused before it was served: counted, logged, aborted. */
 void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struct str origin);
@@ -167,7 +188,7 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
 /* --- detect.c --- */
 
 enum detect_result { DETECT_MORE, DETECT_DONE };
-/* Fills fc->input from the first bytes. */
+/* Sets is_tls and hello by the first bytes. */
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final);
 
 /* --- proxy_header.c: the PROXY protocol in front of a connection --- */
@@ -180,6 +201,9 @@ enum proxy_header proxy_header_take(struct flow_conn *fc, const struct listener 
 /* --- outbound.c --- */
 
 void outbound_dispatch(struct flow_conn *fc);
+void outbound_gone(struct flow_conn *fc); /* it does not wait any more */
+/* Of the replica whose own address was called; empty: none was. */
+struct str outbound_identity(const struct flow_conn *fc);
 void outbound_unpark(struct flows *f, struct str name, struct str why_not);
 
 /* --- directories.c --- */

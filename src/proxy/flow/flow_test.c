@@ -710,6 +710,7 @@ static void test_xfcc(void **state)
     open_world();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct hcm hcm = {.xfcc = cases[i].xfcc, .xfcc_uri = true};
+        struct downstream_tls_info tls = {STR("spiffe://web"), .peer_cert_sha256 = STR("abc")};
         struct exchange x = {.turn = rig.turn};
         struct request r = {.x = &x, .hcm = &hcm};
         struct flow_conn fc = {.flow = flow};
@@ -720,8 +721,7 @@ static void test_xfcc(void **state)
         if (cases[i].given != NULL)
             http_head_add(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT, str_from_c(cases[i].given));
         fc.info.is_mtls = cases[i].is_mtls;
-        fc.info.peer_principal = STR("spiffe://web");
-        fc.info.peer_cert_sha256 = STR("abc");
+        fc.info.tls = &tls;
         headers_request(&fc, &r, &head);
         struct str got = http_head_get(&head, HTTP_NAME_X_FORWARDED_CLIENT_CERT);
         assert_true(str_eq(got, str_from_c(cases[i].want)));

@@ -142,7 +142,7 @@ static void drop_strange_origin(struct http_head *head)
 static void set_forwarded_proto(const struct flow_conn *fc, bool is_edge, struct http_head *head)
 {
     bool is_given = http_head_get(head, HTTP_NAME_X_FORWARDED_PROTO).ptr != NULL;
-    bool is_https = fc->info.tls_version.len > 0 && (is_edge || !fc->info.is_mtls);
+    bool is_https = fc->info.tls != NULL && (is_edge || !fc->info.is_mtls);
     if (is_edge || !is_given)
         http_head_set(head, HTTP_NAME_X_FORWARDED_PROTO, is_https ? STR("https") : STR("http"));
 }

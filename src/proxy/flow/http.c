@@ -152,7 +152,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     r->metrics = fc->flow->env.metrics;
     r->hcm = chain->hcm;
     r->is_inbound = !fc->is_outbound;
-    r->direct_identity = fc->direct_identity;
+    r->direct_identity = outbound_identity(fc);
     r->owner = fc;
     canonical_request(fc, r, x->flows[SIDE_REQUEST].head);
     headers_request(fc, r, x->flows[SIDE_REQUEST].head);

@@ -24,6 +24,19 @@ static const struct conn_handler parked_handler = {
     .on_close = on_parked_close,
 };
 
+struct str outbound_identity(const struct flow_conn *fc)
+{
+    return fc->more != NULL ? fc->more->direct_identity : STR_NULL;
+}
+
+void outbound_gone(struct flow_conn *fc)
+{
+    if (fc->more == NULL || !list_is_linked(&fc->more->parked_link))
+        return;
+    list_remove(&fc->more->parked_link);
+    fc->flow->parked_count--;
+}
+
 static void refuse(struct flow_conn *fc, struct str details)
 {
     metrics_add(fc->flow->env.metrics, COUNTER_UNKNOWN_REFUSED, 1);
@@ -40,8 +53,8 @@ static void park(struct flow_conn *fc, struct str name)
         return;
     }
     conn_set_handler(fc->conn, &parked_handler, fc);
-    fc->wanted = name;
-    list_push_back(&f->parked, &fc->parked_link);
+    conn_more(fc)->wanted = name;
+    list_push_back(&f->parked, &fc->more->parked_link);
     f->parked_count++;
     if (map_put(&f->wanted, name, f) == NULL)
         f->env.on_detail_wanted(f->env.ctx, name);
@@ -112,7 +125,7 @@ void outbound_dispatch(struct flow_conn *fc)
     if (hit.service != NULL) {
         to_service(fc, hit.service, to->port);
     } else if (hit.workload != NULL && hit.workload->is_mtls && !is_clear(hit.workload, to->port)) {
-        fc->direct_identity = arena_str(&fc->arena, hit.workload->identity);
+        conn_more(fc)->direct_identity = arena_str(&fc->arena, hit.workload->identity);
         to_listener(fc, STR(FLOW_LISTENER_DIRECT), STR("no_direct_listener"));
     } else if (hit.workload != NULL) {
         to_listener(fc, STR(FLOW_LISTENER_PASSTHROUGH), STR("no_passthrough_listener"));
@@ -133,11 +146,11 @@ void outbound_unpark(struct flows *f, struct str name, struct str why_not)
 {
     if (map_remove(&f->wanted, name) == NULL)
         return;
-    LIST_FOREACH (&f->parked, fc, struct flow_conn, parked_link) {
-        if (!str_eq(fc->wanted, name))
+    LIST_FOREACH (&f->parked, more, struct flow_more, parked_link) {
+        struct flow_conn *fc = more->fc;
+        if (!str_eq(more->wanted, name))
             continue;
-        list_remove(&fc->parked_link);
-        f->parked_count--;
+        outbound_gone(fc);
         struct flow_listener *l = listener_find(f, name);
         if (l != NULL && why_not.len == 0)
             conn_dispatch(fc, l);

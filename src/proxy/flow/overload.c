@@ -92,10 +92,11 @@ static uint64_t held_by(const struct flow_conn *fc)
 static struct flow_conn *largest_conn(struct flows *f, uint64_t *ret_held)
 {
     struct flow_conn *largest = NULL;
-    uint64_t now = turn_count(f->env.turn), most = 0;
+    uint32_t now = (uint32_t)turn_count(f->env.turn);
+    uint64_t most = 0;
     LIST_FOREACH (&f->conns, fc, struct flow_conn, link) {
         /* What was reset gets the turns to go. */
-        uint64_t held = fc->shed_turn + SHED_TURNS < now ? held_by(fc) : 0;
+        uint64_t held = now - fc->shed_turn > SHED_TURNS ? held_by(fc) : 0;
         if (held > most) {
             largest = fc;
             most = held;
@@ -130,7 +131,7 @@ static void reset_conn(struct flow_conn *fc, uint64_t held)
         .details = {"overload_reset_largest", 22},
     };
     struct exchange *x = largest_exchange(fc);
-    fc->shed_turn = turn_count(fc->flow->env.turn);
+    fc->shed_turn = (uint32_t)turn_count(fc->flow->env.turn);
     if (x != NULL && held_by_exchange(x) * 2 >= held) {
         exchange_fail(x, &why);
         return;

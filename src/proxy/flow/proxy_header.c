@@ -16,9 +16,6 @@ static void believe(struct flow_conn *fc, const struct proxy_protocol *h)
         return;
     fc->info.remote = to_addr(&h->source, h->source_port);
     fc->info.original_dst = to_addr(&h->destination, h->destination_port);
-    fc->input.source = h->source;
-    fc->input.destination = h->destination;
-    fc->input.destination_port = h->destination_port;
 }
 
 static bool is_version_refused(const struct listener_filters *filters,

@@ -10,11 +10,11 @@ static metrics_id caller_of(struct flow_conn *fc)
 {
     if (fc->is_peer_known)
         return fc->peer;
-    struct directory_hit hit = directories_find(fc->flow, &fc->input.source);
-    struct metrics_peer peer = {.principal = fc->info.peer_principal};
+    struct ip_addr source = flow_ip(&fc->info.remote);
+    struct directory_hit hit = directories_find(fc->flow, &source);
+    struct metrics_peer peer = {.principal = downstream_tls(&fc->info)->peer_principal};
     const struct directory_workload *w = hit.workload;
-    bool is_same = w != NULL && (fc->info.peer_principal.len == 0 ||
-                                 str_eq(w->identity, fc->info.peer_principal));
+    bool is_same = w != NULL && (peer.principal.len == 0 || str_eq(w->identity, peer.principal));
     if (is_same) {
         peer.workload = w->name;
         peer.namespace_ = w->namespace_;
@@ -29,7 +29,7 @@ static metrics_id caller_of(struct flow_conn *fc)
 /* "outbound_.8080_.v1_.catalog.shop.svc.cluster.local" names the service; else the authority. */
 static struct str service_host(const struct flow_conn *fc, struct str authority)
 {
-    struct str sni = fc->info.sni;
+    struct str sni = downstream_tls(&fc->info)->sni;
     if (str_starts_with(sni, STR("outbound_."))) {
         struct str rest = str_skip(sni, strlen("outbound_."));
         ptrdiff_t at;

@@ -277,7 +277,7 @@ void tcp_serve(struct flow_conn *fc, struct str cluster_name, struct upstream_cl
         return;
     }
     t->upstream = upstream_tcp_start(fc->flow->env.upstream, t->cluster, &fc->info.original_dst,
-                                     fc->direct_identity, &tcp_ops, t);
+                                     outbound_identity(fc), &tcp_ops, t);
 }
 
 void tcp_abort(struct flow_tcp *t, struct str details, struct str origin)

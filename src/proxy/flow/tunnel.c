@@ -52,7 +52,7 @@ void tunnel_serve(struct flow_conn *fc, struct str cluster_name)
 
 bool tunnel_is_agreed(const struct flow_conn *fc)
 {
-    return fc->chain->tcp != NULL && str_eq(fc->info.alpn, STR(TLS_ALPN_TUNNEL));
+    return fc->chain->tcp != NULL && str_eq(downstream_tls(&fc->info)->alpn, STR(TLS_ALPN_TUNNEL));
 }
 
 static void on_stream(void *ctx, struct exchange *x)

@@ -110,7 +110,7 @@ static void start_attempt(struct tunnel *t)
         .is_tcp = !is_static(t),
         .may_share = !t->is_sent_by_peer,
         .is_connection = true,
-        .identity = fc->direct_identity,
+        .identity = outbound_identity(fc),
         .avoid = t->tried,
         .avoid_count = t->tried_count,
     };

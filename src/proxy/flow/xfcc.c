@@ -81,20 +81,20 @@ static size_t add_names(struct flow_conn *fc, enum tls_san_kind kind, struct str
 
 static struct str make_element(struct flow_conn *fc, const struct hcm *hcm)
 {
-    const struct downstream_info *info = &fc->info;
+    const struct downstream_tls_info *tls = downstream_tls(&fc->info);
     struct str_buf b = STR_BUF_INIT(ELEMENT_LEN_MAX);
     str_buf_add_c(&b, "By=");
-    add_value(&b, info->own_principal.len > 0 ? info->own_principal : fc->flow->env.own_principal);
-    str_buf_printf(&b, ";Hash=%.*s", STR_FMT(info->peer_cert_sha256));
+    add_value(&b, tls->own_principal.len > 0 ? tls->own_principal : fc->flow->env.own_principal);
+    str_buf_printf(&b, ";Hash=%.*s", STR_FMT(tls->peer_cert_sha256));
     if (hcm->xfcc_cert)
         add_certificate(fc, "Cert", false, &b);
     if (hcm->xfcc_chain)
         add_certificate(fc, "Chain", true, &b);
     /* RFC 2253 has escaped the quotes of names already. */
     if (hcm->xfcc_subject)
-        str_buf_printf(&b, ";Subject=\"%.*s\"", STR_FMT(info->peer_subject));
+        str_buf_printf(&b, ";Subject=\"%.*s\"", STR_FMT(tls->peer_subject));
     if (hcm->xfcc_uri && add_names(fc, TLS_SAN_URI, &b) == 0)
-        str_buf_printf(&b, ";URI=%.*s", STR_FMT(info->peer_principal));
+        str_buf_printf(&b, ";URI=%.*s", STR_FMT(tls->peer_principal));
     if (hcm->xfcc_dns)
         add_names(fc, TLS_SAN_DNS, &b);
     struct str element = b.is_overflown ? STR_NULL : arena_str(&fc->arena, str_buf_str(&b));
@@ -107,11 +107,12 @@ static struct str element_of(struct flow_conn *fc, const struct hcm *hcm)
 {
     uint8_t parts = (uint8_t)(1 | hcm->xfcc_subject << 1 | hcm->xfcc_uri << 2 | hcm->xfcc_dns << 3 |
                               hcm->xfcc_cert << 4 | hcm->xfcc_chain << 5);
-    if (fc->xfcc_parts != parts) {
-        fc->xfcc = make_element(fc, hcm);
-        fc->xfcc_parts = parts;
+    struct flow_more *more = conn_more(fc);
+    if (more->xfcc_parts != parts) {
+        more->xfcc = make_element(fc, hcm);
+        more->xfcc_parts = parts;
     }
-    return fc->xfcc;
+    return more->xfcc;
 }
 
 /* Only a verified peer may hand a certificate on; from others the header is removed, unless the

@@ -38,7 +38,8 @@ static void make_record(void)
     memset(&x, 0, sizeof x);
     x.flows[SIDE_REQUEST].head = &request;
     x.flows[SIDE_RESPONSE].head = &response;
-    info = (struct downstream_info){.sni = STR("outbound_.8080_._.catalog")};
+    static const struct downstream_tls_info tls = {.sni = {"outbound_.8080_._.catalog", 25}};
+    info = (struct downstream_info){.tls = &tls};
     addr_parse_ip(STR("10.1.2.3"), 4000, &info.remote);
     addr_parse_ip(STR("10.1.2.4"), 15006, &info.local);
     addr_parse_ip(STR("10.1.2.4"), 8080, &info.original_dst);

@@ -300,7 +300,7 @@ static enum http_version version_of_tunnel(struct upstream_link *l, struct str a
 static enum http_version version_by_alpn(struct upstream_link *l, const struct conn *c)
 {
     const struct tls_endpoint *e = tls_endpoint_of(c);
-    struct str alpn = e != NULL ? tls_endpoint_peer(e)->alpn : STR_NULL;
+    struct str alpn = e != NULL ? tls_endpoint_alpn(e) : STR_NULL;
     if (l->kind == LINK_TUNNEL)
         return version_of_tunnel(l, alpn);
     if (e == NULL)
@@ -326,7 +326,7 @@ void link_set_limits(struct upstream_link *l)
 void link_note_open(struct upstream_host *h, const struct conn *c)
 {
     const struct tls_endpoint *e = tls_endpoint_of(c);
-    if (e != NULL && tls_endpoint_peer(e)->is_resumed)
+    if (e != NULL && tls_endpoint_is_resumed(e))
         metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_RESUMED, 1);
 }
 
