@@ -201,12 +201,18 @@ static struct chain_slice *push(struct chain *c, struct chunk *chunk, uint32_t f
     return s;
 }
 
-static void pop_first(struct chain *c)
+/* Forgets the first slice; its reference is the caller's. */
+static void drop_first_place(struct chain *c)
 {
-    chunk_unref(slice_at(c, 0)->chunk);
     c->head = (c->head + 1) & (c->cap - 1);
     if (--c->count == 0 && c->cap > RING_KEEP_CAP)
         ring_free(c);
+}
+
+static void pop_first(struct chain *c)
+{
+    chunk_unref(slice_at(c, 0)->chunk);
+    drop_first_place(c);
 }
 
 static void append_within(struct chain *c, struct chain_slice *last, const char *bytes, size_t len)
@@ -304,21 +310,33 @@ static bool is_better_copied(const struct chain *to, const struct chain_slice *s
     return room_behind(slice_last(to)) >= len || len < slice_len(s) || s->chunk->ref_count > 1;
 }
 
+/* The first n bytes of the first slice, n at most its length. */
+static void move_first(struct chain *to, struct chain *from, size_t n)
+{
+    struct chain_slice s = *slice_at(from, 0);
+
+    if (is_better_copied(to, &s, n)) {
+        chain_add(to, str_from(s.chunk->data + s.from, n));
+        chain_skip(from, n);
+    } else if (n == slice_len(&s)) {
+        discharge(from, n);
+        drop_first_place(from);
+        append_chunk(to, s.chunk, s.from, s.to);
+    } else {
+        s.chunk->ref_count++;
+        append_chunk(to, s.chunk, s.from, s.from + (uint32_t)n);
+        chain_skip(from, n);
+    }
+}
+
 void chain_move(struct chain *to, struct chain *from, size_t len)
 {
     ASSERT(to != from);
     drop_empty_last(from);
     while (len > 0 && from->count > 0) {
-        struct chain_slice *s = slice_at(from, 0);
-        size_t n = MIN(slice_len(s), len);
+        size_t n = MIN(slice_len(slice_at(from, 0)), len);
 
-        if (is_better_copied(to, s, n)) {
-            chain_add(to, str_from(s->chunk->data + s->from, n));
-        } else {
-            s->chunk->ref_count++;
-            append_chunk(to, s->chunk, s->from, s->from + (uint32_t)n);
-        }
-        chain_skip(from, n);
+        move_first(to, from, n);
         len -= n;
     }
 }

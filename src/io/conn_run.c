@@ -115,7 +115,7 @@ static void read_all(struct conn_io *io)
             break;
         case IO_READ_FAILED:
             io->is_wire_ended = true;
-            io->read_err = err;
+            io->read_err = (int16_t)err;
             break;
         }
         if (len >= budget) {
@@ -284,7 +284,7 @@ static void on_write_failed(struct conn_io *io, int err)
         return;
     }
     /* What the peer said before it went is still worth reading: an early answer, for instance. */
-    io->write_err = err;
+    io->write_err = (int16_t)err;
     io->is_readable = true;
     turn_soon(c->turn, &io->task);
 }

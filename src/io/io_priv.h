@@ -21,7 +21,7 @@ enum {
 struct turn {
     const struct io_ops *ops;
     void *backend;
-    uint64_t now_us, wall_us;
+    uint64_t now_us;
     atomic_bool is_stopping;
 
     struct list run;   /* tasks of this turn */
@@ -86,18 +86,19 @@ struct conn_io {
     struct conn_wire *wire; /* NULL: no layer */
 
     enum conn_state state : 8;
-    bool is_readable : 1, is_writable : 1; /* as far as is known */
-    bool is_hup : 1;                       /* a short read may hide an end: read until it shows */
+    bool is_readable, is_writable; /* as far as is known */
+    bool wants_input;              /* callbacks that are due */
+    bool wants_open : 1, wants_drain : 1;
+    bool wants_feed : 1;     /* the layer is to begin */
+    bool is_drain_asked : 1; /* on_drain is wanted */
+    bool is_hup : 1;         /* a short read may hide an end: read until it shows */
     bool is_paused : 1, is_wire_ended : 1, is_in_ended : 1;
     bool is_layer_open : 1;
-    bool wants_open : 1, wants_input : 1, wants_drain : 1; /* callbacks that are due */
-    bool wants_feed : 1;                                   /* the layer is to begin */
-    bool is_drain_asked : 1;                               /* on_drain is wanted */
     bool is_end_wanted : 1, is_end_added : 1, is_end_done : 1;
     bool is_aborted : 1;
-    bool is_lingering : 1;   /* LINGER follows DEAD */
-    bool is_farewell : 1;    /* closing after a failure: only the wire's bytes go out */
-    int read_err, write_err; /* told once the handler has seen what came before */
+    bool is_lingering : 1;       /* LINGER follows DEAD */
+    bool is_farewell : 1;        /* closing after a failure: only the wire's bytes go out */
+    int16_t read_err, write_err; /* told once the handler has seen what came before */
 
     /* The backend's. */
     int fd; /* linux */
@@ -111,7 +112,8 @@ struct io_ops {
     void (*deinit)(struct turn *t);
     /* Waits until an event, at most timeout_us (-1: for ever), and marks. */
     void (*poll)(struct turn *t, int64_t timeout_us);
-    void (*clock)(const struct turn *t, uint64_t *ret_now_us, uint64_t *ret_wall_us);
+    uint64_t (*now_us)(const struct turn *t);
+    uint64_t (*wall_us)(const struct turn *t);
     void (*wake)(struct turn *t); /* ends a poll; any thread */
 
     /* Starts; conn_io_mark_connect follows, then finish_connect: 0, -ERR_AGAIN, -ERR_X. */

@@ -29,7 +29,7 @@ struct turn *turn_new(const struct io_ops *ops, void *backend)
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     t->bar_bytes = UINT64_MAX;
-    ops->clock(t, &t->now_us, &t->wall_us);
+    t->now_us = ops->now_us(t);
     timers_init(&t->timers, t->now_us);
     chunk_pool_init(&t->chunks, CHUNK_POOL_MAX);
     timer_init(&t->trim, on_trim);
@@ -152,8 +152,7 @@ static int64_t wait_us(struct turn *t, int timeout_ms)
     int64_t limit = timeout_ms < 0 ? INT64_MAX : (int64_t)timeout_ms * 1000;
     uint64_t next = timers_next_us(&t->timers);
     if (next != UINT64_MAX) {
-        uint64_t now, wall;
-        t->ops->clock(t, &now, &wall);
+        uint64_t now = t->ops->now_us(t);
         limit = next <= now ? 0 : MIN(limit, (int64_t)(next - now));
     }
     return limit == INT64_MAX ? -1 : limit;
@@ -162,7 +161,7 @@ static int64_t wait_us(struct turn *t, int timeout_ms)
 void turn_once(struct turn *t, int timeout_ms)
 {
     t->ops->poll(t, wait_us(t, timeout_ms));
-    t->ops->clock(t, &t->now_us, &t->wall_us);
+    t->now_us = t->ops->now_us(t);
     t->count++;
     run_rounds(t);
     if (t->chunks.free_count > CHUNK_POOL_KEEP && !timer_is_started(&t->trim))
@@ -192,7 +191,7 @@ uint64_t turn_now_us(const struct turn *t)
 
 uint64_t turn_wall_us(const struct turn *t)
 {
-    return t->wall_us;
+    return t->ops->wall_us(t);
 }
 
 struct random *turn_random(struct turn *t)

@@ -89,7 +89,7 @@ void turn_once(struct turn *t, int timeout_ms);
 void turn_stop(struct turn *t);
 
 uint64_t turn_now_us(const struct turn *t);  /* monotonic, read once a turn */
-uint64_t turn_wall_us(const struct turn *t); /* UTC since 1970, same instant */
+uint64_t turn_wall_us(const struct turn *t); /* UTC since 1970, read when asked for */
 struct random *turn_random(struct turn *t);
 struct chunk_pool *turn_chunks(struct turn *t);
 struct chain_account *turn_account(struct turn *t); /* bytes of all chains of this thread */

@@ -174,7 +174,7 @@ enum io_read linux_read(struct conn_io *io, struct chain *to, size_t len_max, si
     ssize_t n;
     room = MIN(room, len_max);
     do {
-        n = recv(io->fd, at, room, 0);
+        n = linux_recv(io->fd, at, room);
     } while (n < 0 && errno == EINTR);
     int error = errno;
     chain_commit(to, n > 0 ? (size_t)n : 0);
@@ -190,16 +190,32 @@ enum io_read linux_read(struct conn_io *io, struct chain *to, size_t len_max, si
     return IO_READ_FAILED;
 }
 
-ssize_t linux_write(struct conn_io *io, struct chain *from)
+static ssize_t send_slices(int fd, const struct chain *from, size_t *ret_total)
 {
     struct iovec iov[IOVECS_MAX];
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = chain_iovecs(from, iov, IOVECS_MAX)};
-    size_t total = 0;
+    *ret_total = 0;
     for (size_t i = 0; i < msg.msg_iovlen; i++)
-        total += iov[i].iov_len;
+        *ret_total += iov[i].iov_len;
+    return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+/* Nearly always there is one slice, and the kernel has no vector to read. */
+static ssize_t send_front(int fd, const struct chain *from, size_t *ret_total)
+{
+    struct str first = chain_first(from);
+    if (first.len < from->len)
+        return send_slices(fd, from, ret_total);
+    *ret_total = first.len;
+    return linux_send(fd, first.ptr, first.len, MSG_NOSIGNAL);
+}
+
+ssize_t linux_write(struct conn_io *io, struct chain *from)
+{
+    size_t total;
     ssize_t n;
     do {
-        n = sendmsg(io->fd, &msg, MSG_NOSIGNAL);
+        n = send_front(io->fd, from, &total);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN)
         return errno == EPIPE ? -ERR_RESET : err_from_errno(errno);

@@ -3,6 +3,9 @@
  * What an event belongs to is a pointer whose lowest bits tell its kind. */
 #pragma once
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "io/dgram.h"
 #include "io/io_priv.h"
 
@@ -22,6 +25,25 @@ struct dgram {
     struct turn_task task;
     struct grave grave;
 };
+
+/* recv, send and epoll_wait without what the C library does around them in a process of several
+ * threads: they are points where a thread may be cancelled, and none of ours ever is. */
+static inline ssize_t linux_recv(int fd, void *to, size_t len)
+{
+    return syscall(SYS_recvfrom, fd, to, len, 0, NULL, NULL);
+}
+
+static inline ssize_t linux_send(int fd, const void *from, size_t len, int flags)
+{
+    return syscall(SYS_sendto, fd, from, len, flags, NULL, 0);
+}
+
+struct epoll_event;
+static inline int linux_epoll_wait(int fd, struct epoll_event *events, int count_max,
+                                   int timeout_ms)
+{
+    return (int)syscall(SYS_epoll_pwait, fd, events, count_max, timeout_ms, NULL, 0);
+}
 
 extern const struct io_ops linux_ops;
 bool turn_is_linux(const struct turn *t);

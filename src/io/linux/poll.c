@@ -78,7 +78,7 @@ static void linux_poll(struct turn *t, int64_t timeout_us)
 {
     const struct linux_backend *b = t->backend;
     struct epoll_event events[EVENTS_MAX];
-    int n = epoll_wait(b->epoll_fd, events, EVENTS_MAX, timeout_ms_of(timeout_us));
+    int n = linux_epoll_wait(b->epoll_fd, events, EVENTS_MAX, timeout_ms_of(timeout_us));
     for (int i = 0; i < n; i++)
         dispatch(t, &events[i]);
 }
@@ -90,11 +90,16 @@ static uint64_t clock_us(clockid_t id)
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static void linux_clock(const struct turn *t, uint64_t *ret_now_us, uint64_t *ret_wall_us)
+static uint64_t linux_now_us(const struct turn *t)
 {
     (void)t;
-    *ret_now_us = clock_us(CLOCK_MONOTONIC);
-    *ret_wall_us = clock_us(CLOCK_REALTIME);
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+static uint64_t linux_wall_us(const struct turn *t)
+{
+    (void)t;
+    return clock_us(CLOCK_REALTIME);
 }
 
 static void linux_wake(struct turn *t)
@@ -118,7 +123,8 @@ const struct io_ops linux_ops = {
     .name = "linux",
     .deinit = linux_deinit,
     .poll = linux_poll,
-    .clock = linux_clock,
+    .now_us = linux_now_us,
+    .wall_us = linux_wall_us,
     .wake = linux_wake,
     .connect = linux_connect,
     .finish_connect = linux_finish_connect,

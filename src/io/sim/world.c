@@ -152,11 +152,14 @@ static void sim_poll(struct turn *t, int64_t timeout_us)
     turn_events(t, true);
 }
 
-static void sim_clock(const struct turn *t, uint64_t *ret_now_us, uint64_t *ret_wall_us)
+static uint64_t sim_now_us(const struct turn *t)
 {
-    const struct sim_world *w = sim_world_of(t);
-    *ret_now_us = w->now_us;
-    *ret_wall_us = wall_start_us + w->now_us;
+    return sim_world_of(t)->now_us;
+}
+
+static uint64_t sim_wall_us(const struct turn *t)
+{
+    return wall_start_us + sim_world_of(t)->now_us;
 }
 
 static void sim_wake(struct turn *t)
@@ -175,7 +178,8 @@ static const struct io_ops sim_ops = {
     .name = "sim",
     .deinit = sim_deinit,
     .poll = sim_poll,
-    .clock = sim_clock,
+    .now_us = sim_now_us,
+    .wall_us = sim_wall_us,
     .wake = sim_wake,
     .connect = sim_connect,
     .finish_connect = sim_finish_connect,
