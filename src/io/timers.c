@@ -9,6 +9,7 @@ void timers_init(struct timers *ts, uint64_t now_us)
 {
     memset(ts, 0, sizeof *ts);
     ts->tick = ts->target_tick = now_us / TIMERS_TICK_US;
+    ts->bound_tick = UINT64_MAX;
     for (size_t i = 0; i < TIMERS_LOW_SLOTS; i++)
         list_init(&ts->low[i]);
     for (size_t l = 0; l < TIMERS_HIGH_LEVELS; l++) {
@@ -26,6 +27,7 @@ static void place(struct timers *ts, struct timer *timer)
     if (distance < TIMERS_LOW_SLOTS) {
         size_t slot = tick % TIMERS_LOW_SLOTS;
         ts->low_map[slot / 64] |= 1ull << (slot % 64);
+        ts->bound_tick = MIN(ts->bound_tick, tick);
         list_push_back(&ts->low[slot], &timer->link);
         return;
     }
@@ -38,6 +40,7 @@ static void place(struct timers *ts, struct timer *timer)
         tick = ts->tick + span;
     size_t slot = (tick >> level_shift(level)) % TIMERS_HIGH_SLOTS;
     ts->high_map[level] |= 1ull << slot;
+    ts->bound_tick = MIN(ts->bound_tick, tick >> level_shift(level) << level_shift(level));
     list_push_back(&ts->high[level][slot], &timer->link);
 }
 
@@ -103,10 +106,20 @@ static uint64_t next_tick(struct timers *ts)
     return tick;
 }
 
+static uint64_t us_of(uint64_t tick)
+{
+    return tick == UINT64_MAX ? UINT64_MAX : tick * TIMERS_TICK_US;
+}
+
 uint64_t timers_next_us(struct timers *ts)
 {
-    uint64_t tick = next_tick(ts);
-    return tick == UINT64_MAX ? UINT64_MAX : tick * TIMERS_TICK_US;
+    ts->bound_tick = next_tick(ts);
+    return us_of(ts->bound_tick);
+}
+
+uint64_t timers_bound_us(const struct timers *ts)
+{
+    return us_of(ts->bound_tick);
 }
 
 static void spread(struct timers *ts, unsigned level)
@@ -138,8 +151,8 @@ static void fire_slot(struct list *slot)
 void timers_advance(struct timers *ts, uint64_t now_us)
 {
     ts->target_tick = MAX(ts->target_tick, now_us / TIMERS_TICK_US);
-    for (;;) {
-        uint64_t tick = next_tick(ts);
+    while (ts->bound_tick <= ts->target_tick) {
+        uint64_t tick = ts->bound_tick = next_tick(ts);
         if (tick > ts->target_tick)
             break;
         ts->tick = tick;

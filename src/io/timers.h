@@ -22,6 +22,7 @@ enum {
 struct timers {
     uint64_t tick;        /* all up to and including this one have fired */
     uint64_t target_tick; /* what is started gets a later one than this */
+    uint64_t bound_tick;  /* before it there is nothing to do: see timers_bound_us */
     uint64_t low_map[TIMERS_LOW_SLOTS / 64];
     uint64_t high_map[TIMERS_HIGH_LEVELS];
     struct list low[TIMERS_LOW_SLOTS];
@@ -34,3 +35,6 @@ void timers_start(struct timers *ts, struct timer *timer, uint64_t now_us, uint6
 void timers_advance(struct timers *ts, uint64_t now_us);
 /* When to look next (a timer, or a slot to be spread over the level below); UINT64_MAX: never. */
 uint64_t timers_next_us(struct timers *ts);
+/* The same without looking: a timer that was stopped counts until the next look, so it may be too
+ * early, once, and is never too late. What is started and stopped with every request costs no look. */
+uint64_t timers_bound_us(const struct timers *ts);

@@ -94,13 +94,41 @@ static void test_random(void **state)
             now_us += random_u64(&r) % (1ull << random_below(&r, 28));
             timers_advance(&ts, now_us);
             for (size_t i = 0; i < COUNT; i++) {
-                if (timer_is_started(&probes[i].timer))
-                    assert_true((probes[i].timer.due_us + 999) / 1000 > now_us / 1000);
+                if (!timer_is_started(&probes[i].timer))
+                    continue;
+                assert_true((probes[i].timer.due_us + 999) / 1000 > now_us / 1000);
+                assert_true(timers_bound_us(&ts) <= (probes[i].timer.due_us + 999) / 1000 * 1000);
             }
             break;
         }
     }
     assert_true(fired > 1000);
+}
+
+/* A timer that was stopped makes one look too early, and no second one. */
+static void test_bound(void **state)
+{
+    (void)state;
+    struct timers ts;
+    struct probe soon = {0}, late = {0};
+    now_us = 5000;
+    timers_init(&ts, now_us);
+    assert_int_equal(timers_bound_us(&ts), UINT64_MAX);
+    timer_init(&soon.timer, on_fire);
+    timer_init(&late.timer, on_fire);
+    start(&ts, &late, 50000);
+    assert_int_equal(timers_bound_us(&ts), 55000);
+    start(&ts, &soon, 20000);
+    list_remove(&soon.timer.link);
+    assert_int_equal(timers_bound_us(&ts), 25000);
+    now_us = 25000;
+    timers_advance(&ts, now_us);
+    assert_int_equal(soon.fires + late.fires, 0);
+    assert_int_equal(timers_bound_us(&ts), 55000);
+    now_us = 55000;
+    timers_advance(&ts, now_us);
+    assert_int_equal(late.fires, 1);
+    assert_int_equal(timers_bound_us(&ts), UINT64_MAX);
 }
 
 static struct timers *shared;
@@ -150,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_bound),
         cmocka_unit_test(test_changes_while_firing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

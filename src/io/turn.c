@@ -150,7 +150,7 @@ static int64_t wait_us(struct turn *t, int timeout_ms)
     if (timeout_ms == 0 || turn_is_busy(t))
         return 0;
     int64_t limit = timeout_ms < 0 ? INT64_MAX : (int64_t)timeout_ms * 1000;
-    uint64_t next = timers_next_us(&t->timers);
+    uint64_t next = timers_bound_us(&t->timers);
     if (next != UINT64_MAX) {
         uint64_t now = t->ops->now_us(t);
         limit = next <= now ? 0 : MIN(limit, (int64_t)(next - now));
