@@ -1,4 +1,5 @@
 #include "http/h1_ends_test_util.h"
+#include "http/http_priv.h"
 
 static int setup(void **state)
 {
@@ -53,6 +54,30 @@ static void test_chunked_with_trailers(void **state)
     expect(C, "0\r\ngrpc-status: 0\r\n\r\n");
     assert_int_equal(w.ends, 1);
     assert_non_null(w.upstream);
+}
+
+/* What waits for a request has no state: before the first, between two, behind a dropped body; a
+ * part of one, be it an empty line, has. */
+static void test_idle_keeps_no_state(void **state)
+{
+    assert_null(w.server->codec_state);
+    say(C, "\r\n");
+    assert_non_null(w.server->codec_state);
+    say(C, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    say(O, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    assert_non_null(w.server->codec_state);
+    say(O, "ok");
+    assert_null(w.server->codec_state);
+    say(C, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123");
+    say(O, "HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n");
+    say(O, "0\r\n\r\n");
+    assert_non_null(w.server->codec_state);
+    say(C, "456789");
+    assert_null(w.server->codec_state);
+    say(C, "GET / HTTP/1.1\r\nHo");
+    assert_non_null(w.server->codec_state);
+    run_us(2500000); /* 408 */
+    assert_int_equal(w.bad_requests, 1);
 }
 
 static void test_head_method(void **state)
@@ -520,6 +545,7 @@ int main(void)
         T(test_get),
         T(test_post_length),
         T(test_chunked_with_trailers),
+        T(test_idle_keeps_no_state),
         T(test_head_method),
         T(test_pipelining),
         T(test_http_10),
@@ -559,6 +585,7 @@ int main(void)
         T(test_idle_server_drains),
         T(test_requests_max),
         B(test_post_length),
+        B(test_idle_keeps_no_state),
         B(test_head_method),
         B(test_http_10),
         B(test_bad_request),

@@ -10,6 +10,8 @@ static const struct str preface = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24};
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+_Static_assert(sizeof(struct http_server) <= 200, "what an idle connection costs");
+
 /* What few connections have. */
 struct http_server_extra {
     struct http_server *server;

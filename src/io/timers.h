@@ -36,5 +36,6 @@ void timers_advance(struct timers *ts, uint64_t now_us);
 /* When to look next (a timer, or a slot to be spread over the level below); UINT64_MAX: never. */
 uint64_t timers_next_us(struct timers *ts);
 /* The same without looking: a timer that was stopped counts until the next look, so it may be too
- * early, once, and is never too late. What is started and stopped with every request costs no look. */
+ * early, once, and is never too late. What is started and stopped with every request costs no look.
+ */
 uint64_t timers_bound_us(const struct timers *ts);

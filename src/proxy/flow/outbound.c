@@ -84,12 +84,15 @@ static void to_service(struct flow_conn *fc, const struct directory_service *s, 
         refuse(fc, STR("service_has_no_such_port"));
         return;
     }
-    struct str name = directory_detail_name(&fc->arena, s->host, port);
+    struct arena scratch; /* who need not wait keeps no name */
+    arena_init(&scratch, 256);
+    struct str name = directory_detail_name(&scratch, s->host, port);
     struct flow_listener *l = listener_find(fc->flow, name);
     if (l != NULL)
         conn_dispatch(fc, l);
     else
-        park(fc, name);
+        park(fc, arena_str(&fc->arena, name));
+    arena_deinit(&scratch);
 }
 
 static bool is_clear(const struct directory_workload *w, uint16_t port)
