@@ -13,7 +13,7 @@ from lib.http2 import END_HEADERS, END_STREAM, HEADERS, Connection2, block, fram
 from lib.origin import HttpServer, TcpServer, response
 from lib.ports import free_port
 from lib.programs import data_plane, run, wait_until
-from lib.proxy import HTTP_OPTIONS, bootstrap, cluster, hcm, listener, route
+from lib.proxy import HTTP_OPTIONS, TYPE, bootstrap, cluster, hcm, listener, route
 
 
 @pytest.fixture
@@ -321,3 +321,66 @@ def test_values_out_of_range_are_refused_by_their_path(tmp_path, options, where)
                                          [cluster("app", 1)])))
     done = run(*data_plane(), "-c", path, timeout_s=20)
     assert done.code != 0 and where in done.err
+
+
+# --- overload_manager ---
+
+MONITORS = TYPE + "extensions.resource_monitors."
+
+
+def connections_monitor(count):
+    return {"overload_manager": {"resource_monitors": [{
+        "name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": {
+            "@type": MONITORS + "downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": count}}]}}
+
+
+def test_global_downstream_max_connections(proxy, origin):
+    """The connections beyond are not served, those that are there are; one that goes makes room."""
+    port = free_port()
+    proxy(bootstrap([listener("http", port, [hcm([route("/", "app")])])], [cluster("app", origin.port)], **connections_monitor(3)))
+    served = []
+    while len(served) < 3:
+        c = Connection(port)
+        assert c.get().status == 200
+        served.append(c)
+    with Connection(port) as more:
+        more.socket.settimeout(0.5)
+        try:
+            more.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+            said = more.socket.recv(100)
+        except (TimeoutError, ConnectionError):
+            said = b""
+        assert said == b""
+    for c in served:
+        assert c.get().status == 200
+    served.pop().close()
+
+    def is_served():
+        with Connection(port) as c:
+            return c.get().status == 200
+
+    def retry():
+        try:
+            return is_served()
+        except EOFError:  # Envoy closes what is too much
+            return False
+    wait_until(retry, "room for another")
+    for c in served:
+        c.close()
+
+
+def heap(bytes_max, **actions):
+    """action: threshold."""
+    name = "envoy.resource_monitors.fixed_heap"
+    return {"overload_manager": {"refresh_interval": "0.25s", "resource_monitors": [{
+        "name": name, "typed_config": {"@type": MONITORS + "fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": bytes_max}}],
+        "actions": [{"name": "envoy.overload_actions." + action, "triggers": [{"name": name, "threshold": {"value": at}}]}
+                    for action, at in actions.items()]}}
+
+
+def test_the_usual_guard_of_an_edge_starts(proxy, origin):
+    port = free_port()
+    proxy(bootstrap([listener("http", port, [hcm([route("/", "app")])])], [cluster("app", origin.port)],
+                    **heap(1 << 30, shrink_heap=0.95, stop_accepting_requests=0.98)))
+    assert get(port).status == 200

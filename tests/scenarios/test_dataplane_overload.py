@@ -9,7 +9,7 @@ from lib.http1 import Connection, get
 from lib.origin import HttpServer, TcpServer, response
 from lib.ports import free_port
 from lib.programs import program, run, wait_until
-from lib.proxy import bootstrap, cluster, http_listener, route, tcp_listener
+from lib.proxy import TYPE, bootstrap, cluster, http_listener, route, tcp_listener
 
 pytestmark = pytest.mark.differs("a budget of chains and arenas, set by --limit")
 
@@ -159,6 +159,27 @@ def test_new_streams_are_told_to_come_again(proxy, origin, tmp_path):
             g.leave()
         wait_until(lambda: rung(p) == 0, "calm")
         assert polite.get("/little").status == 200
+
+
+@pytest.mark.parametrize("budget, wanted", [(BUDGET, 3), (64 * BUDGET, 0)])
+def test_the_budget_of_the_file(proxy, origin, budget, wanted):
+    """overload_manager: fixed_heap says how much, an action from where on; the command line goes first."""
+    port, name = free_port(), "envoy.resource_monitors.fixed_heap"
+    manager = {"resource_monitors": [{"name": name, "typed_config": {
+        "@type": TYPE + "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig", "max_heap_size_bytes": budget}}],
+        "actions": [{"name": "envoy.overload_actions.stop_accepting_requests",
+                     "triggers": [{"name": name, "threshold": {"value": 0.1}}]}]}
+    p = proxy(bootstrap([http_listener(port, [route("/", "app")])], [cluster("app", origin.port)], overload_manager=manager),
+              args=[a for k in ("read", "accept", "reset") for a in ("--limit", f"overload_{k}_percent=100")])
+    with Connection(port) as polite:
+        greedy = [Greedy(port) for _ in range(40)]
+        fill(p, greedy, BUDGET // 10)
+        if wanted:
+            wait_until(lambda: rung(p) == wanted, "the rung")
+        assert rung(p) == wanted and polite.get("/little").status == (503 if wanted else 200)
+        for g in greedy:
+            g.leave()
+        wait_until(lambda: rung(p) == 0, "calm")
 
 
 def test_the_largest_connection_goes_first(proxy, origin):

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "mesh/xds/codec_priv.h"
+#include "mesh/xds/overload.h"
 #include "mesh/xds/pb_check.h"
 #include "mesh/xds/pb_json.h"
 
@@ -165,7 +166,9 @@ static int load_wire(struct loader *l, struct str wire)
         return -ERR_TOO_LARGE;
     }
     if (load_node(l, m) != 0 || load_admin(l, m) != 0 || load_static(l, m->static_resources) != 0 ||
-        load_dynamic(l, m->dynamic_resources) != 0)
+        load_dynamic(l, m->dynamic_resources) != 0 ||
+        overload_load(&l->d, PB_AT(NULL, "overload_manager"), m->overload_manager,
+                      &l->b->overload) != 0)
         return -ERR_INVALID;
     return 0;
 }

@@ -6,6 +6,13 @@
 #include "mesh/model/common.h"
 #include "mesh/model/resource.h"
 
+/* overload_manager; 0: not said. */
+struct overload_limits {
+    uint64_t connections_max;              /* of all listeners, beyond which they are refused */
+    uint64_t heap_bytes_max;               /* the budget of which the percents are */
+    uint32_t accept_percent, shed_percent; /* no connections; no requests */
+};
+
 struct bootstrap {
     struct arena arena;
     struct str node_id, node_cluster;
@@ -16,6 +23,7 @@ struct bootstrap {
     /* dynamic_resources.ads_config */
     bool has_ads, is_delta, lds_by_ads, cds_by_ads;
     struct str ads_cluster; /* envoy_grpc.cluster_name */
+    struct overload_limits overload;
 };
 
 int bootstrap_parse(struct str json, struct str_buf *why, struct bootstrap **ret_bootstrap);

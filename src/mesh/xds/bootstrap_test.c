@@ -131,6 +131,17 @@ static void test_defaults_of_http(void **state)
 #define HPATH LIST ".filter_chains[0].filters[0].typed_config"
 #define RPATH HPATH ".route_config.virtual_hosts[0].routes[0]"
 
+#define OVERLOAD(monitors) "{'overload_manager':{'resource_monitors':[" monitors "]}}"
+#define CONNECTIONS(max)                                                                           \
+    "{'name':'envoy.resource_monitors.global_downstream_max_connections','typed_config':{"         \
+    "'@type':'" T "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',"      \
+    "'max_active_downstream_connections':" max "}}"
+#define HEAP                                                                                       \
+    "{'name':'envoy.resource_monitors.fixed_heap','typed_config':{'@type':'" T                     \
+    "resource_monitors.fixed_heap.v3.FixedHeapConfig','max_heap_size_bytes':1073741824}}"
+#define AT_HEAP(value)                                                                             \
+    "{'name':'envoy.resource_monitors.fixed_heap','threshold':{'value':" value "}}"
+
 static const struct {
     const char *json, *why; /* why: what the message starts with */
 } bad[] = {
@@ -229,10 +240,50 @@ static const struct {
          "[{'certificate_chain':{'filename':'/nonexistent'}}]}}}," ONE_ENDPOINT),
      "static_resources.clusters[0].transport_socket.typed_config.common_tls_context."
      "tls_certificates[0].certificate_chain.filename: /nonexistent: "},
+    {OVERLOAD(CONNECTIONS("0")),
+     "overload_manager.resource_monitors[0].typed_config.max_active_downstream_connections: must"},
+    {OVERLOAD("{'name':'envoy.resource_monitors.fixed_heap','typed_config':{'@type':'" T
+              "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig'}}"),
+     "overload_manager.resource_monitors[0].name: envoy.resource_monitors.global_downstream"},
+    {OVERLOAD("{'name':'x','typed_config':{'@type':'" T
+              "resource_monitors.injected_resource.v3.InjectedResourceConfig'}}"),
+     "overload_manager.resource_monitors[0].typed_config: extension"},
+    {OVERLOAD(HEAP "],'actions':[{'name':'envoy.overload_actions.reset_high_memory_stream'}"),
+     "overload_manager.actions[0].name: action \"envoy.overload_actions.reset_high"},
+    {OVERLOAD(CONNECTIONS("1") "],'actions':[{'name':'envoy.overload_actions.shrink_heap',"
+                               "'triggers':[" AT_HEAP("0.5") "]}"),
+     "overload_manager.actions[0].triggers[0].name: only envoy.resource_monitors.fixed_heap"},
+    {OVERLOAD(HEAP "],'actions':[{'name':'envoy.overload_actions.shrink_heap','triggers':[" AT_HEAP(
+         "0.001") "]}"),
+     "overload_manager.actions[0].triggers[0].threshold.value: must lie"},
+    {OVERLOAD(HEAP "],'actions':[{'name':'envoy.overload_actions.shrink_heap'}"),
+     "overload_manager.actions[0].triggers: one trigger"},
+    {OVERLOAD(HEAP "],'actions':[{'name':'envoy.overload_actions.shrink_heap','triggers':[{'name':"
+                   "'envoy.resource_monitors.fixed_heap','scaled':{}}]}"),
+     "overload_manager.actions[0].triggers[0].scaled: a field of Trigger"},
     {"{'static_resources':{'clusters':[{'name':'c'," ONE_ENDPOINT "},{'name':'c'," ONE_ENDPOINT
      "}]}}",
      "static_resources.clusters[1]: the name \"c\" is there twice"},
 };
+
+static void test_overload_manager(void **state)
+{
+    struct bootstrap *b = parse(OVERLOAD(CONNECTIONS(
+        "7") "," HEAP
+             "],'actions':[{'name':'envoy.overload_actions.shrink_heap','triggers':[" AT_HEAP(
+                 "0.9") "]},{'name':'envoy.overload_actions.stop_accepting_requests','triggers':"
+                        "[" AT_HEAP("0.98") "]},"
+                                            "{'name':'envoy.overload_actions.stop_accepting_"
+                                            "connections','triggers':[" AT_HEAP("1") "]}"));
+    assert_int_equal(b->overload.connections_max, 7);
+    assert_int_equal(b->overload.heap_bytes_max, 1 << 30);
+    assert_int_equal(b->overload.shed_percent, 98);
+    assert_int_equal(b->overload.accept_percent, 100);
+    bootstrap_free(b);
+    b = parse("{}");
+    assert_int_equal(b->overload.connections_max + b->overload.heap_bytes_max, 0);
+    bootstrap_free(b);
+}
 
 static void test_bad_ones_are_refused_by_their_path(void **state)
 {
@@ -372,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_defaults_of_http),
+        cmocka_unit_test(test_overload_manager),
         cmocka_unit_test(test_bad_ones_are_refused_by_their_path),
         cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_files_are_for_bootstraps),

@@ -161,6 +161,33 @@ static int add_ads(struct agent *a, struct str_buf *why)
     return 0;
 }
 
+/* --- limits --- */
+
+/* What the command line says goes before what the file says. */
+static void take_limit(struct agent *a, struct str name, uint64_t *to, uint64_t value)
+{
+    const struct limits_row *row = limits_find(name);
+    bool is_said = limits_get(&a->args->limits, row) != row->fallback;
+    if (value != 0 && !is_said)
+        *to = limits_clamp(name, value);
+}
+
+/* overload_manager. A higher rung implies the lower ones: what it does not name comes no earlier.
+ */
+static void take_limits(struct agent *a)
+{
+    const struct overload_limits *o = &a->bootstrap->overload;
+    struct limits *l = &a->limits;
+    take_limit(a, STR("connections_max"), &l->connections_max, o->connections_max);
+    take_limit(a, STR("memory_budget_bytes"), &l->memory_budget_bytes, o->heap_bytes_max);
+    take_limit(a, STR("overload_accept_percent"), &l->overload_accept_percent, o->accept_percent);
+    take_limit(a, STR("overload_shed_percent"), &l->overload_shed_percent, o->shed_percent);
+    if (o->accept_percent != 0 && o->shed_percent == 0)
+        l->overload_shed_percent = MAX(l->overload_shed_percent, l->overload_accept_percent);
+    if (o->accept_percent != 0 || o->shed_percent != 0)
+        l->overload_reset_percent = MAX(l->overload_reset_percent, l->overload_shed_percent);
+}
+
 /* --- start --- */
 
 static void make_config(struct agent *a)
@@ -192,6 +219,7 @@ int start_static(struct agent *a, struct str_buf *why)
     if (err != 0)
         return err;
     const struct bootstrap *b = a->bootstrap;
+    take_limits(a);
     a->node_id = b->node_id;
     a->node_cluster = b->node_cluster;
     a->tls = tls_store_new(NULL);
