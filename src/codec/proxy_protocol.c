@@ -1,5 +1,7 @@
 #include "codec/proxy_protocol.h"
 
+#include <stdio.h>
+
 #include "base/util.h"
 
 enum {
@@ -174,4 +176,55 @@ enum proxy_protocol_read proxy_protocol_read(struct str bytes, struct proxy_prot
     if (bytes.len < (is_v1 ? v1_signature.len : v2_signature.len))
         return PROXY_PROTOCOL_MORE;
     return is_v1 ? read_v1(bytes, ret_header) : read_v2(bytes, ret_header);
+}
+
+/* --- writing --- */
+
+static bool is_of_one_family(const struct proxy_protocol *h)
+{
+    return h->source.family != IP_NONE && h->source.family == h->destination.family;
+}
+
+static size_t write_v1(const struct proxy_protocol *h, char *to)
+{
+    char source[IP_TEXT_MAX], destination[IP_TEXT_MAX];
+    if (!is_of_one_family(h))
+        return (size_t)(str_put(to, STR("PROXY UNKNOWN\r\n")) - to);
+    int n = snprintf(to, PROXY_PROTOCOL_WRITTEN_MAX, "PROXY TCP%d %.*s %.*s %u %u\r\n",
+                     h->source.family == IP_V4 ? 4 : 6, STR_FMT(ip_format(&h->source, source)),
+                     STR_FMT(ip_format(&h->destination, destination)), h->source_port,
+                     h->destination_port);
+    return (size_t)n;
+}
+
+static char *put_u16(char *to, unsigned value)
+{
+    *to++ = (char)(value >> 8);
+    *to++ = (char)value;
+    return to;
+}
+
+static size_t write_v2(const struct proxy_protocol *h, char *to)
+{
+    enum { LOCAL = 0x20, PROXY = 0x21, TCP4 = 0x11, TCP6 = 0x21 };
+    char *at = str_put(to, v2_signature);
+    if (!is_of_one_family(h)) {
+        *at++ = LOCAL;
+        *at++ = 0;
+        return (size_t)(put_u16(at, 0) - to);
+    }
+    bool is_v4 = h->source.family == IP_V4;
+    size_t len = is_v4 ? 4 : 16;
+    *at++ = PROXY;
+    *at++ = is_v4 ? TCP4 : TCP6;
+    at = put_u16(at, (unsigned)(2 * len + 4));
+    at = str_put(at, str_from((const char *)h->source.bytes, len));
+    at = str_put(at, str_from((const char *)h->destination.bytes, len));
+    at = put_u16(at, h->source_port);
+    return (size_t)(put_u16(at, h->destination_port) - to);
+}
+
+size_t proxy_protocol_write(const struct proxy_protocol *h, char buf[PROXY_PROTOCOL_WRITTEN_MAX])
+{
+    return h->version == PROXY_PROTOCOL_V1 ? write_v1(h, buf) : write_v2(h, buf);
 }

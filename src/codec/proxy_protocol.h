@@ -21,6 +21,11 @@ struct proxy_protocol {
     uint16_t source_port, destination_port;
 };
 
+enum { PROXY_PROTOCOL_WRITTEN_MAX = 108 };
+/* The header for a connection from source to destination; without addresses of one family, one that
+ * names nobody (UNKNOWN, LOCAL). Its length. */
+size_t proxy_protocol_write(const struct proxy_protocol *h, char buf[PROXY_PROTOCOL_WRITTEN_MAX]);
+
 enum proxy_protocol_read {
     PROXY_PROTOCOL_MORE, /* so far it may become one */
     PROXY_PROTOCOL_NONE, /* no header: the first byte that differs is here */

@@ -118,12 +118,59 @@ static void test_bad_ones(void **state)
     }
 }
 
+/* What is written is read as the same; and byte by byte as the specification has it. */
+static void test_written(void **state)
+{
+    static const struct {
+        struct proxy_protocol header;
+        struct str want;
+    } rows[] = {
+        {{.version = PROXY_PROTOCOL_V1,
+          .source = {IP_V4, {192, 0, 2, 7}},
+          .destination = {IP_V4, {198, 51, 100, 1}},
+          .source_port = 5000,
+          .destination_port = 80},
+         S("PROXY TCP4 192.0.2.7 198.51.100.1 5000 80\r\n")},
+        {{.version = PROXY_PROTOCOL_V1,
+          .source = {IP_V6, {0x20, 1, 0xd, 0xb8, [15] = 7}},
+          .destination = {IP_V6, {0x20, 1, 0xd, 0xb8, [15] = 1}},
+          .source_port = 65535},
+         S("PROXY TCP6 2001:db8::7 2001:db8::1 65535 0\r\n")},
+        {{.version = PROXY_PROTOCOL_V1}, S("PROXY UNKNOWN\r\n")},
+        {{.version = PROXY_PROTOCOL_V1, .source = {IP_V4}, .destination = {IP_V6}},
+         S("PROXY UNKNOWN\r\n")},
+        {{.version = PROXY_PROTOCOL_V2,
+          .source = {IP_V4, {192, 0, 2, 7}},
+          .destination = {IP_V4, {198, 51, 100, 1}},
+          .source_port = 5000,
+          .destination_port = 80},
+         S(SIGNATURE "\x21\x11\0\x0c\xc0\0\2\7\xc6\x33\x64\1\x13\x88\0\x50")},
+        {{.version = PROXY_PROTOCOL_V2}, S(SIGNATURE "\x20\0\0\0")},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char buf[PROXY_PROTOCOL_WRITTEN_MAX];
+        size_t len = proxy_protocol_write(&rows[i].header, buf);
+        struct proxy_protocol h;
+        if (!str_eq(str_from(buf, len), rows[i].want))
+            fail_msg("row %zu", i);
+        assert_int_equal(proxy_protocol_read(rows[i].want, &h), PROXY_PROTOCOL_YES);
+        assert_int_equal(h.source_port, rows[i].header.source_port);
+        bool is_told = rows[i].header.source.family == rows[i].header.destination.family &&
+                       rows[i].header.source.family != IP_NONE;
+        assert_int_equal(h.source.family != IP_NONE, is_told);
+        if (is_told)
+            assert_true(ip_eq(&h.source, &rows[i].header.source));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_ones),
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_bad_ones),
+        cmocka_unit_test(test_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,11 +259,15 @@ struct conn *conn_connect(struct turn *t, const struct addr *to, const struct co
     take_layer(io, layer_ops, layer);
     c->remote = *to;
     options = options != NULL ? options : &none;
+    if (options->preface.len > 0)
+        chain_add(layer_ops != NULL ? &io->wire_out : &c->out, options->preface);
     int err = t->ops->connect(io, to, options);
     if (err < 0)
         conn_io_die(io, err);
     else if (options->connect_timeout_us > 0)
         timer_start(t, &io->timer, options->connect_timeout_us);
+    if (err >= 0 && options->preface.len > 0)
+        conn_mark_dirty(c);
     return c;
 }
 

@@ -81,6 +81,7 @@ struct conn_options {
     uint32_t mark;           /* SO_MARK; 0: none */
     const struct addr *bind; /* source address, or NULL */
     uint64_t connect_timeout_us;
+    struct str preface;        /* the first bytes on the wire, in front of a layer's; copied */
     uint32_t keepalive_idle_s; /* 0: off */
     /* A non-blocking socket whose connect was begun elsewhere and which becomes ours, instead of a
      * new one; 0: none. Linux only. */

@@ -11,6 +11,8 @@ enum cluster_kind {
     CLUSTER_STRICT_DNS,
     CLUSTER_LOGICAL_DNS, /* one name, of which the first address counts */
 };
+/* upstream_proxy_protocol: what a connection says first of who is behind it. */
+enum caller_header { CALLER_HEADER_NONE, CALLER_HEADER_V1, CALLER_HEADER_V2 };
 enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM, LB_CLUSTER_PROVIDED };
 
 /* CircuitBreakers.Thresholds of DEFAULT priority; UINT32_MAX: no limit. Envoy's default is 1024
@@ -77,6 +79,7 @@ struct cluster {
     struct outlier_detection outlier;
     uint32_t panic_threshold_percent; /* default 50 */
     const struct upstream_tls *tls;   /* NULL: raw_buffer, unless matches say otherwise */
+    enum caller_header caller_header; /* in front of all of it */
     const struct transport_socket_match *tls_matches;
     size_t tls_match_count;
     struct model_addr bind;                   /* upstream_bind_config: 127.0.0.6 for inbound */

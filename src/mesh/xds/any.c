@@ -29,6 +29,7 @@ static const ProtobufCMessageDescriptor *const known[] = {
     &pb__tls__upstream_tls_context__descriptor,
     &pb__tls_inspector__tls_inspector__descriptor,
     &pb__upstream_http__http_protocol_options__descriptor,
+    &pb__upstream_proxy_protocol__proxy_protocol_upstream_transport__descriptor,
 };
 
 const ProtobufCMessageDescriptor *any_find(struct str type_url)

@@ -142,6 +142,31 @@ static int decode_socket_match(struct decode *d, const struct pb_path *at,
     return decode_upstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket, &match->tls);
 }
 
+/* A header in front of another socket. *ret_inner: that one. */
+static int decode_proxy_header(struct decode *d, const struct pb_path *at,
+                               const Pb__Core__TransportSocket *m, struct cluster *cluster,
+                               const Pb__Core__TransportSocket **ret_inner)
+{
+    *ret_inner = m;
+    if (m == NULL || m->typed_config == NULL || !decode_is_set(m->typed_config->type_url) ||
+        !str_ends_with(str_from_c(m->typed_config->type_url),
+                       STR("."
+                           "ProxyProtocolUpstreamTransport")))
+        return 0;
+    const Pb__UpstreamProxyProtocol__ProxyProtocolUpstreamTransport *transport =
+        decode_any_as(d, PB_AT(at, "typed_config"), m->typed_config,
+                      &pb__upstream_proxy_protocol__proxy_protocol_upstream_transport__descriptor);
+    if (transport == NULL)
+        return -ERR_INVALID;
+    if (transport->transport_socket == NULL)
+        return decode_fail(d, PB_AT(at, "typed_config.transport_socket"), "a socket is needed");
+    bool is_v2 = transport->config != NULL &&
+                 transport->config->version == PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V2;
+    cluster->caller_header = is_v2 ? CALLER_HEADER_V2 : CALLER_HEADER_V1;
+    *ret_inner = transport->transport_socket;
+    return 0;
+}
+
 static int decode_sockets(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
                           struct cluster *cluster)
 {
@@ -155,8 +180,16 @@ static int decode_sockets(struct decode *d, const struct pb_path *at, const Pb__
     }
     cluster->tls_matches = count > 0 ? matches : NULL;
     cluster->tls_match_count = count;
-    return decode_upstream_tls(d, PB_AT(at, "transport_socket"), m->transport_socket,
-                               &cluster->tls);
+    const struct pb_path *here = PB_AT(at, "transport_socket");
+    const Pb__Core__TransportSocket *inner;
+    if (decode_proxy_header(d, here, m->transport_socket, cluster, &inner) != 0)
+        return -ERR_INVALID;
+    if (inner != m->transport_socket)
+        here = PB_AT(here, "typed_config.transport_socket");
+    if (cluster->caller_header != CALLER_HEADER_NONE && count > 0)
+        return decode_fail(d, PB_AT(at, "transport_socket_matches"),
+                           "not together with a PROXY header");
+    return decode_upstream_tls(d, here, inner, &cluster->tls);
 }
 
 /* --- decoding: the whole --- */
@@ -283,9 +316,31 @@ static void encode_lb(struct encode *e, const struct cluster *in, Pb__Cluster__C
     m->common_lb_config->healthy_panic_threshold = encode_percent(e, in->panic_threshold_percent);
 }
 
+static Pb__Core__TransportSocket *encode_proxy_header(struct encode *e, enum caller_header version,
+                                                      Pb__Core__TransportSocket *inner)
+{
+    Pb__UpstreamProxyProtocol__ProxyProtocolUpstreamTransport *transport =
+        PB_NEW(e, Pb__UpstreamProxyProtocol__ProxyProtocolUpstreamTransport,
+               pb__upstream_proxy_protocol__proxy_protocol_upstream_transport);
+    transport->config = PB_NEW(e, Pb__Core__ProxyProtocolConfig, pb__core__proxy_protocol_config);
+    transport->config->has_version = true;
+    transport->config->version = version == CALLER_HEADER_V2
+                                     ? PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V2
+                                     : PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V1;
+    transport->transport_socket = inner;
+    Pb__Core__TransportSocket *m = PB_NEW(e, Pb__Core__TransportSocket, pb__core__transport_socket);
+    m->name = "envoy.transport_sockets.upstream_proxy_protocol";
+    m->typed_config = encode_any(e, &transport->base);
+    return m;
+}
+
 static void encode_sockets(struct encode *e, const struct cluster *in, Pb__Cluster__Cluster *m)
 {
-    m->transport_socket = in->tls != NULL ? encode_upstream_tls(e, in->tls) : NULL;
+    m->transport_socket = in->tls != NULL || in->caller_header != CALLER_HEADER_NONE
+                              ? encode_upstream_tls(e, in->tls)
+                              : NULL;
+    if (in->caller_header != CALLER_HEADER_NONE)
+        m->transport_socket = encode_proxy_header(e, in->caller_header, m->transport_socket);
     m->n_transport_socket_matches = in->tls_match_count;
     m->transport_socket_matches =
         PB_PTRS(e, Pb__Cluster__Cluster__TransportSocketMatch, in->tls_match_count);

@@ -408,7 +408,10 @@ static const struct cluster eds_cluster = {
     .is_inbound = true,
     .origin = {S("DestinationRule/shop/catalog")},
 };
-static const struct cluster static_cluster = {DEFAULTS, .name = S("static"), .kind = CLUSTER_STATIC,
+static const struct cluster static_cluster = {DEFAULTS,
+                                              .name = S("static"),
+                                              .kind = CLUSTER_STATIC,
+                                              .caller_header = CALLER_HEADER_V2,
                                               .inline_endpoints = &endpoints,
                                               .protocol = UPSTREAM_HTTP2};
 static const struct cluster dst_cluster = {DEFAULTS,

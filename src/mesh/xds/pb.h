@@ -35,6 +35,7 @@
 #include "proto/tls_inspector.pb-c.h"
 #include "proto/type.pb-c.h"
 #include "proto/upstream_http.pb-c.h"
+#include "proto/upstream_proxy_protocol.pb-c.h"
 
 #include "base/arena.h"
 

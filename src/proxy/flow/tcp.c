@@ -276,7 +276,7 @@ void tcp_serve(struct flow_conn *fc, struct str cluster_name, struct upstream_cl
         conn_abort(fc->conn, -ERR_UNAVAILABLE);
         return;
     }
-    t->upstream = upstream_tcp_start(fc->flow->env.upstream, t->cluster, &fc->info.original_dst,
+    t->upstream = upstream_tcp_start(fc->flow->env.upstream, t->cluster, &fc->info,
                                      outbound_identity(fc), &tcp_ops, t);
 }
 

@@ -1,6 +1,7 @@
 /* A connection to a host: TCP, TLS with the host's expected identity, then an HTTP client. */
 #include "proxy/upstream/upstream_priv.h"
 
+#include "codec/proxy_protocol.h"
 #include "crypto/tls.h"
 #include "mesh/match/match.h"
 
@@ -90,7 +91,7 @@ uint64_t link_transport(const struct upstream_host *h)
     const struct cluster *c = h->cluster->config;
     const struct upstream_tls *tls = tls_of(h);
     struct str_buf text = STR_BUF_INIT(256 * 1024);
-    str_buf_printf(&text, "%d|%d|", c->is_inbound, c->bind.port);
+    str_buf_printf(&text, "%d|%d|%d|", c->is_inbound, c->bind.port, c->caller_header);
     str_buf_add(&text, str_from((const char *)c->bind.ip.bytes, ip_len(&c->bind.ip)));
     if (tls != NULL) {
         str_buf_printf(&text, "|%zu:", tls->sni.len);
@@ -180,29 +181,75 @@ static bool bind_addr(const struct cluster *c, const struct addr *to, struct add
     return true;
 }
 
-int link_connect(struct upstream_host *h, enum link_kind kind, const struct conn_handler *handler,
-                 void *ctx, struct outcome *ret_why, struct conn **ret_conn)
+static void put_ip(const struct addr *a, struct ip_addr *ret_ip, uint16_t *ret_port)
 {
+    if (a->family != ADDR_IP4 && a->family != ADDR_IP6)
+        return;
+    *ret_ip = ip_from_bytes((const char *)a->ip, a->family == ADDR_IP4 ? 4 : 16);
+    *ret_port = a->port;
+}
+
+/* What the host is told first; empty: nothing. */
+static struct str preface_of(const struct link_request *r, char buf[PROXY_PROTOCOL_WRITTEN_MAX])
+{
+    enum caller_header header = r->host->cluster->config->caller_header;
+    struct proxy_protocol h = {.version = header == CALLER_HEADER_V2 ? PROXY_PROTOCOL_V2
+                                                                     : PROXY_PROTOCOL_V1};
+    if (header == CALLER_HEADER_NONE)
+        return STR_NULL;
+    if (r->caller != NULL) {
+        put_ip(&r->caller->source, &h.source, &h.source_port);
+        put_ip(&r->caller->destination, &h.destination, &h.destination_port);
+    }
+    return str_from(buf, proxy_protocol_write(&h, buf));
+}
+
+bool link_is_told_callers(const struct upstream_host *h)
+{
+    return h->cluster->config->caller_header != CALLER_HEADER_NONE;
+}
+
+struct upstream_caller link_caller(const struct downstream_info *info)
+{
+    return (struct upstream_caller){
+        .source = info->remote,
+        .destination = info->original_dst.family != ADDR_NONE ? info->original_dst : info->local,
+    };
+}
+
+bool link_is_same_caller(const struct upstream_caller *a, const struct upstream_caller *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return addr_eq(&a->source, &b->source) && addr_eq(&a->destination, &b->destination);
+}
+
+int link_connect(const struct link_request *request, struct outcome *ret_why,
+                 struct conn **ret_conn)
+{
+    struct upstream_host *h = request->host;
     struct upstream *u = h->cluster->u;
     const struct cluster *config = h->cluster->config;
     const struct upstream_tls *tls = tls_of(h);
     struct tls_endpoint *layer = NULL;
-    if (tls != NULL && tls_layer_for(h, tls, kind, ret_why, &layer) != 0)
+    if (tls != NULL && tls_layer_for(h, tls, request->kind, ret_why, &layer) != 0)
         return ret_why->err;
     struct addr bind;
+    char preface[PROXY_PROTOCOL_WRITTEN_MAX];
     struct conn_options options = {
         .mark = config->is_inbound ? u->env.mark_inbound : u->env.mark_outbound,
         .bind = bind_addr(config, &h->info.address, &bind) ? &bind : NULL,
         .connect_timeout_us = config->connect_timeout_us,
+        .preface = preface_of(request, preface),
     };
     const struct conn_layer_ops *layer_ops = layer != NULL ? &tls_layer_ops : NULL;
     bool is_outside = config->kind == CLUSTER_ORIGINAL_DST && !config->is_inbound && tls == NULL;
     metrics_add(u->env.metrics, COUNTER_UPSTREAM_CONNECTS, 1);
-    *ret_conn =
-        is_outside && u->env.connect != NULL
-            ? u->env.connect(u->env.connect_ctx, &h->info.address, &options, handler, ctx,
-                             layer_ops, layer)
-            : conn_connect(u->env.turn, &h->info.address, &options, handler, ctx, layer_ops, layer);
+    *ret_conn = is_outside && u->env.connect != NULL
+                    ? u->env.connect(u->env.connect_ctx, &h->info.address, &options,
+                                     request->handler, request->ctx, layer_ops, layer)
+                    : conn_connect(u->env.turn, &h->info.address, &options, request->handler,
+                                   request->ctx, layer_ops, layer);
     return 0;
 }
 
@@ -233,6 +280,7 @@ static void link_free(struct upstream_link *l)
     struct upstream_host *h = l->host;
     list_remove(&l->link);
     timer_stop(&l->timer);
+    free(l->caller);
     free(l);
     upstream_host_drop(h);
 }
@@ -271,7 +319,7 @@ static void on_client_draining(void *ctx, struct http_client *client)
     struct outcome why;
     if (l->host->is_member && l->host->active > 0 && l->version == HTTP_2 &&
         !has_other_links(l->host))
-        (void)link_open(l->host, l->kind, &why);
+        (void)link_open(l->host, l->kind, l->caller, &why);
 }
 
 static void on_client_close(void *ctx, struct http_client *client, int err)
@@ -310,6 +358,16 @@ static enum http_version version_by_alpn(struct upstream_link *l, const struct c
     return is_h2 ? HTTP_2 : HTTP_11;
 }
 
+/* Nobody but its caller can use it, and who that is has probably gone. */
+static uint64_t idle_timeout_us(const struct upstream_link *l)
+{
+    const uint64_t told_us = 5000000;
+    uint64_t configured_us = l->host->cluster->config->idle_timeout_us;
+    if (l->caller == NULL)
+        return configured_us;
+    return configured_us > 0 ? MIN(configured_us, told_us) : told_us;
+}
+
 void link_set_limits(struct upstream_link *l)
 {
     const struct cluster *config = l->host->cluster->config;
@@ -317,7 +375,7 @@ void link_set_limits(struct upstream_link *l)
         .limits = &l->host->cluster->limits,
         .streams_max = config->http2.streams_max,
         .requests_max = config->max_requests_per_connection,
-        .idle_timeout_us = config->idle_timeout_us,
+        .idle_timeout_us = idle_timeout_us(l),
         .duration_max_us = config->max_connection_duration_us,
         .h2 = upstream_h2_bounds(&config->http2),
     };
@@ -366,14 +424,17 @@ static void on_conn_close(struct conn *c, int err)
         metrics_add(h->cluster->u->env.metrics, COUNTER_UPSTREAM_TLS_FAILURES, 1);
     bool is_replaced = l->is_draining && l->transport != h->transport;
     enum link_kind kind = l->kind;
+    struct upstream_caller *caller = TAKE(l->caller);
     link_free(l);
     /* Of tunnels that last none makes room for another. */
-    if (!is_replaced && (kind == LINK_TCP || kind == LINK_TUNNEL)) {
-        pool_fail_excess(h, kind, &why);
+    if (!is_replaced && (kind == LINK_TCP || kind == LINK_TUNNEL || caller != NULL)) {
+        pool_fail_excess(h, kind, caller, &why);
+        free(caller);
         pump_for_pending(h);
         upstream_host_drop(h);
         return;
     }
+    free(caller);
     if (is_replaced || has_other_links(h)) {
         turn_soon(h->cluster->u->env.turn, &h->pump_task);
         upstream_host_drop(h);
@@ -400,7 +461,8 @@ static void on_timeout(struct timer *t)
     conn_abort(l->conn, -ERR_TIMEOUT);
 }
 
-int link_open(struct upstream_host *h, enum link_kind kind, struct outcome *ret_why)
+int link_open(struct upstream_host *h, enum link_kind kind, const struct upstream_caller *caller,
+              struct outcome *ret_why)
 {
     static const enum http_version versions[LINK_KINDS] = {
         [LINK_HTTP1] = HTTP_11, [LINK_HTTP2] = HTTP_2,        [LINK_ALPN] = HTTP_UNKNOWN,
@@ -408,13 +470,19 @@ int link_open(struct upstream_host *h, enum link_kind kind, struct outcome *ret_
     };
     struct upstream *u = h->cluster->u;
     struct upstream_link *l = NEW(struct upstream_link);
-    int err = link_connect(h, kind, &connecting_handler, l, ret_why, &l->conn);
+    const struct link_request request = {
+        .host = h, .kind = kind, .caller = caller, .handler = &connecting_handler, .ctx = l};
+    int err = link_connect(&request, ret_why, &l->conn);
     if (err != 0) {
         free(l);
         return err;
     }
     l->host = upstream_host_hold(h);
     l->kind = kind;
+    if (caller != NULL) {
+        l->caller = NEW(struct upstream_caller);
+        *l->caller = *caller;
+    }
     l->version = versions[kind];
     l->transport = h->transport;
     l->tls_generation = l->conn->layer != NULL ? tls_store_generation(u->env.tls) : 0;

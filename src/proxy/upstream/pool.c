@@ -62,22 +62,36 @@ static unsigned streams_of(const struct upstream_host *h, enum link_kind kind)
     return is_alone ? 1 : H2_STREAMS_ASSUMED;
 }
 
-static struct upstream_link *find_room(struct upstream_host *h, enum link_kind kind)
+/* Whom the attempt's connection must be for; NULL: the host is not told. */
+static const struct upstream_caller *caller_of(const struct upstream_host *h,
+                                               const struct upstream_attempt *a,
+                                               struct upstream_caller *buf)
+{
+    if (!link_is_told_callers(h))
+        return NULL;
+    *buf = a->x->info != NULL ? link_caller(a->x->info) : (struct upstream_caller){0};
+    return buf;
+}
+
+static struct upstream_link *find_room(struct upstream_host *h, enum link_kind kind,
+                                       const struct upstream_caller *caller)
 {
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
         if (l->client == NULL || l->is_draining)
             continue;
-        if (is_fit(l, kind) && http_client_room(l->client) > 0)
+        if (is_fit(l, kind) && link_is_same_caller(l->caller, caller) &&
+            http_client_room(l->client) > 0)
             return l;
     }
     return NULL;
 }
 
-static unsigned connecting_streams(const struct upstream_host *h, enum link_kind kind)
+static unsigned connecting_streams(const struct upstream_host *h, enum link_kind kind,
+                                   const struct upstream_caller *caller)
 {
     unsigned streams = 0;
     LIST_FOREACH (&h->links, l, struct upstream_link, link) {
-        if (l->client == NULL && is_fit(l, kind))
+        if (l->client == NULL && is_fit(l, kind) && link_is_same_caller(l->caller, caller))
             streams += streams_of(h, l->kind);
     }
     return streams;
@@ -86,7 +100,8 @@ static unsigned connecting_streams(const struct upstream_host *h, enum link_kind
 /* Hands a stream to the attempt when a connection has room. */
 static bool hand_out(struct upstream_host *h, struct upstream_attempt *a)
 {
-    struct upstream_link *l = find_room(h, wanted_kind(h, a));
+    struct upstream_caller buf;
+    struct upstream_link *l = find_room(h, wanted_kind(h, a), caller_of(h, a, &buf));
     if (l == NULL || http_client_start(l->client, a->x) != 0)
         return false;
     if (list_is_linked(&a->link)) {
@@ -127,10 +142,10 @@ void pool_begin(struct upstream_host *h, struct upstream_attempt *a)
 /* Opens as many connections as the waiting attempts need. */
 static void open_for(struct upstream_host *h, enum link_kind kind, unsigned waiting)
 {
-    unsigned coming = connecting_streams(h, kind);
+    unsigned coming = connecting_streams(h, kind, NULL);
     while (coming < waiting) {
         struct outcome why;
-        int err = link_open(h, kind, &why);
+        int err = link_open(h, kind, NULL, &why);
         if (err != 0) {
             LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
                 if (wanted_kind(h, a) != kind)
@@ -144,15 +159,58 @@ static void open_for(struct upstream_host *h, enum link_kind kind, unsigned wait
     }
 }
 
-void pool_fail_excess(struct upstream_host *h, enum link_kind kind, const struct outcome *why)
+static void fail_pending(struct upstream_host *h, struct upstream_attempt *a,
+                         const struct outcome *why)
 {
-    unsigned served = connecting_streams(h, kind), waiting = 0;
+    h->pending_count--;
+    attempt_fail_later(a, why);
+    a->why.reason = arena_str(&a->x->arena, why->reason);
+}
+
+/* A connection for the attempt alone, or for all of its caller's when it carries many streams. */
+static void open_for_caller(struct upstream_host *h, struct upstream_attempt *a)
+{
+    struct upstream_caller buf;
+    const struct upstream_caller *caller = caller_of(h, a, &buf);
+    enum link_kind kind = wanted_kind(h, a);
+    struct outcome why;
+    bool is_coming =
+        streams_of(h, kind) == 1 ? a->is_link_coming : connecting_streams(h, kind, caller) > 0;
+    if (is_coming)
+        return;
+    if (link_open(h, kind, caller, &why) == 0)
+        a->is_link_coming = true;
+    else
+        fail_pending(h, a, &why);
+}
+
+/* The connection of a caller did not open: it was for one attempt, or for all of its. */
+static void fail_for_caller(struct upstream_host *h, enum link_kind kind,
+                            const struct upstream_caller *caller, const struct outcome *why)
+{
+    bool is_for_one = streams_of(h, kind) == 1;
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        if (wanted_kind(h, a) != kind || waiting++ < served)
+        struct upstream_caller buf;
+        if (wanted_kind(h, a) != kind || !link_is_same_caller(caller, caller_of(h, a, &buf)) ||
+            (is_for_one && !a->is_link_coming))
             continue;
-        h->pending_count--;
-        attempt_fail_later(a, why);
-        a->why.reason = arena_str(&a->x->arena, why->reason);
+        fail_pending(h, a, why);
+        if (is_for_one)
+            return;
+    }
+}
+
+void pool_fail_excess(struct upstream_host *h, enum link_kind kind,
+                      const struct upstream_caller *caller, const struct outcome *why)
+{
+    unsigned served = connecting_streams(h, kind, NULL), waiting = 0;
+    if (caller != NULL) {
+        fail_for_caller(h, kind, caller, why);
+        return;
+    }
+    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
+        if (wanted_kind(h, a) == kind && waiting++ >= served)
+            fail_pending(h, a, why);
     }
 }
 
@@ -177,7 +235,11 @@ void pool_pump(struct upstream_host *h)
     unsigned waiting[LINK_KINDS] = {0};
     upstream_host_hold(h);
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        if (!hand_out(h, a))
+        if (hand_out(h, a))
+            continue;
+        if (link_is_told_callers(h))
+            open_for_caller(h, a);
+        else
             waiting[wanted_kind(h, a)]++;
     }
     for (unsigned kind = 0; kind < LINK_KINDS; kind++) {

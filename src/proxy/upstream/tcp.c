@@ -10,6 +10,7 @@ struct upstream_tcp {
     const struct upstream_tcp_ops *ops;
     void *ctx;
     struct addr original_dst;
+    struct upstream_caller caller;
     char *identity; /* NULL: none */
     struct upstream_host *tried[TCP_TRIES_MAX];
     uint32_t tried_count;
@@ -121,7 +122,9 @@ static void try_host(struct upstream_tcp *t)
         fail_later(t, &why);
         return;
     }
-    int err = link_connect(h, LINK_TCP, &handler, t, &why, &t->conn);
+    const struct link_request request = {
+        .host = h, .kind = LINK_TCP, .caller = &t->caller, .handler = &handler, .ctx = t};
+    int err = link_connect(&request, &why, &t->conn);
     if (err != 0) {
         fail_later(t, &why);
         return;
@@ -140,7 +143,7 @@ void tcp_resolved(struct list *link)
 }
 
 struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_cluster *c,
-                                        const struct addr *original_dst, struct str identity,
+                                        const struct downstream_info *info, struct str identity,
                                         const struct upstream_tcp_ops *ops, void *ctx)
 {
     struct upstream_tcp *t = NEW(struct upstream_tcp);
@@ -149,8 +152,10 @@ struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_clus
     t->cluster = c;
     t->ops = ops;
     t->ctx = ctx;
-    if (original_dst != NULL)
-        t->original_dst = *original_dst;
+    if (info != NULL) {
+        t->original_dst = info->original_dst;
+        t->caller = link_caller(info);
+    }
     t->identity = identity.len > 0 ? str_dup_c(identity) : NULL;
     timer_init(&t->timer, on_timeout);
     turn_task_init(&t->task, tell_failure);

@@ -72,6 +72,11 @@ metrics_id upstream_host_peer(struct upstream_host *h);
 struct upstream_host *upstream_host_hold(struct upstream_host *h);
 struct upstream_host *upstream_host_drop(struct upstream_host *h); /* accepts NULL, returns NULL */
 
+/* Whom a connection is for, where the host is told (cluster.caller_header). */
+struct upstream_caller {
+    struct addr source, destination;
+};
+
 struct upstream_attempt;
 
 struct upstream_attempt_ops {
@@ -102,6 +107,7 @@ struct upstream_attempt {
     struct list link;
     bool is_pending, is_counted, is_failed;
     bool is_connection_counted; /* against maxConnections */
+    bool is_link_coming;        /* where the host is told callers: a connection was begun for it */
     uint64_t started_us;
     struct outcome why; /* of a failure not yet told */
 };
@@ -143,9 +149,10 @@ struct upstream_tcp_ops {
     void (*on_ready)(void *ctx, struct conn *c, struct upstream_host *host); /* handler to be set */
     void (*on_fail)(void *ctx, const struct outcome *why);
 };
-/* Picks and connects, trying up to 3 hosts. Counted in maxConnections until upstream_tcp_finish. */
+/* Picks and connects, trying up to 3 hosts. Counted in maxConnections until upstream_tcp_finish.
+ * info: of the connection that it is for, NULL: none; copied. */
 struct upstream_tcp *upstream_tcp_start(struct upstream *u, struct upstream_cluster *c,
-                                        const struct addr *original_dst, struct str identity,
+                                        const struct downstream_info *info, struct str identity,
                                         const struct upstream_tcp_ops *ops, void *ctx);
 void upstream_tcp_finish(struct upstream_tcp *t);
 

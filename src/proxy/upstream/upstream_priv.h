@@ -108,8 +108,9 @@ struct upstream_link {
     struct http_client_config client_config;
     enum http_version version; /* HTTP_UNKNOWN: ALPN decides, not open yet */
     uint64_t tls_generation;
-    uint64_t transport; /* link_transport of when it was opened */
-    struct timer timer; /* connect and handshake together */
+    uint64_t transport;             /* link_transport of when it was opened */
+    struct upstream_caller *caller; /* whom alone it is for; own memory, NULL: anybody */
+    struct timer timer;             /* connect and handshake together */
     bool is_draining;
     bool must_drain; /* after those who waited for it were served */
     int timeout_err;
@@ -158,7 +159,8 @@ void pool_room_grew(struct upstream_link *l);
 void pool_pump(struct upstream_host *h);
 /* A connection could not be made: those who wait for one of the kind fail, but for as many as the
  * ones that are still being made will serve. */
-void pool_fail_excess(struct upstream_host *h, enum link_kind kind, const struct outcome *why);
+void pool_fail_excess(struct upstream_host *h, enum link_kind kind,
+                      const struct upstream_caller *caller, const struct outcome *why);
 void pool_drain(struct upstream_host *h, uint64_t before_generation);
 void pool_abort(struct upstream_host *h);
 /* Configuration may have changed how the host is reached: connections made otherwise (in clear, to
@@ -167,7 +169,14 @@ void pool_transport_changed(struct upstream_host *h);
 void pool_limits_changed(struct upstream_host *h);
 
 /* link.c */
-int link_open(struct upstream_host *h, enum link_kind kind, struct outcome *ret_why);
+/* caller: NULL where the host is told of none. */
+int link_open(struct upstream_host *h, enum link_kind kind, const struct upstream_caller *caller,
+              struct outcome *ret_why);
+/* Whether connections are told apart by callers. */
+bool link_is_told_callers(const struct upstream_host *h);
+struct upstream_caller link_caller(const struct downstream_info *info);
+/* NULL is nobody, and only that. */
+bool link_is_same_caller(const struct upstream_caller *a, const struct upstream_caller *b);
 /* Digest of what a connection to the host must be like: TLS or not, its secrets and names, the
  * source address. */
 uint64_t link_transport(const struct upstream_host *h);
@@ -178,8 +187,15 @@ bool link_is_by_alpn(const struct upstream_host *h);
 bool link_offers_tunnel(const struct upstream_host *h);
 /* Connects to a host with its TLS, which offers tunnels to LINK_TUNNEL only; -ERR_X and why without
  * a connection. */
-int link_connect(struct upstream_host *h, enum link_kind kind, const struct conn_handler *handler,
-                 void *ctx, struct outcome *ret_why, struct conn **ret_conn);
+struct link_request {
+    struct upstream_host *host;
+    enum link_kind kind;
+    const struct upstream_caller *caller; /* NULL: nobody's */
+    const struct conn_handler *handler;
+    void *ctx;
+};
+int link_connect(const struct link_request *request, struct outcome *ret_why,
+                 struct conn **ret_conn);
 /* Counts what its handshake was like; called when it opens. */
 void link_note_open(struct upstream_host *h, const struct conn *c);
 /* What the cluster's configuration says of a connection, also of one that is open already. */
