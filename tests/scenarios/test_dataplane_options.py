@@ -384,3 +384,30 @@ def test_the_usual_guard_of_an_edge_starts(proxy, origin):
     proxy(bootstrap([listener("http", port, [hcm([route("/", "app")])])], [cluster("app", origin.port)],
                     **heap(1 << 30, shrink_heap=0.95, stop_accepting_requests=0.98)))
     assert get(port).status == 200
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_connection_limit_of_a_listener(proxy, origin, is_nested):
+    """Two at a time on one listener; the other one has its own. Who goes makes room."""
+    port, other = free_port(), free_port()
+    key = {"envoy": {"resource_limits": {"listener": {"few": {"connection_limit": 2}}}}} if is_nested else {
+        "envoy.resource_limits.listener.few.connection_limit": 2}
+    proxy(bootstrap([listener("few", port, [hcm([route("/", "app")])]), listener("many", other, [hcm([route("/", "app")])])],
+                    [cluster("app", origin.port)], layered_runtime={"layers": [{"name": "static", "static_layer": key}]}))
+
+    def is_served(at):
+        try:
+            with Connection(at) as c:
+                return c.get().status == 200
+        except (EOFError, ConnectionError):
+            return False
+    served = [Connection(port), Connection(port)]
+    for c in served:
+        assert c.get().status == 200
+    for _ in range(5):
+        assert not is_served(port) and is_served(other)
+    for c in served:
+        assert c.get().status == 200
+    served.pop().close()
+    wait_until(lambda: is_served(port), "room for another")
+    served.pop().close()

@@ -7,6 +7,7 @@
 #include "mesh/xds/overload.h"
 #include "mesh/xds/pb_check.h"
 #include "mesh/xds/pb_json.h"
+#include "mesh/xds/runtime.h"
 
 enum { JSON_LEN_MAX = 16 << 20, WIRE_LEN_MAX = 16 << 20, BLOCK_LEN = 16 << 10 };
 
@@ -168,7 +169,8 @@ static int load_wire(struct loader *l, struct str wire)
     if (load_node(l, m) != 0 || load_admin(l, m) != 0 || load_static(l, m->static_resources) != 0 ||
         load_dynamic(l, m->dynamic_resources) != 0 ||
         overload_load(&l->d, PB_AT(NULL, "overload_manager"), m->overload_manager,
-                      &l->b->overload) != 0)
+                      &l->b->overload) != 0 ||
+        runtime_load(&l->d, PB_AT(NULL, "layered_runtime"), m->layered_runtime, l->b) != 0)
         return -ERR_INVALID;
     return 0;
 }

@@ -150,7 +150,7 @@ static const struct {
     {"{'nodes':{}}", "nodes: a field of Bootstrap that is not supported"},
     {"{'node':{'id':7}}", "node.id: a string is needed, not integer"},
     {"{'node':{'id':'a\\u0000b'}}", "node.id: a string with a NUL byte"},
-    {"{'layered_runtime':{}}", "layered_runtime: a field of Bootstrap that is not supported"},
+    {"{'stats_config':{}}", "stats_config: a field of Bootstrap that is not supported"},
     {"{'admin':{'address':{}}}", "admin.address: an address is needed"},
     {"{'admin':{'address':{'socket_address':{'address':'localhost','port_value':1}}}}",
      "admin.address.socket_address.address: \"localhost\" is not an IP address"},
@@ -240,6 +240,19 @@ static const struct {
          "[{'certificate_chain':{'filename':'/nonexistent'}}]}}}," ONE_ENDPOINT),
      "static_resources.clusters[0].transport_socket.typed_config.common_tls_context."
      "tls_certificates[0].certificate_chain.filename: /nonexistent: "},
+    {"{'layered_runtime':{'layers':[{'name':'s','static_layer':{'re2':{'max':1}}}]}}",
+     "layered_runtime.layers[0].static_layer[\"re2\"][\"max\"]: runtime key \"re2.max\" is not"},
+    {"{'layered_runtime':{'layers':[{'name':'s','static_layer':"
+     "{'envoy.resource_limits.listener.no.connection_limit':1}}]}}",
+     "layered_runtime.layers[0].static_layer[\"envoy.resource_limits.listener.no.connection_"
+     "limit\"]:"
+     " there is no static listener \"no\""},
+    {"{'layered_runtime':{'layers':[{'name':'s','static_layer':"
+     "{'overload.global_downstream_max_connections':'1'}}]}}",
+     "layered_runtime.layers[0].static_layer[\"overload.global_downstream_max_connections\"]: a "
+     "number"},
+    {"{'layered_runtime':{'layers':[{'name':'a','admin_layer':{}}]}}",
+     "layered_runtime.layers[0].admin_layer: a field of RuntimeLayer"},
     {OVERLOAD(CONNECTIONS("0")),
      "overload_manager.resource_monitors[0].typed_config.max_active_downstream_connections: must"},
     {OVERLOAD("{'name':'envoy.resource_monitors.fixed_heap','typed_config':{'@type':'" T
@@ -282,6 +295,21 @@ static void test_overload_manager(void **state)
     bootstrap_free(b);
     b = parse("{}");
     assert_int_equal(b->overload.connections_max + b->overload.heap_bytes_max, 0);
+    bootstrap_free(b);
+}
+
+#define RUNTIME(layers) "'layered_runtime':{'layers':[" layers "]}"
+#define STATIC(fields) "{'name':'s','static_layer':{" fields "}}"
+
+static void test_runtime_layers(void **state)
+{
+    struct bootstrap *b = parse("{'static_resources':{'listeners':[{'name':'in'," ADDRESS "," CHAIN(
+        TCP) "}]}," RUNTIME(STATIC("'overload':{'global_downstream_max_connections':9},"
+                                   "'envoy.resource_limits':{'listener':{'in':{'connection_limit':"
+                                   "5}}}") "," STATIC("'envoy.resource_limits.listener.in."
+                                                      "connection_limit':6")) "}");
+    assert_int_equal(b->overload.connections_max, 9);
+    assert_int_equal(b->resources[0]->listener->connections_max, 6);
     bootstrap_free(b);
 }
 
@@ -424,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_defaults_of_http),
         cmocka_unit_test(test_overload_manager),
+        cmocka_unit_test(test_runtime_layers),
         cmocka_unit_test(test_bad_ones_are_refused_by_their_path),
         cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_files_are_for_bootstraps),

@@ -58,6 +58,8 @@ void conn_gone(struct flow_conn *fc)
     list_remove(&fc->link);
     outbound_gone(fc);
     f->conn_count--;
+    if (fc->counted != NULL)
+        atomic_fetch_sub(fc->counted, 1);
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
     flow_dismiss(f);
     overload_note_end(&f->overload);
@@ -108,6 +110,26 @@ static void note_accepted(const struct flow_listener *l)
         l->config != NULL && l->config->model->direction != LISTENER_OUTBOUND;
 }
 
+/* False: the listener has as many as it may. Those that were there before it had a limit do not
+ * count. */
+static bool has_room(struct flow_listener *l, struct flow_conn *fc)
+{
+    uint32_t max = l->config->model->connections_max;
+    if (max == 0)
+        return true;
+    if (l->count == NULL)
+        l->count = flow_share_limit(l->flow->share, l->name);
+    fc->counted = l->count;
+    return atomic_fetch_add(l->count, 1) < max;
+}
+
+static void refuse_at_once(struct flow_conn *fc)
+{
+    static const struct conn_handler closing = {.on_close = on_early_close};
+    conn_set_handler(fc->conn, &closing, fc);
+    conn_abort(fc->conn, -ERR_UNAVAILABLE);
+}
+
 static void take(struct flow_listener *l, struct conn *c)
 {
     struct flows *f = l->flow;
@@ -126,9 +148,12 @@ static void take(struct flow_listener *l, struct conn *c)
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, 1);
     note_accepted(l);
     if (l->config == NULL) {
-        static const struct conn_handler closing = {.on_close = on_early_close};
-        conn_set_handler(c, &closing, fc);
-        conn_abort(c, -ERR_UNAVAILABLE);
+        refuse_at_once(fc);
+        return;
+    }
+    if (!has_room(l, fc)) {
+        metrics_add(f->env.metrics, COUNTER_LISTENER_FULL, 1);
+        refuse_at_once(fc);
         return;
     }
     fc->is_outbound = l->config->model->direction == LISTENER_OUTBOUND;

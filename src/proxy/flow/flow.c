@@ -58,6 +58,8 @@ struct flows *flow_free(struct flows *f)
     map_deinit(&f->sinks);
     str_buf_deinit(&f->line);
     map_deinit(&f->wanted);
+    if (f->own_share != NULL)
+        flow_share_deinit(f->own_share);
     free(f->own_share);
     free(f);
     return NULL;

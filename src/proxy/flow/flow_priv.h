@@ -93,6 +93,7 @@ struct flow_listener {
     struct flow_config *config; /* NULL: removed */
     struct listen_socket *sockets[2];
     struct addr bound;
+    atomic_uint *count; /* its connections, of all workers; NULL: it never had a limit */
 };
 
 struct flow_config *flow_config_ref(struct flow_config *c);
@@ -142,6 +143,7 @@ struct flow_conn {
     bool has_tunnels : 1; /* exchanges are TCP connections, whether they begin or end here */
     struct flows *flow;
     struct list link;
+    atomic_uint *counted; /* its listener's count, when that has a limit */
     struct conn *conn;
     struct flow_listener *listener;
     struct flow_config *config;     /* of the moment of opening, pinned */

@@ -1,11 +1,15 @@
 #include "proxy/flow/share.h"
 
+#include <stdlib.h>
+
 #include "base/util.h"
 
 void flow_share_init(struct flow_share *s, unsigned count)
 {
     ASSERT(count >= 1 && count <= FLOW_WORKERS_MAX);
     s->count = count;
+    pthread_mutex_init(&s->limits_lock, NULL);
+    map_init(&s->limits);
     atomic_init(&s->connections, 0);
     atomic_init(&s->is_full, false);
     atomic_init(&s->is_closed, false);
@@ -14,6 +18,29 @@ void flow_share_init(struct flow_share *s, unsigned count)
     atomic_init(&s->overload.rung, OVERLOAD_CALM);
     for (unsigned i = 0; i < FLOW_WORKERS_MAX; i++)
         atomic_init(&s->workers[i].connections, 0);
+}
+
+void flow_share_deinit(struct flow_share *s)
+{
+    size_t iter = 0;
+    void *value;
+    while (map_next(&s->limits, &iter, NULL, &value))
+        free(value);
+    map_deinit(&s->limits);
+    pthread_mutex_destroy(&s->limits_lock);
+}
+
+atomic_uint *flow_share_limit(struct flow_share *s, struct str listener)
+{
+    pthread_mutex_lock(&s->limits_lock);
+    atomic_uint *count = map_get(&s->limits, listener);
+    if (count == NULL) {
+        count = NEW(atomic_uint);
+        atomic_init(count, 0);
+        map_put(&s->limits, listener, count);
+    }
+    pthread_mutex_unlock(&s->limits_lock);
+    return count;
 }
 
 unsigned flow_share_least_loaded(const struct flow_share *s, unsigned own)

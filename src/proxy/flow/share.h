@@ -13,8 +13,11 @@
  * Owner: who starts the workers. Thread: any. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "base/map.h"
 
 #include "proxy/flow/overload.h"
 
@@ -27,6 +30,9 @@ struct flow_load {
 
 struct flow_share {
     unsigned count; /* workers */
+    pthread_mutex_t limits_lock;
+    struct map
+        limits; /* listener's name -> atomic_uint, for those that have a limit of their own */
     atomic_uint connections;
     struct overload_share overload;
     /* Draining: worker 0 has closed its listeners, nobody is handed a connection any more. */
@@ -36,6 +42,9 @@ struct flow_share {
 };
 
 void flow_share_init(struct flow_share *s, unsigned count);
+void flow_share_deinit(struct flow_share *s);
+/* The connections of a listener, over all workers and all versions of it. Lives as long as s. */
+atomic_uint *flow_share_limit(struct flow_share *s, struct str listener);
 /* The worker with the fewest connections; `own` when it is among them, since it costs no mail. */
 unsigned flow_share_least_loaded(const struct flow_share *s, unsigned own);
 /* A connection of that worker; returns how many there are now. */

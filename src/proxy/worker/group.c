@@ -20,6 +20,7 @@ struct worker_group *worker_group_free(struct worker_group *g)
     if (g == NULL)
         return NULL;
     upstream_share_deinit(&g->upstream);
+    flow_share_deinit(&g->connections);
     access_log_share_free(g->logs);
     free(g);
     return NULL;
