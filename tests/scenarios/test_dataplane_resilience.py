@@ -1,6 +1,7 @@
 """What a proxy does about bad upstreams and slow peers: retries, timeouts, limits, ejection, balance."""
 import collections
 import json
+import socket
 import threading
 import time
 
@@ -93,6 +94,25 @@ def test_a_failed_connect_is_retried_elsewhere(proxy, on):
                      [cluster("app", free_port(), origin.port)])
         with Connection(port) as c:
             assert {c.get().status for _ in range(10)} == {200}
+
+
+def test_a_failed_connect_is_told_while_another_connection_is_busy(proxy):
+    """It may be busy for ever: nobody waits for it, and nobody connects again and again."""
+    go = threading.Event()
+
+    def answer(request, _socket):
+        assert go.wait(60)
+        return response(200, request.path)
+    with HttpServer(answer) as origin:
+        port = free_port()
+        proxy(bootstrap([http_listener(port, [route("/", "app", timeout="0s")])], [cluster("app", origin.port)]))
+        with Connection(port) as slow:
+            slow.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+            wait_until(lambda: origin.accepted == 1 and origin.requests, "the request")
+            origin.listener.shutdown(socket.SHUT_RDWR)
+            assert get(port, "/").status == 503
+            go.set()
+            assert slow.answer().body == b"/slow"
 
 
 def test_retries_are_counted_and_told(proxy):

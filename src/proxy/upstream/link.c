@@ -411,8 +411,8 @@ static void on_conn_input(struct conn *c)
     (void)c; /* nothing comes before on_open; what comes with it stays for the client */
 }
 
-/* The connection never opened: who waits for it is told, unless other connections may serve them.
- */
+/* The connection never opened: who waits for it is told. Others of the host's that are busy make
+ * room some day, or never; to try again at once is for whoever knows other hosts. */
 static void on_conn_close(struct conn *c, int err)
 {
     struct upstream_link *l = c->ctx;
@@ -426,25 +426,10 @@ static void on_conn_close(struct conn *c, int err)
     enum link_kind kind = l->kind;
     struct upstream_caller *caller = TAKE(l->caller);
     link_free(l);
-    /* Of tunnels that last none makes room for another. */
-    if (!is_replaced && (kind == LINK_TCP || kind == LINK_TUNNEL || caller != NULL)) {
+    if (!is_replaced)
         pool_fail_excess(h, kind, caller, &why);
-        free(caller);
-        pump_for_pending(h);
-        upstream_host_drop(h);
-        return;
-    }
     free(caller);
-    if (is_replaced || has_other_links(h)) {
-        turn_soon(h->cluster->u->env.turn, &h->pump_task);
-        upstream_host_drop(h);
-        return;
-    }
-    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        h->pending_count--;
-        attempt_fail_later(a, &why);
-        a->why.reason = arena_str(&a->x->arena, why.reason);
-    }
+    pump_for_pending(h);
     upstream_host_drop(h);
 }
 

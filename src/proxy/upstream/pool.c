@@ -208,6 +208,8 @@ void pool_fail_excess(struct upstream_host *h, enum link_kind kind,
         fail_for_caller(h, kind, caller, why);
         return;
     }
+    if (find_room(h, kind, NULL) != NULL)
+        return; /* just now: the pump goes on */
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
         if (wanted_kind(h, a) == kind && waiting++ >= served)
             fail_pending(h, a, why);

@@ -158,7 +158,7 @@ void pool_begin(struct upstream_host *h, struct upstream_attempt *a);
 void pool_room_grew(struct upstream_link *l);
 void pool_pump(struct upstream_host *h);
 /* A connection could not be made: those who wait for one of the kind fail, but for as many as the
- * ones that are still being made will serve. */
+ * ones that are still being made will serve; all go on when one has room. */
 void pool_fail_excess(struct upstream_host *h, enum link_kind kind,
                       const struct upstream_caller *caller, const struct outcome *why);
 void pool_drain(struct upstream_host *h, uint64_t before_generation);
