@@ -36,12 +36,27 @@ static void read_load_balancer(const struct in *in, void *out)
 
 /* --- Connection pool ------------------------------------------------------------------------ */
 
+/* Ours: what moves much over a long way is bounded by a stream's window for each round trip. */
+static void read_multiplex(const struct in *in, void *out)
+{
+    struct api_connection_pool *pool = out;
+    struct in at = *in;
+    bool value = true;
+    at.place = in->key_place;
+    struct str path = in_path(in);
+    in_warning(&at, "Istio does not know it: there each TCP connection goes by itself",
+               "\"%.*s\" says whether TCP connections share one between sidecars", STR_FMT(path));
+    read_bool(in, &value);
+    pool->is_tcp_alone = !value;
+}
+
 static void read_tcp_pool(const struct in *in, void *out)
 {
     static const struct field fields[] = {
         FIELD("maxConnections", read_opt_positive, struct api_connection_pool, max_connections),
         FIELD("connectTimeout", read_opt_ms, struct api_connection_pool, connect_timeout_ms),
         FIELD("idleTimeout", read_opt_ms, struct api_connection_pool, tcp_idle_timeout_ms),
+        FIELD_WHOLE("multiplex", read_multiplex),
         FIELD_NOT_YET("tcpKeepalive"),
         FIELD_NOT_YET("maxConnectionDuration"),
     };

@@ -10,6 +10,7 @@ struct api_connection_pool {
     struct api_opt max_connections, connect_timeout_ms, tcp_idle_timeout_ms;
     struct api_opt http1_max_pending_requests, http2_max_requests, max_requests_per_connection;
     struct api_opt max_retries, http_idle_timeout_ms;
+    bool is_tcp_alone; /* ours, `multiplex: false`: no TCP connection is a stream of a shared one */
 };
 
 struct api_outlier_detection {

@@ -218,6 +218,27 @@ static void test_rule(void **state)
     parsed_free(&p);
 }
 
+static void test_multiplex(void **state)
+{
+    static const struct {
+        const char *value;
+        bool is_alone;
+    } rows[] = {{"true", false}, {"false", true}};
+    char text[256];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(text, sizeof text,
+                 DR "  host: a\n  trafficPolicy: { connectionPool: { tcp: { multiplex: %s } } }\n",
+                 rows[i].value);
+        struct parsed p = parse_good(text, 1);
+        const struct api_destination_rule *rule = parsed_doc(&p, 0)->spec.destination_rule;
+        assert_int_equal(rule->traffic_policy.policy.connection_pool->is_tcp_alone,
+                         rows[i].is_alone);
+        assert_true(
+            has_finding(&p, API_WARNING, "spec.trafficPolicy.connectionPool.tcp.multiplex"));
+        parsed_free(&p);
+    }
+}
+
 static void test_policy_merge(void **state)
 {
     struct parsed p = parse_good(rule_text, 1);
@@ -247,7 +268,7 @@ int main(void)
         cmocka_unit_test(test_match),        cmocka_unit_test(test_weights),
         cmocka_unit_test(test_actions),      cmocka_unit_test(test_retries),
         cmocka_unit_test(test_tcp),          cmocka_unit_test(test_rule),
-        cmocka_unit_test(test_policy_merge),
+        cmocka_unit_test(test_policy_merge), cmocka_unit_test(test_multiplex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

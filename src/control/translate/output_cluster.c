@@ -65,12 +65,12 @@ static enum upstream_protocol protocol_of(enum api_protocol p)
 }
 
 /* Without a word in the rules each endpoint decides: mTLS where its workload has a sidecar. */
-static void set_tls(struct job *j, struct cluster *c, const struct output_name *n, bool is_tcp,
+static void set_tls(struct job *j, struct cluster *c, const struct output_name *n, enum tls_use use,
                     const struct api_client_tls *rule)
 {
     if (rule != NULL && rule->mode == API_CLIENT_TLS_DISABLE)
         return;
-    const struct upstream_tls *tls = tls_outbound(j, n->host, n->port, n->subset, is_tcp, rule);
+    const struct upstream_tls *tls = tls_outbound(j, n->host, n->port, n->subset, use, rule);
     if (rule != NULL) {
         c->tls = tls;
         return;
@@ -106,7 +106,8 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     set_outlier(c, policy.outlier_detection);
     bool is_tcp =
         n->is_tcp || port->protocol == API_PROTOCOL_TCP || port->protocol == API_PROTOCOL_TLS;
-    set_tls(j, c, n, is_tcp, policy.tls);
+    bool is_alone = policy.connection_pool != NULL && policy.connection_pool->is_tcp_alone;
+    set_tls(j, c, n, !is_tcp ? TLS_HTTP : is_alone ? TLS_TCP_ALONE : TLS_TCP, policy.tls);
     c->service = (struct service_info){n->host, s->doc->name, s->doc->namespace};
     if (rule != NULL)
         c->origin.text = api_document_subject(j->a, rule);

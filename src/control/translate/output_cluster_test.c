@@ -152,6 +152,16 @@ static void test_cluster_tls(void **state)
     assert_int_equal(c->tls->common.sans[0].match.kind, STRING_MATCH_EXACT);
     assert_int_equal(c->tls->common.sans[1].type, TLS_SAN_TYPE_DNS);
 
+    /* Bulk over a long way is better off by itself. */
+    rule(r, "shop", "trafficPolicy: {connectionPool: {tcp: {multiplex: false}}}");
+    tcp = &rig_cluster(r, CATALOG ":6379")->tls_matches[0].tls->common;
+    assert_str(tcp->alpn[0], "tulle-tcp");
+    assert_int_equal(tcp->alpn_count, 3);
+    assert_str(rig_cluster(r, CATALOG ":8080")->tls_matches[0].tls->common.alpn[0], "tulle-h2");
+    rule(r, "shop", "trafficPolicy: {connectionPool: {tcp: {multiplex: true}}}");
+    tcp = &rig_cluster(r, CATALOG ":6379")->tls_matches[0].tls->common;
+    assert_str(tcp->alpn[0], TLS_ALPN_TUNNEL);
+
     rule(r, "shop", "trafficPolicy: {tls: {mode: DISABLE}}");
     c = rig_cluster(r, CATALOG ":8080");
     assert_null(c->tls);

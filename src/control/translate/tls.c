@@ -75,14 +75,20 @@ static struct tls_san_matcher *service_accounts(struct job *j, struct str host)
     return san;
 }
 
+static void set_client_alpn(struct common_tls *tls, enum tls_use use)
+{
+    size_t left_out = use == TLS_TCP_ALONE ? 1 : 0; /* the token of tunnels is the first */
+    tls->alpn = use == TLS_HTTP ? alpn_http : alpn_tcp + left_out;
+    tls->alpn_count = use == TLS_HTTP ? ARRAY_LEN(alpn_http) : ARRAY_LEN(alpn_tcp) - left_out;
+}
+
 const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
-                                        struct str subset, bool is_tcp,
+                                        struct str subset, enum tls_use use,
                                         const struct api_client_tls *rule)
 {
     struct upstream_tls *tls = ARENA_NEW(j->a, struct upstream_tls);
     tls->common = mesh_tls();
-    tls->common.alpn = is_tcp ? alpn_tcp : alpn_http;
-    tls->common.alpn_count = is_tcp ? ARRAY_LEN(alpn_tcp) : ARRAY_LEN(alpn_http);
+    set_client_alpn(&tls->common, use);
     tls->sni =
         rule != NULL && rule->sni.len > 0
             ? rule->sni

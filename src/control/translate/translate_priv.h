@@ -90,9 +90,11 @@ struct rbac_pair policy_for(struct job *j, const struct api_document *workload, 
 #define TLS_SECRET_OWN "default"
 #define TLS_SECRET_ROOTS TRANSLATE_ROOTS
 
+/* What goes over it; TLS_TCP_ALONE: each connection by itself. */
+enum tls_use { TLS_HTTP, TLS_TCP, TLS_TCP_ALONE };
 const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp);
 const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
-                                        struct str subset, bool is_tcp,
+                                        struct str subset, enum tls_use use,
                                         const struct api_client_tls *rule);
 
 /* --- destination.c --- */
