@@ -47,6 +47,23 @@ def frozen_tulled(own_shop):
     own_shop.wait_ready()
 
 
+def test_status_names_a_sidecar_that_did_not_come_back(own_shop):
+    own_shop.wait_ready()
+    pid, sidecar = own_shop.tulled_pid(), own_shop.pid("client")
+    os.kill(sidecar, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: own_shop.tulled_pid() not in (0, None, pid) and own_shop.sidecar("web")["synced"],
+                   "tulled's return, and web's to it")
+        client = own_shop.sidecar("client")
+        assert not client["synced"] and client["why"] == "not connected since the control plane started", client
+        text = own_shop.tulle("status").ok().out
+        assert "shop/client/0: not connected since the control plane started" in text and "shop/web/0:" not in text
+    finally:
+        os.kill(sidecar, signal.SIGCONT)
+    own_shop.wait_ready()
+
+
 def test_tulled_is_killed_under_load(own_shop):
     own_shop.wait_ready()
     load = under_load(own_shop)
