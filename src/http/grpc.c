@@ -54,7 +54,8 @@ void grpc_frame(struct chain *out, struct str message)
     chain_add(out, message);
 }
 
-int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf)
+/* 1: *ret_len is that of the message behind the prefix, which stays in front. */
+static int peek_prefix(const struct chain *in, size_t message_bytes_max, size_t *ret_len)
 {
     uint8_t prefix[PREFIX_LEN];
 
@@ -68,8 +69,17 @@ int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf
         (size_t)prefix[1] << 24 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 8 | prefix[4];
     if (len > message_bytes_max)
         return -ERR_TOO_LARGE;
-    if (in->len < PREFIX_LEN + len)
-        return 0;
+    *ret_len = len;
+    return 1;
+}
+
+int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf)
+{
+    size_t len = 0;
+    int n = peek_prefix(in, message_bytes_max, &len);
+
+    if (n <= 0 || in->len < PREFIX_LEN + len)
+        return MIN(n, 0);
     str_buf_reset(buf);
     char *to = str_buf_reserve(buf, len);
     if (to == NULL)
@@ -79,6 +89,27 @@ int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf
     chain_skip(in, len);
     str_buf_grow(buf, len);
     return 1;
+}
+
+int grpc_deframe_part(struct chain *in, size_t message_bytes_max, struct grpc_part *part)
+{
+    if (!part->is_open) {
+        int n = peek_prefix(in, message_bytes_max, &part->left);
+        if (n <= 0)
+            return n;
+        chain_skip(in, PREFIX_LEN);
+        str_buf_reset(part->message);
+        part->is_open = true;
+        if (str_buf_reserve(part->message, part->left) == NULL)
+            return -ERR_TOO_LARGE;
+    }
+    size_t len = MIN(part->left, in->len);
+    chain_peek(in, 0, str_buf_reserve(part->message, len), len);
+    chain_skip(in, len);
+    str_buf_grow(part->message, len);
+    part->left -= len;
+    part->is_open = part->left > 0;
+    return part->is_open ? 0 : 1;
 }
 
 static bool is_plain(unsigned char c)

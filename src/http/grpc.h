@@ -34,6 +34,14 @@ void grpc_frame(struct chain *out, struct str message);
  * 0: more bytes needed; -ERR_TOO_LARGE (more than message_bytes_max), -ERR_UNSUPPORTED
  * (compressed), -ERR_PROTOCOL. */
 int grpc_deframe(struct chain *in, size_t message_bytes_max, struct str_buf *buf);
+/* As grpc_deframe, but takes what is there at once, so that a large message is not held twice, nor
+ * in small pieces. Begin with the rest of the struct zeroed. */
+struct grpc_part {
+    struct str_buf *message; /* reset when the next one begins */
+    size_t left;             /* bytes that have not come */
+    bool is_open;
+};
+int grpc_deframe_part(struct chain *in, size_t message_bytes_max, struct grpc_part *part);
 /* grpc-message percent-encoding. */
 struct str grpc_message_encode(struct str text, struct arena *a);
 struct str grpc_message_decode(struct str text, struct arena *a);

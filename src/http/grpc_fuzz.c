@@ -21,6 +21,38 @@ static void deframe_all(struct chain *in, struct str_buf *to, int *ret_end)
     str_buf_deinit(&message);
 }
 
+/* The same from parts, which are taken as they come. */
+static void deframe_parts(struct chain *in, struct grpc_part *part, struct str_buf *to,
+                          int *ret_end)
+{
+    int n;
+    while ((n = grpc_deframe_part(in, MESSAGE_BYTES_MAX, part)) == 1) {
+        str_buf_printf(to, "%zu:", part->message->len);
+        str_buf_add(to, str_buf_str(part->message));
+    }
+    ASSERT(n < 0 || in->len < 5);
+    *ret_end = n;
+}
+
+static void check_parts(struct str wire, size_t cut, struct str expected, int expected_end)
+{
+    struct str_buf message = STR_BUF_INIT(BUF_BYTES_MAX), got = STR_BUF_INIT(1 << 22);
+    struct grpc_part part = {.message = &message};
+    struct chain in;
+    int end;
+    chain_init(&in, NULL, NULL);
+    chain_add(&in, str_sub(wire, 0, cut));
+    deframe_parts(&in, &part, &got, &end);
+    if (end == 0) {
+        chain_add(&in, str_skip(wire, cut));
+        deframe_parts(&in, &part, &got, &end);
+    }
+    ASSERT(end == expected_end && str_eq(str_buf_str(&got), expected));
+    chain_deinit(&in);
+    str_buf_deinit(&message);
+    str_buf_deinit(&got);
+}
+
 static void check_messages(struct str wire)
 {
     enum { LEN_MAX = 1 << 22 };
@@ -39,6 +71,7 @@ static void check_messages(struct str wire)
         deframe_all(&in, &pieces, &end_in_pieces);
     }
     ASSERT(end == end_in_pieces && str_eq(str_buf_str(&whole), str_buf_str(&pieces)));
+    check_parts(wire, cut, str_buf_str(&whole), end);
     chain_deinit(&in);
     str_buf_deinit(&whole);
     str_buf_deinit(&pieces);

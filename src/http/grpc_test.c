@@ -42,6 +42,39 @@ static void test_frames(void **state)
     str_buf_deinit(&buf);
 }
 
+/* Whatever is there is taken: nothing of a large message waits in the chain. */
+static void test_parts(void **state)
+{
+    struct chain out, in;
+    struct str_buf buf = STR_BUF_INIT(1000);
+    struct grpc_part part = {.message = &buf};
+
+    (void)state;
+    chain_init(&out, NULL, NULL);
+    chain_init(&in, NULL, NULL);
+    grpc_frame(&out, STR("hello"));
+    grpc_frame(&out, STR(""));
+    grpc_frame(&out, STR("again"));
+    for (int i = 0; i < 9; i++) {
+        chain_move(&in, &out, 1);
+        assert_int_equal(grpc_deframe_part(&in, 100, &part), 0);
+        assert_int_equal(in.len, i < 4 ? i + 1 : 0);
+    }
+    chain_move(&in, &out, out.len);
+    assert_int_equal(grpc_deframe_part(&in, 100, &part), 1);
+    assert_true(str_eq(str_buf_str(&buf), STR("hello")));
+    assert_int_equal(grpc_deframe_part(&in, 100, &part), 1);
+    assert_int_equal(buf.len, 0);
+    assert_int_equal(grpc_deframe_part(&in, 100, &part), 1);
+    assert_true(str_eq(str_buf_str(&buf), STR("again")));
+    assert_int_equal(grpc_deframe_part(&in, 100, &part), 0);
+    grpc_frame(&in, STR("too long"));
+    assert_int_equal(grpc_deframe_part(&in, 7, &part), -ERR_TOO_LARGE);
+    chain_deinit(&out);
+    chain_deinit(&in);
+    str_buf_deinit(&buf);
+}
+
 static void test_messages(void **state)
 {
     static const struct {
@@ -90,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_status),
     };

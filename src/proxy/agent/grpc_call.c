@@ -13,6 +13,7 @@ struct grpc_call {
     struct call *call;
     struct chain in;
     struct str_buf message;
+    struct grpc_part part; /* of message */
     unsigned http_status;
     int head_status; /* of a trailers-only answer; -1: none */
     struct str_buf why;
@@ -55,8 +56,9 @@ static void on_body(void *ctx, struct call *c, struct chain *body)
     struct grpc_call *g = ctx;
     chain_move(&g->in, body, body->len);
     while (!g->is_canceled) {
-        reset_message(g);
-        int n = grpc_deframe(&g->in, g->args.message_bytes_max, &g->message);
+        if (!g->part.is_open)
+            reset_message(g);
+        int n = grpc_deframe_part(&g->in, g->args.message_bytes_max, &g->part);
         if (n == 0)
             return;
         if (n == 1 && g->args.ops->on_message(g->args.ctx, g, str_buf_str(&g->message)))
@@ -126,6 +128,7 @@ struct grpc_call *grpc_call_start(struct turn *t, struct http_client *client,
     g->turn = t;
     g->head_status = -1;
     g->message = STR_BUF_INIT(args->message_bytes_max);
+    g->part.message = &g->message;
     g->why = STR_BUF_INIT(2048);
     chain_init(&g->in, turn_chunks(t), turn_account(t));
     struct arena a;

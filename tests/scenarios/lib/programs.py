@@ -26,6 +26,11 @@ def program(name):
     raise FileNotFoundError(f"{name} is not in {BUILD}: script/build makes it")
 
 
+def is_sanitized(name):
+    """Whether that program was built with a sanitizer."""
+    return any(mark in Path(program(name)).read_bytes() for mark in (b"__asan_init", b"__tsan_init"))
+
+
 def data_plane():
     """The command that takes -c BOOTSTRAP: tulle-proxy, or the peer."""
     if not PEER:
