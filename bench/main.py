@@ -16,6 +16,7 @@ import processes  # noqa: E402
 import report  # noqa: E402
 import special  # noqa: E402
 from hops import KINDS  # noqa: E402
+from lib import programs  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 from stage import Stage  # noqa: E402
 from turns import Results, run_turns  # noqa: E402
@@ -70,6 +71,7 @@ def run(args, results):
     half = len(cpus) // 2
     pinned = (cpus[:half], cpus[half:]) if args.pin and half else ((), ())
     failed = []
+    programs.BUILD = args.build.resolve()  # whole meshes, too
     with Stage(*pinned, {"tulle-proxy": str(proxy_of(args.build))}) as stage:
         for name in args.scenarios:
             print(f"{name}: {title_of(name)}", flush=True)
