@@ -260,7 +260,7 @@ struct conn *conn_connect(struct turn *t, const struct addr *to, const struct co
     c->remote = *to;
     options = options != NULL ? options : &none;
     if (options->preface.len > 0)
-        chain_add(layer_ops != NULL ? &io->wire_out : &c->out, options->preface);
+        chain_add(layer_ops != NULL ? &io->wire->out : &c->out, options->preface);
     int err = t->ops->connect(io, to, options);
     if (err < 0)
         conn_io_die(io, err);

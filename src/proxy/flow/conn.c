@@ -58,8 +58,8 @@ void conn_gone(struct flow_conn *fc)
     list_remove(&fc->link);
     outbound_gone(fc);
     f->conn_count--;
-    if (fc->counted != NULL)
-        atomic_fetch_sub(fc->counted, 1);
+    if (fc->more != NULL && fc->more->counted != NULL)
+        atomic_fetch_sub(fc->more->counted, 1);
     metrics_add(f->env.metrics, COUNTER_CONNECTIONS_ACTIVE, -1);
     flow_dismiss(f);
     overload_note_end(&f->overload);
@@ -119,7 +119,7 @@ static bool has_room(struct flow_listener *l, struct flow_conn *fc)
         return true;
     if (l->count == NULL)
         l->count = flow_share_limit(l->flow->share, l->name);
-    fc->counted = l->count;
+    conn_more(fc)->counted = l->count;
     return atomic_fetch_add(l->count, 1) < max;
 }
 

@@ -123,6 +123,7 @@ struct flow_hello {
 struct flow_more {
     struct flow_conn *fc;
     struct list parked_link;
+    atomic_uint *counted;       /* of the listener that took it, when that has a limit */
     struct str wanted;          /* parked: the detail it waits for */
     struct str direct_identity; /* a replica's own address was called */
     struct str xfcc; /* this hop's element of x-forwarded-client-cert, by these settings */
@@ -143,7 +144,6 @@ struct flow_conn {
     bool has_tunnels : 1; /* exchanges are TCP connections, whether they begin or end here */
     struct flows *flow;
     struct list link;
-    atomic_uint *counted; /* its listener's count, when that has a limit */
     struct conn *conn;
     struct flow_listener *listener;
     struct flow_config *config;     /* of the moment of opening, pinned */
