@@ -85,10 +85,13 @@ static void write_request(const struct explain *e, struct json_writer *w)
     json_writer_str(w, "path", e->head->path.ptr != NULL ? e->head->path : e->target);
     if (e->source.family != IP_NONE)
         json_writer_str(w, "address", ip_format(&e->source, text));
-    json_writer_object(w, "headers");
+    /* A list: a name may come more than once. */
+    json_writer_array(w, "headers");
     for (uint32_t i = 0; i < e->given_count; i++) {
-        json_writer_key(w, e->head->fields[i].name);
-        json_writer_str(w, NULL, e->head->fields[i].value);
+        json_writer_object(w, NULL);
+        json_writer_str(w, "name", e->head->fields[i].name);
+        json_writer_str(w, "value", e->head->fields[i].value);
+        json_writer_end(w);
     }
     json_writer_end(w);
     json_writer_end(w);

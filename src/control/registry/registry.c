@@ -72,6 +72,9 @@ struct registry_docs registry_docs(const struct registry *r, enum api_kind kind,
              to < r->docs[kind].len && str_eq(r->docs[kind].ptr[to]->namespace, namespace_);)
             to++;
     }
+    /* There may be no document of the kind at all: NULL + 0 is undefined. */
+    if (to == from)
+        return (struct registry_docs){NULL, 0};
     return (struct registry_docs){r->docs[kind].ptr + from, to - from};
 }
 
