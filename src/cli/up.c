@@ -267,6 +267,38 @@ static int check_machine(struct cli *cli, const struct box_programs *programs)
     return is_good ? CLI_OK : CLI_ERROR;
 }
 
+/* A program of this name in PATH; NULL: none. */
+static const char *in_path(struct arena *a, struct str name)
+{
+    struct str dirs = str_from_c(getenv("PATH"));
+    while (dirs.len > 0) {
+        struct str dir = str_split(&dirs, ':');
+        const char *path = arena_printf(a, "%.*s/%.*s", STR_FMT(dir), STR_FMT(name)).ptr;
+        if (dir.len > 0 && dir.ptr[0] == '/' && access(path, X_OK) == 0)
+            return path;
+    }
+    return NULL;
+}
+
+/* For workloads whose sidecar it is to be. */
+static int find_envoy(struct cli *cli, const struct box_spec *spec, struct arena *a,
+                      struct box_programs *programs)
+{
+    const struct box_workload *wants = NULL;
+    for (size_t i = 0; i < spec->workloads.len && wants == NULL; i++)
+        wants = spec->workloads.ptr[i].is_envoy ? &spec->workloads.ptr[i] : NULL;
+    if (wants == NULL)
+        return CLI_OK;
+    const char *named = getenv("TULLE_ENVOY");
+    programs->envoy = named != NULL ? named : in_path(a, STR("envoy"));
+    if (programs->envoy != NULL && programs->envoy[0] == '/' && access(programs->envoy, X_OK) == 0)
+        return CLI_OK;
+    return cli_fail(cli, CLI_ERROR,
+                    "Workload/%s/%s wants Envoy (spec.proxy): no program \"envoy\" in PATH; "
+                    "TULLE_ENVOY=/path/to/envoy names another",
+                    wants->namespace, wants->name);
+}
+
 static int up_dir(struct cli *cli, const char *dir, const char *name, bool is_detach,
                   uint64_t timeout_ms, struct arena *a)
 {
@@ -283,6 +315,8 @@ static int up_dir(struct cli *cli, const char *dir, const char *name, bool is_de
         code =
             cli_fail(cli, CLI_USAGE, "'%s' is no name for a mesh: at most %d of a-z, 0-9, - and _",
                      spec.name, BOX_NAME_LEN_MAX);
+    if (code == CLI_OK)
+        code = find_envoy(cli, &spec, a, &programs);
     if (code == CLI_OK)
         code = check_machine(cli, &programs);
     if (code == CLI_OK) {

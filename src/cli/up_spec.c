@@ -71,6 +71,7 @@ static struct box_workload to_workload(struct arena *a, const struct api_documen
         .service_account = to_c(a, w->service_account),
         .folder = folder_of(a, d->file),
         .replicas = w->replicas,
+        .is_envoy = w->proxy == API_PROXY_ENVOY,
         .first_port = w->port_count > 0 ? w->ports[0].port : 0,
         .capture = {.exclude_inbound_ports = w->capture.exclude_inbound_ports.v,
                     .exclude_inbound_count = w->capture.exclude_inbound_ports.len,

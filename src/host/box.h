@@ -20,6 +20,7 @@
 
 struct box_programs {
     const char *tulled, *proxy; /* absolute */
+    const char *envoy;          /* NULL: not found, and no workload wants it */
 };
 
 enum { BOX_MESSAGE_MAX = 600, BOX_STOP_MS = 20000 };

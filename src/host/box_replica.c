@@ -46,6 +46,7 @@ void box_replica_init(struct box *b, struct box_replica *r, struct state_replica
         .gateway_v4 = arena_c(b, state_address_v4(STATE_ADDRESS_GATEWAY, gateway)),
         .gateway_v6 = arena_c(b, state_address_v6(STATE_ADDRESS_GATEWAY, gateway)),
         .proxy_program = b->programs->proxy,
+        .envoy_program = workload->is_envoy ? b->programs->envoy : NULL,
         .capture = &workload->capture,
     };
     r->args.state_dir = arena_c(b, paths_replica_dir(b->spec->name, r->args.sandbox.slug, path));

@@ -26,13 +26,17 @@ static void become_child(int log_fd)
 _Noreturn static void exec_sidecar(const struct replica *r)
 {
     const struct replica_args *a = r->args;
-    char program[PATH_LEN_MAX], index[16], address[128];
+    char program[PATH_LEN_MAX], envoy[PATH_LEN_MAX], index[16], address[128];
     snprintf(index, sizeof index, "%u", a->index);
     snprintf(address, sizeof address, "%s%s%s", a->sandbox.address_v4,
              a->sandbox.address_v6 != NULL ? "," : "",
              a->sandbox.address_v6 != NULL ? a->sandbox.address_v6 : "");
     sandbox_proxy_path(a->sandbox.mesh, program, sizeof program);
+    sandbox_envoy_path(a->sandbox.mesh, envoy, sizeof envoy);
     become_child(r->proxy_log.fd);
+    /* Envoy opens its standard output anew, by name. */
+    if (a->workload->is_envoy && fchown(STDOUT_FILENO, SANDBOX_PROXY_UID, (gid_t)-1) != 0)
+        dprintf(STDERR_FILENO, "[tulle] Envoy's access log: errno %d\n", errno);
     umask(077);
     int err = sandbox_become_proxy();
     if (err != 0) {
@@ -44,7 +48,8 @@ _Noreturn static void exec_sidecar(const struct replica *r)
           a->discovery, "--root-cert", a->root_cert, "--token-file", a->token_file, "--workload",
           a->workload->name, "--namespace", a->workload->namespace, "--index", index,
           "--service-account", a->workload->service_account, "--trust-domain", a->trust_domain,
-          "--address", address, "--egress-socket", a->egress_path, (char *)NULL);
+          "--address", address, "--egress-socket", a->egress_path,
+          a->workload->is_envoy ? "--envoy" : (char *)NULL, envoy, (char *)NULL);
     dprintf(STDERR_FILENO, "[tulle] cannot start %s: errno %d\n", program, errno);
     _exit(127);
 }

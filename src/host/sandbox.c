@@ -115,10 +115,23 @@ char *sandbox_proxy_path(const char *mesh, char *buf, size_t len)
     return buf;
 }
 
+char *sandbox_envoy_path(const char *mesh, char *buf, size_t len)
+{
+    snprintf(buf, len, "%s/%s/bin/envoy", paths_run_root(), mesh);
+    return buf;
+}
+
+static int attach_program(int fd, const char *path)
+{
+    int err = touch(path);
+    return err == 0 ? attach_tree(fd, path) : err;
+}
+
 /* Covers the run root, leaving what the sidecar needs. */
 static int narrow_run_root(const struct sandbox *s)
 {
     char state[PATH_LEN_MAX], egress[PATH_LEN_MAX], program[PATH_LEN_MAX], bin[PATH_LEN_MAX];
+    char envoy[PATH_LEN_MAX];
     paths_replica_dir(s->mesh, s->slug, state);
     paths_in_mesh(s->mesh, "egress.sock", egress);
     paths_in_mesh(s->mesh, "bin", bin);
@@ -126,7 +139,9 @@ static int narrow_run_root(const struct sandbox *s)
     int state_fd = clone_tree(state);
     int egress_fd = clone_tree(egress);
     int program_fd = clone_tree(s->proxy_program);
-    if (state_fd < 0 || egress_fd < 0 || program_fd < 0)
+    int envoy_fd = s->envoy_program != NULL ? clone_tree(s->envoy_program) : -1;
+    if (state_fd < 0 || egress_fd < 0 || program_fd < 0 ||
+        (s->envoy_program != NULL && envoy_fd < 0))
         return -ERR_NOT_FOUND;
     int err = mount_tmpfs(paths_run_root(), "mode=0755,size=4m", 0);
     if (err == 0)
@@ -136,13 +151,13 @@ static int narrow_run_root(const struct sandbox *s)
     if (err == 0)
         err = touch(egress);
     if (err == 0)
-        err = touch(program);
-    if (err == 0)
         err = attach_tree(state_fd, state);
     if (err == 0)
         err = attach_tree(egress_fd, egress);
     if (err == 0)
-        err = attach_tree(program_fd, program);
+        err = attach_program(program_fd, program);
+    if (err == 0 && envoy_fd >= 0)
+        err = attach_program(envoy_fd, sandbox_envoy_path(s->mesh, envoy, sizeof envoy));
     return err;
 }
 

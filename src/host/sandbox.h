@@ -19,6 +19,7 @@ struct sandbox {
     const char *address_v4, *address_v6; /* address_v6 NULL: no IPv6 on this host */
     const char *gateway_v4, *gateway_v6;
     const char *proxy_program; /* absolute path on the host */
+    const char *envoy_program; /* likewise; NULL: not wanted */
     const struct box_capture *capture;
 };
 
@@ -28,8 +29,9 @@ struct sandbox {
  * link SANDBOX_LINK has arrived. 0 or -ERR_X; ret_what names the step that failed. */
 int sandbox_setup(const struct sandbox *s, const char **ret_what);
 
-/* Path of the sidecar's program as seen inside. */
+/* Path of the sidecar's program as seen inside, and of Envoy where that is wanted. */
 char *sandbox_proxy_path(const char *mesh, char *buf, size_t len);
+char *sandbox_envoy_path(const char *mesh, char *buf, size_t len);
 
 /* Turns the process into the sidecar's user: uid 1337, CAP_NET_ADMIN (marks) and
  * CAP_NET_BIND_SERVICE only, inherited by what it executes. 0 or -ERR_X. */

@@ -33,6 +33,7 @@ struct box_workload {
     uint16_t first_port; /* probed by a TCP connection when `ready` says nothing; 0: none */
     struct box_ready ready;
     struct box_capture capture;
+    bool is_envoy; /* its sidecar's data plane is Envoy */
 };
 
 enum {

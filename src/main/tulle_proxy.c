@@ -16,9 +16,11 @@ static const char usage[] =
     "       tulle-proxy sidecar --mesh-state DIR --discovery IP:PORT --root-cert FILE\n"
     "                   --token-file FILE --workload NAME --namespace NS --index I\n"
     "                   --service-account SA --trust-domain TD --address IP4[,IP6]\n"
-    "                   [--app APP] [--workload-version V] [--egress-socket PATH] [OPTIONS]\n"
+    "                   [--app APP] [--workload-version V] [--egress-socket PATH]\n"
+    "                   [--envoy PROGRAM] [OPTIONS]\n"
     "\n"
     "  -c, --config FILE     Envoy's bootstrap, JSON\n"
+    "  --envoy PROGRAM       Envoy does the serving; this process its identity, DNS and readiness\n"
     "\n"
     "Options:\n"
     "  --concurrency N       workers; 0: one for each core (1)\n"
@@ -48,6 +50,7 @@ static const struct argument {
     {"trust-domain", false, true, offsetof(struct agent_args, trust_domain)},
     {"address", false, true, offsetof(struct agent_args, addresses)},
     {"egress-socket", true, false, offsetof(struct agent_args, egress_socket)},
+    {"envoy", true, false, offsetof(struct agent_args, envoy)},
     {"app", false, false, offsetof(struct agent_args, app)},
     {"workload-version", false, false, offsetof(struct agent_args, version)},
 };

@@ -33,6 +33,13 @@ def test_no_mesh_runs(tmp_path):
         assert done.code == 2 and done.err, done
 
 
+def test_a_workload_that_wants_envoy_where_there_is_none(tmp_path):
+    (tmp_path / "web.yaml").write_text("apiVersion: tulle.dev/v1\nkind: Workload\n"
+                                       "metadata: { name: web, namespace: shop }\nspec: { proxy: envoy }\n")
+    done = run(program("tulle"), "up", tmp_path, env={"TULLE_ENVOY": str(tmp_path / "none")})
+    assert done.code == 1 and "Workload/shop/web wants Envoy" in done.err and "TULLE_ENVOY" in done.err, done
+
+
 def test_version():
     text = run(program("tulle"), "version").ok().out
     assert re.search(r"\d+\.\d+", text)

@@ -221,6 +221,14 @@ static void read_capture(const struct in *in, void *out)
     IN_OBJECT(in, fields, out);
 }
 
+static void read_proxy(const struct in *in, void *out)
+{
+    static const char *const names[] = {"tulle", "envoy", NULL};
+    int index = in_enum(in, names, NULL);
+    if (index >= 0)
+        *(enum api_proxy *)out = (enum api_proxy)index;
+}
+
 void workload_read(const struct in *spec, struct api_document *d)
 {
     static const struct field fields[] = {
@@ -229,7 +237,7 @@ void workload_read(const struct in *spec, struct api_document *d)
         FIELD_WHOLE("ports", read_workload_ports),
         FIELD_WHOLE("run", read_run),
         FIELD("capture", read_capture, struct api_workload, capture),
-        FIELD_NOT_YET("proxy"),
+        FIELD("proxy", read_proxy, struct api_workload, proxy),
     };
     struct api_workload *w = ARENA_NEW(&d->arena, struct api_workload);
     w->service_account = STR("default");

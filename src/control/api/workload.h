@@ -31,6 +31,9 @@ struct api_workload_capture {
     struct api_strs exclude_outbound_ranges; /* CIDR, checked */
 };
 
+/* Which program is its sidecar. */
+enum api_proxy { API_PROXY_TULLE, API_PROXY_ENVOY };
+
 struct api_workload {
     struct str service_account; /* "default" by default */
     struct api_place service_account_place;
@@ -39,6 +42,7 @@ struct api_workload {
     size_t port_count;
     const struct api_workload_run *run; /* NULL: started by hand */
     struct api_workload_capture capture;
+    enum api_proxy proxy;
 };
 
 enum { API_WORKLOAD_REPLICAS_MAX = 1000 };

@@ -1,31 +1,60 @@
-/* gRPC calls: the ADS stream, and the one-shot ones. */
+/* gRPC calls: xDS streams, and the one-shot ones. */
 #include "control/push/edge_priv.h"
 
 enum {
-    MESSAGE_BYTES_MAX = 4 * 1024 * 1024, /* of the ADS stream, whose peer is known */
+    MESSAGE_BYTES_MAX = 4 * 1024 * 1024, /* of an xDS stream, whose peer is known */
     UNARY_BYTES_MAX = 64 * 1024,
     ANSWER_BYTES_MAX = 256 * 1024,
 };
 
-#define PATH_ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-#define PATH_CERTIFICATE "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-#define PATH_REPORT "/tulle.mesh.v1.Agent/Report"
+#define DISCOVERY "/envoy.service."
 
-static enum edge_method method_of(const struct http_head *head)
-{
-    static const struct {
-        struct str path;
-        enum edge_method method;
-    } table[] = {
-        {{PATH_ADS, sizeof PATH_ADS - 1}, EDGE_ADS},
-        {{PATH_CERTIFICATE, sizeof PATH_CERTIFICATE - 1}, EDGE_CREATE_CERTIFICATE},
-        {{PATH_REPORT, sizeof PATH_REPORT - 1}, EDGE_REPORT},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        if (str_eq(head->path, table[i].path))
-            return table[i].method;
+struct method {
+    const char *path;
+    enum edge_method method;
+    struct push_call call; /* of EDGE_XDS */
+};
+
+#define XDS_ALL(name, variant)                                                                     \
+    {                                                                                              \
+        DISCOVERY name, EDGE_XDS,                                                                  \
+        {                                                                                          \
+            variant, false, RESOURCE_LISTENER                                                      \
+        }                                                                                          \
     }
-    return EDGE_NONE;
+#define XDS_ONE(name, variant, type)                                                               \
+    {                                                                                              \
+        DISCOVERY name, EDGE_XDS,                                                                  \
+        {                                                                                          \
+            variant, true, type                                                                    \
+        }                                                                                          \
+    }
+#define ADS "discovery.v3.AggregatedDiscoveryService/"
+
+static const struct method methods[] = {
+    XDS_ALL(ADS "DeltaAggregatedResources", ADS_DELTA),
+    XDS_ALL(ADS "StreamAggregatedResources", ADS_SOTW),
+    XDS_ONE("listener.v3.ListenerDiscoveryService/DeltaListeners", ADS_DELTA, RESOURCE_LISTENER),
+    XDS_ONE("listener.v3.ListenerDiscoveryService/StreamListeners", ADS_SOTW, RESOURCE_LISTENER),
+    XDS_ONE("route.v3.RouteDiscoveryService/DeltaRoutes", ADS_DELTA, RESOURCE_ROUTE),
+    XDS_ONE("route.v3.RouteDiscoveryService/StreamRoutes", ADS_SOTW, RESOURCE_ROUTE),
+    XDS_ONE("cluster.v3.ClusterDiscoveryService/DeltaClusters", ADS_DELTA, RESOURCE_CLUSTER),
+    XDS_ONE("cluster.v3.ClusterDiscoveryService/StreamClusters", ADS_SOTW, RESOURCE_CLUSTER),
+    XDS_ONE("endpoint.v3.EndpointDiscoveryService/DeltaEndpoints", ADS_DELTA, RESOURCE_ENDPOINTS),
+    XDS_ONE("endpoint.v3.EndpointDiscoveryService/StreamEndpoints", ADS_SOTW, RESOURCE_ENDPOINTS),
+    XDS_ONE("secret.v3.SecretDiscoveryService/DeltaSecrets", ADS_DELTA, RESOURCE_SECRET),
+    XDS_ONE("secret.v3.SecretDiscoveryService/StreamSecrets", ADS_SOTW, RESOURCE_SECRET),
+    {"/istio.v1.auth.IstioCertificateService/CreateCertificate", EDGE_CREATE_CERTIFICATE, {0}},
+    {"/tulle.mesh.v1.Agent/Report", EDGE_REPORT, {0}},
+};
+
+static const struct method *method_of(const struct http_head *head)
+{
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        if (str_eq(head->path, str_from_c(methods[i].path)))
+            return &methods[i];
+    }
+    return NULL;
 }
 
 /* --- answering --- */
@@ -117,9 +146,9 @@ static void take_unary(struct edge_call *c, struct str message)
 static void take_messages(struct edge_call *c)
 {
     int rc = 0;
-    size_t max = c->method == EDGE_ADS ? MESSAGE_BYTES_MAX : UNARY_BYTES_MAX;
+    size_t max = c->method == EDGE_XDS ? MESSAGE_BYTES_MAX : UNARY_BYTES_MAX;
     while (!c->is_done && (rc = grpc_deframe(&c->in, max, &c->message)) == 1) {
-        if (c->method == EDGE_ADS)
+        if (c->method == EDGE_XDS)
             push_stream_recv(c->stream, str_buf_str(&c->message));
         else
             take_unary(c, str_buf_str(&c->message));
@@ -142,7 +171,8 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
     struct edge *e = service;
     struct edge_call *c = service_exchange(s)->ctx;
     c->s = s;
-    c->method = method_of(head);
+    const struct method *m = method_of(head);
+    c->method = m != NULL ? m->method : EDGE_NONE;
     c->token = bearer(head);
     c->message = STR_BUF_INIT(MESSAGE_BYTES_MAX + 1);
     chain_init(&c->in, turn_chunks(e->turn), NULL);
@@ -154,8 +184,8 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
         finish(c, GRPC_UNIMPLEMENTED, STR("no such method"));
     } else if (c->method != EDGE_CREATE_CERTIFICATE && c->peer.identity.len == 0) {
         finish(c, GRPC_UNAUTHENTICATED, STR("needs a client certificate of the mesh"));
-    } else if (c->method == EDGE_ADS) {
-        c->stream = push_stream_open(e->push, &c->peer, &stream_ops, c);
+    } else if (c->method == EDGE_XDS) {
+        c->stream = push_stream_open(e->push, &c->peer, &m->call, &stream_ops, c);
         respond(c);
     }
 }
@@ -171,8 +201,8 @@ static void on_body(void *service, struct service_stream *s, struct chain *body,
     chain_move(&c->in, body, body->len);
     take_messages(c);
     if (is_ended && !c->is_done)
-        finish(c, c->method == EDGE_ADS ? GRPC_OK : GRPC_INVALID_ARGUMENT,
-               c->method == EDGE_ADS ? STR_NULL : STR("no message"));
+        finish(c, c->method == EDGE_XDS ? GRPC_OK : GRPC_INVALID_ARGUMENT,
+               c->method == EDGE_XDS ? STR_NULL : STR("no message"));
 }
 
 static void on_room(void *service, struct service_stream *s)

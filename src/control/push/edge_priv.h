@@ -23,7 +23,7 @@ struct edge {
     struct filter filter;
 };
 
-enum edge_method { EDGE_NONE, EDGE_ADS, EDGE_CREATE_CERTIFICATE, EDGE_REPORT };
+enum edge_method { EDGE_NONE, EDGE_XDS, EDGE_CREATE_CERTIFICATE, EDGE_REPORT };
 
 /* One gRPC call; in its exchange's arena. */
 struct edge_call {
@@ -34,7 +34,7 @@ struct edge_call {
     struct str token;
     struct chain in; /* received, not yet a whole message */
     struct str_buf message;
-    struct push_stream *stream; /* ADS */
+    struct push_stream *stream; /* xDS */
     bool is_responded, is_done;
 };
 

@@ -47,12 +47,27 @@ static void on_dirty(void *ctx, enum resource_type type, struct str name, struct
         push_sub_mark(t->subs.ptr[i]);
 }
 
-/* Wildcards that a fact can change: a directory's namespaces, a workload's own. */
+/* Which services there are, and which of their parts are routed to. */
+static bool changes_the_mesh(struct str fact)
+{
+    static const struct str kinds[] = {{"services", 8}, {"routes", 6}, {"rules", 5}};
+    struct str rest = fact, kind = str_split(&rest, '/');
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (str_eq(kind, kinds[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Wildcards that a fact can change: a directory's namespaces, a workload's own, and with proxies
+ * that get all there is, all there is. */
 static bool concerns(const struct push_stream *s, struct str fact)
 {
     if (s->workload.len == 0)
         return false;
     if (str_eq(fact, STR("namespaces")) || str_eq(fact, STR("mesh")))
+        return true;
+    if (push_stream_is_foreign(s) && changes_the_mesh(fact))
         return true;
     struct str rest = fact;
     return str_eq(str_split(&rest, '/'), STR("workload")) &&
@@ -72,11 +87,25 @@ void push_fact_changed(struct push *p, struct str fact)
         edge_mesh_changed(p->edge);
 }
 
+/* Those that we make, and that another root has signed than the one that signs now. */
+static void renew_secrets(struct push *p)
+{
+    struct arena a;
+    arena_init(&a, 2048);
+    struct str signing = ca_root_id(ca_root(p->ca), &a);
+    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
+        if (!s->is_ended && !str_eq(push_secret_root(s), signing))
+            push_secret_renew(s);
+    }
+    arena_deinit(&a);
+}
+
 void push_roots_changed(struct push *p)
 {
     registry_set_roots(p->registry, ca_bundle(p->ca));
     if (p->edge != NULL)
         edge_roots_changed(p->edge);
+    renew_secrets(p);
 }
 
 struct cert *push_own_leaf(const struct push *p)

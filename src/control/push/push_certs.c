@@ -82,6 +82,37 @@ static const char *why_not_trusting(const struct push_stream *s)
     return !has_version(s, sub) || is_under_way(s) ? "it has not acknowledged the roots yet" : NULL;
 }
 
+/* A replica's streams may be several: an agent's of ours and that of the proxy beside it, or one a
+ * type. All that asked for the roots must have them. */
+static const char *why_group_not_trusting(const struct push_stream *s)
+{
+    const struct push_stream *o = s;
+    const char *why = NULL;
+    bool has_asked = false;
+    do {
+        if (!o->is_ended && push_stream_sub(o, RESOURCE_SECRET, STR(TRANSLATE_ROOTS)) != NULL) {
+            has_asked = true;
+            why = why_not_trusting(o);
+        }
+        o = PUSH_GROUP_NEXT(o);
+    } while (o != s && why == NULL);
+    return has_asked ? why : why_not_trusting(s);
+}
+
+/* A leaf that we made for a stream must be of that root, too, and have arrived. */
+static bool is_group_renewed(const struct push_stream *s, struct str signing)
+{
+    const struct push_stream *o = s;
+    bool is_all = str_eq(str_from_c(s->root), signing);
+    do {
+        struct str root = push_secret_root(o);
+        if (root.len > 0 && !o->is_ended)
+            is_all &= str_eq(root, signing) && !is_under_way(o);
+        o = PUSH_GROUP_NEXT(o);
+    } while (o != s);
+    return is_all;
+}
+
 /* --- all --- */
 
 struct walk {
@@ -98,11 +129,11 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     struct push_certs c = {.replica = r, .why_not = "it is not connected"};
     if (s != NULL && !s->is_ended) {
         c.is_connected = true;
-        c.why_not = why_not_trusting(s);
+        c.why_not = why_group_not_trusting(s);
         c.is_trusting = c.why_not == NULL;
         c.root = str_from_c(s->root);
         c.not_after_s = s->not_after_s;
-        c.is_leaf_renewed = str_eq(c.root, w->signing);
+        c.is_leaf_renewed = is_group_renewed(s, w->signing);
         if (c.why_not == NULL && !c.is_leaf_renewed)
             c.why_not = "its leaf is not of the root that signs";
     }

@@ -101,7 +101,7 @@ static void disconnect(struct fixture *f)
 static void connect(struct fixture *f)
 {
     struct push_peer peer = {.identity = STR(IDENTITY)};
-    f->stream = push_stream_open(f->push, &peer, &stream_ops, f);
+    f->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, f);
     ads_client_connected(f->client);
     run(f);
 }

@@ -149,7 +149,11 @@ void push_answered(struct push_stream *s, enum resource_type type, uint64_t numb
             on_accepted(s, sent);
             observe(p, turn_now_us(p->turn) - sent->changed_us);
         }
+        push_warm_answered(s, type, str_buf_str(&sent->names), is_nack);
         push_sent_free(sent);
+        /* Something may have waited for just this answer. */
+        if (s->is_dirty)
+            push_stream_mark(s);
         break;
     }
     push_wait_answered(s, type, number, is_nack, str_sub(reason, 0, PUSH_REASON_LEN_MAX));

@@ -43,8 +43,12 @@ struct push_sub {
     bool is_named; /* subscribed to by name */
     bool is_wild;  /* one of what the wildcard stands for */
     bool is_answered;
-    bool is_broken;   /* its output cannot be made now; the client keeps what it has */
-    struct list link; /* stream->dirty[type] or stream->gone[type] */
+    bool is_broken;  /* its output cannot be made now; the client keeps what it has */
+    bool is_forced;  /* sent once more, changed or not */
+    bool is_fresh;   /* in the response under construction, and changed */
+    bool is_warming; /* a cluster: sent, its endpoints not yet acknowledged */
+    struct translate_output *output; /* what was sent, where responses repeat everything */
+    struct list link;                /* stream->dirty[type] or stream->gone[type] */
 };
 
 /* An unanswered response. */
@@ -85,6 +89,7 @@ struct push_peer {
 struct push_stream {
     struct push *push;
     struct list link, dirty_link; /* push->streams, push->dirty */
+    struct list group;            /* a ring: the streams of one replica */
     const struct push_stream_ops *ops;
     void *ctx;
     struct ads_stream *ads;
@@ -102,22 +107,72 @@ struct push_stream {
     bool is_wild[RESOURCE_TYPE_COUNT], is_wild_unanswered[RESOURCE_TYPE_COUNT];
     bool has_known[RESOURCE_TYPE_COUNT]; /* it came with some of what the wildcard stands for */
     bool is_wild_due, is_check_due, is_dirty, has_sent, is_ended;
+    uint64_t digest[RESOURCE_TYPE_COUNT];       /* of all that it has of the type */
+    uint64_t known_digest[RESOURCE_TYPE_COUNT]; /* what it came with, where that is one version */
+    unsigned warming_count;
+    bool is_hold_over; /* waited long enough for answers, this time */
+    struct timer hold_timer;
+    struct push_secret *secret; /* NULL: it never asked for one */
     uint64_t last_number;
     VEC(struct push_sent *) sent;
     VEC(struct push_nack) nacks;
 };
 
+/* Which service was called. */
+struct push_call {
+    enum ads_variant variant;
+    bool is_single; /* a service of one type */
+    enum resource_type type;
+};
 struct push_stream *push_stream_open(struct push *p, const struct push_peer *peer,
+                                     const struct push_call *call,
                                      const struct push_stream_ops *ops, void *ctx);
-/* A DeltaDiscoveryRequest. */
+/* A DiscoveryRequest or DeltaDiscoveryRequest. */
 void push_stream_recv(struct push_stream *s, struct str message);
 void push_stream_room(struct push_stream *s);
 struct push_stream *push_stream_close(struct push_stream *s);
 void push_stream_end(struct push_stream *s, enum grpc_status status, const char *why);
 /* Something has to be looked at in this turn. */
 void push_stream_mark(struct push_stream *s);
+/* A proxy that is not tulle-proxy: it gets all that is in its scope, and no directory. */
+static inline bool push_stream_is_foreign(const struct push_stream *s)
+{
+    return s->dialect != XDS_DIALECT_TULLE;
+}
+
+/* push_sub.c */
+struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
+                                 struct str name); /* NULL: none */
+struct push_sub *push_sub_get(struct push_stream *s, enum resource_type type, struct str name);
 void push_sub_mark(struct push_sub *sub);
+/* Empty, or none of ours: the client has nothing. */
+void push_sub_set_version(struct push_sub *sub, struct str version);
+struct str push_sub_version(const struct push_sub *sub);
 void push_sub_free(struct push_sub *sub);
+
+/* push_order.c: make before break, for proxies that do not see to it themselves.
+ * A cluster was sent: its endpoints follow, new or not, and until they are acknowledged nothing is
+ * sent that may send requests there. */
+void push_warm_begin(struct push_sub *cluster);
+void push_warm_end(struct push_sub *cluster);
+/* Of a response the names, each ended by a newline. */
+void push_warm_answered(struct push_stream *s, enum resource_type type, struct str names,
+                        bool is_nack);
+/* Listeners and routes have to wait for clusters; removals for all answers. */
+bool push_holds_changes(struct push_stream *s);
+bool push_holds_removals(struct push_stream *s);
+void push_hold_init(struct push_stream *s);
+void push_hold_reset(struct push_stream *s);
+
+/* push_secret.c: the own certificate of proxies that have no agent of ours. A reference; NULL: it
+ * cannot be made, or is not for this stream. */
+#define PUSH_SECRET_OWN "default"
+struct translate_output *push_secret_get(struct push_stream *s);
+void push_secret_free(struct push_stream *s);
+/* Another root signs: made anew, and sent. */
+void push_secret_renew(struct push_stream *s);
+/* The id of the root that signed what it was sent; empty: it was sent none. */
+struct str push_secret_root(const struct push_stream *s);
 /* Its subscriptions of a type that are there because of the wildcard are what they should be. */
 void push_stream_refresh_wild(struct push_stream *s);
 /* False: its Workload is gone or became somebody else's; the stream is being ended. */
@@ -129,7 +184,15 @@ struct str push_stream_name(const struct push_stream *s, struct arena *a);
  * to have become IP_NONE; the one it connects from is put in. */
 void push_stream_addresses(const struct push_stream *s, struct ip_addr addresses[2]);
 
-/* push_send.c: sends what is dirty; true when nothing is left. */
+/* push_group.c: a replica may hold a stream of all types, or several of one type each. */
+void push_group_join(struct push_stream *s, struct registry_replica *r);
+/* The stream that stands for the replica when s goes; NULL: it was the last. */
+struct push_stream *push_group_leave(struct push_stream *s);
+#define PUSH_GROUP_NEXT(s) LIST_ENTRY((s)->group.next, struct push_stream, group)
+
+/* push_send.c: what the client is to have of it by now: a reference; NULL: nothing. */
+struct translate_output *push_sub_output(const struct push_sub *sub);
+/* Sends what is dirty; true when nothing is left. */
 bool push_stream_flush(struct push_stream *s);
 
 /* push_nack.c */
@@ -164,10 +227,6 @@ enum grpc_status push_create_certificate(struct push *p, struct str identity, st
 void push_root_of(const struct push *p, struct str leaf_pem, char ret_root[CA_ID_LEN + 1]);
 /* A sidecar says which leaf all its workers use. False: it is not this stream's. */
 bool push_stream_set_leaf(struct push_stream *s, struct str leaf_pem);
-/* The stream's subscription; NULL: none. */
-struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
-                                 struct str name);
-
 /* push_report.c: Agent/Report; the JSON text is the message. */
 enum grpc_status push_report(struct push *p, struct str identity, struct str json,
                              struct str_buf *why);

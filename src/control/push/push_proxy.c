@@ -90,11 +90,7 @@ static uint64_t sent_since_us(const struct push_stream *s, enum resource_type ty
 /* What it is to have by now; it may be long since it was looked at. */
 static void look_ahead(struct view *v, const struct push_sub *sub, struct standing *st)
 {
-    const struct push_stream *s = v->s;
-    struct translate_viewer viewer = {s->dialect, s->namespace_, s->workload};
-    struct translate_output *o = NULL;
-    if (sub->is_named || sub->is_wild)
-        o = translate_get(s->push->translate, &viewer, sub->type, sub->name);
+    struct translate_output *o = push_sub_output(sub);
     st->target = o != NULL ? arena_str(v->a, o->version) : STR_NULL;
     if (o != NULL && o->version.len == 0) {
         st->state = SUB_BROKEN;
@@ -249,11 +245,10 @@ static uint64_t mix(const struct push_sub *sub, struct str version)
     return str_hash(sub->target->key, str_hash(version, 0));
 }
 
-static void look_at_all(struct view *v)
+static void look_at_stream(struct view *v)
 {
     size_t iter = 0;
     void *value;
-    json_writer_array(v->w, "pending");
     while (map_next(&v->s->subs, &iter, NULL, &value)) {
         const struct push_sub *sub = value;
         struct standing st = standing_of(v, sub);
@@ -266,6 +261,17 @@ static void look_at_all(struct view *v)
         if (st.state != SUB_RUNS)
             write_pending(v, sub, &st);
     }
+}
+
+/* Of all streams of the replica. */
+static void look_at_all(struct view *v)
+{
+    const struct push_stream *s = v->s;
+    json_writer_array(v->w, "pending");
+    do {
+        look_at_stream(v);
+        v->s = PUSH_GROUP_NEXT(v->s);
+    } while (v->s != s);
     json_writer_end(v->w);
 }
 

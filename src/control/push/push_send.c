@@ -1,14 +1,18 @@
 /* What a stream lacks, in the order that breaks nothing: clusters, endpoints, listeners, routes;
- * what goes, goes in the other order. */
+ * what goes, goes in the other order. Where a response has to repeat everything (state of the
+ * world, listeners and clusters) what goes is still in it until its turn has come. */
+#include <stdio.h>
+
 #include "base/log.h"
 #include "control/push/push_priv.h"
 
 enum { ITEMS_MAX = 1000 };
 
 static const enum resource_type order[] = {
-    RESOURCE_CLUSTER, RESOURCE_ENDPOINTS, RESOURCE_LISTENER,
-    RESOURCE_ROUTE,   RESOURCE_DIRECTORY, RESOURCE_SECRET,
+    RESOURCE_SECRET,   RESOURCE_CLUSTER, RESOURCE_ENDPOINTS,
+    RESOURCE_LISTENER, RESOURCE_ROUTE,   RESOURCE_DIRECTORY,
 };
+enum { ORDER_USERS = 3 }; /* from here on: what sends requests to the ones before */
 
 /* A response under construction. */
 struct batch {
@@ -55,8 +59,16 @@ static void batch_send(struct batch *b)
     struct push_stream *s = b->stream;
     struct push_counters *c = &s->push->counters;
     struct str_buf message = STR_BUF_INIT(PUSH_MESSAGE_BYTES_MAX);
-    uint64_t number = ads_stream_response(s->ads, b->type, b->items.ptr, b->items.len,
-                                          b->removed.ptr, b->removed.len, &message);
+    char version[PUSH_VERSION_LEN_MAX + 1];
+    snprintf(version, sizeof version, "%016llx", (unsigned long long)s->digest[b->type]);
+    uint64_t number = ads_stream_respond(s->ads,
+                                         &(struct ads_response){.type = b->type,
+                                                                .version = str_from_c(version),
+                                                                .items = b->items.ptr,
+                                                                .item_count = b->items.len,
+                                                                .removed = b->removed.ptr,
+                                                                .removed_count = b->removed.len},
+                                         &message);
     s->has_sent = true;
     s->last_number = number;
     s->is_wild_unanswered[b->type] = false;
@@ -74,25 +86,54 @@ static bool is_full(const struct batch *b)
     return b->bytes >= PUSH_RESPONSE_BYTES || b->items.len + b->removed.len >= ITEMS_MAX;
 }
 
-static struct str version_of(const struct push_sub *sub)
-{
-    return str_from(sub->version, sub->version_len);
-}
-
 static void say_broken(const struct push_sub *sub, const struct translate_output *o)
 {
     log_event(LOG_ERROR, "output_cannot_be_made", LFC("type", resource_type_name(sub->type)),
               LF("name", sub->name), LF("reason", o->error));
 }
 
+struct translate_output *push_sub_output(const struct push_sub *sub)
+{
+    struct push_stream *s = sub->stream;
+    struct translate_viewer v = {s->dialect, s->namespace_, s->workload};
+    if (!sub->is_named && !sub->is_wild)
+        return NULL;
+    /* Directories, and what is asked for with their help, are between us. */
+    if (sub->type == RESOURCE_DIRECTORY && push_stream_is_foreign(s))
+        return NULL;
+    if (sub->type == RESOURCE_SECRET && str_eq(sub->name, STR(PUSH_SECRET_OWN)))
+        return push_secret_get(s);
+    return translate_get(s->push->translate, &v, sub->type, sub->name);
+}
+
+static void set_output(struct push_sub *sub, struct translate_output *o)
+{
+    translate_output_unref(sub->output);
+    sub->output = o;
+}
+
+static void take_changed(struct batch *b, struct push_sub *sub, struct translate_output *o)
+{
+    push_proxy_note_sent(sub);
+    push_sub_set_version(sub, o->version);
+    sub->is_forced = false;
+    if (ads_stream_is_full(b->stream->ads, b->type)) {
+        set_output(sub, translate_output_ref(o));
+        sub->is_fresh = true;
+    }
+    if (b->type == RESOURCE_CLUSTER)
+        push_warm_begin(sub);
+    VEC_PUSH(&b->items, ((struct ads_item){sub->name, o->version, o->wire}));
+    VEC_PUSH(&b->outputs, o);
+    b->bytes += o->wire.len;
+}
+
 /* Decides on one: into the batch, or to the list of what goes, or nothing. */
 static void look_at(struct batch *b, struct push_sub *sub)
 {
     struct push_stream *s = b->stream;
-    struct translate_viewer v = {s->dialect, s->namespace_, s->workload};
+    struct translate_output *o = push_sub_output(sub);
     bool is_wanted = sub->is_named || sub->is_wild;
-    struct translate_output *o =
-        is_wanted ? translate_get(s->push->translate, &v, sub->type, sub->name) : NULL;
     bool is_broken = o != NULL && o->version.len == 0;
     list_remove(&sub->link);
     sub->is_broken = is_broken;
@@ -106,16 +147,82 @@ static void look_at(struct batch *b, struct push_sub *sub)
     }
     sub->is_answered = true;
     /* What cannot be made leaves the client with what it has. */
-    if (is_broken || str_eq(version_of(sub), o->version) || o->version.len > sizeof sub->version) {
+    bool is_equal = !sub->is_forced && str_eq(push_sub_version(sub), o->version);
+    if (is_broken || is_equal || o->version.len > sizeof sub->version) {
         translate_output_unref(o);
         return;
     }
-    push_proxy_note_sent(sub);
-    memcpy(sub->version, o->version.ptr, o->version.len);
-    sub->version_len = (uint8_t)o->version.len;
-    VEC_PUSH(&b->items, ((struct ads_item){sub->name, o->version, o->wire}));
-    VEC_PUSH(&b->outputs, o);
-    b->bytes += o->wire.len;
+    take_changed(b, sub, o);
+}
+
+/* All that the client is to have of the type; what did not change is sent once more. */
+static void collect(struct batch *b)
+{
+    struct push_stream *s = b->stream;
+    size_t iter = 0;
+    void *value;
+    batch_reset(b);
+    while (map_next(&s->subs, &iter, NULL, &value)) {
+        struct push_sub *sub = value;
+        if (sub->type != b->type || sub->output == NULL)
+            continue;
+        if (!sub->is_fresh)
+            push_proxy_note_sent(sub);
+        sub->is_fresh = false;
+        VEC_PUSH(&b->items,
+                 ((struct ads_item){sub->name, sub->output->version, sub->output->wire}));
+        VEC_PUSH(&b->outputs, translate_output_ref(sub->output));
+    }
+}
+
+/* It said when it came that it has just this. */
+static bool is_known(struct push_stream *s, enum resource_type type)
+{
+    bool is_equal = s->known_digest[type] != 0 && s->known_digest[type] == s->digest[type];
+    s->known_digest[type] = 0;
+    if (is_equal)
+        s->is_wild_unanswered[type] = false;
+    return is_equal;
+}
+
+/* It is as if it had been sent and accepted on the stream before. */
+static void skip_fresh(const struct batch *b)
+{
+    size_t iter = 0;
+    void *value;
+    while (map_next(&b->stream->subs, &iter, NULL, &value)) {
+        struct push_sub *sub = value;
+        if (!sub->is_fresh)
+            continue;
+        sub->is_fresh = false;
+        sub->unanswered_count--;
+    }
+}
+
+static void send_world(struct batch *b)
+{
+    struct push_stream *s = b->stream;
+    struct push_sub *sub;
+    while ((sub = LIST_FIRST(&s->dirty[b->type], struct push_sub, link)) != NULL)
+        look_at(b, sub);
+    if (b->items.len == 0)
+        return;
+    if (is_known(s, b->type)) {
+        skip_fresh(b);
+        return;
+    }
+    collect(b);
+    batch_send(b);
+}
+
+static void send_some(struct batch *b)
+{
+    struct push_sub *sub;
+    while (!is_full(b) &&
+           (sub = LIST_FIRST(&b->stream->dirty[b->type], struct push_sub, link)) != NULL)
+        look_at(b, sub);
+    if (b->items.len > 0)
+        batch_send(b);
 }
 
 static bool send_changed(struct push_stream *s, enum resource_type type)
@@ -126,11 +233,10 @@ static bool send_changed(struct push_stream *s, enum resource_type type)
         has_room = s->ops->has_room(s->ctx);
         if (!has_room)
             break;
-        struct push_sub *sub;
-        while (!is_full(&b) && (sub = LIST_FIRST(&s->dirty[type], struct push_sub, link)) != NULL)
-            look_at(&b, sub);
-        if (b.items.len > 0)
-            batch_send(&b);
+        if (ads_stream_is_full(s->ads, type))
+            send_world(&b);
+        else
+            send_some(&b);
     }
     batch_deinit(&b);
     return has_room;
@@ -145,11 +251,24 @@ static void take_removed(struct batch *b, struct list *freed)
         list_remove(&sub->link);
         if (sub->version_len > 0 || sub->is_named)
             VEC_PUSH(&b->removed, sub->name);
-        sub->version_len = 0;
+        push_sub_set_version(sub, STR_NULL);
+        push_warm_end(sub);
+        set_output(sub, NULL);
         sub->is_answered = true;
         if (!sub->is_named && !sub->is_wild)
             list_push_back(freed, &sub->link);
     }
+}
+
+static void send_gone(struct batch *b)
+{
+    const struct ads_stream *ads = b->stream->ads;
+    bool is_told = b->removed.len > 0 && ads_stream_tells_removal(ads, b->type);
+    if (!is_told)
+        return;
+    if (ads_stream_is_full(ads, b->type))
+        collect(b);
+    batch_send(b);
 }
 
 static bool send_removed(struct push_stream *s, enum resource_type type)
@@ -162,8 +281,8 @@ static bool send_removed(struct push_stream *s, enum resource_type type)
         if (!has_room)
             break;
         take_removed(&b, &freed);
-        if (b.removed.len > 0)
-            batch_send(&b);
+        send_gone(&b);
+        batch_reset(&b);
         LIST_FOREACH (&freed, sub, struct push_sub, link)
             push_sub_free(sub);
     }
@@ -180,18 +299,32 @@ static void answer_empty(struct push_stream *s, enum resource_type type)
     batch_deinit(&b);
 }
 
+static bool has_any(const struct list lists[RESOURCE_TYPE_COUNT], size_t from)
+{
+    for (size_t i = from; i < ARRAY_LEN(order); i++) {
+        if (!list_is_empty(&lists[order[i]]))
+            return true;
+    }
+    return false;
+}
+
 bool push_stream_flush(struct push_stream *s)
 {
     if (s->is_wild_due)
         push_stream_refresh_wild(s);
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        if (i == ORDER_USERS && has_any(s->dirty, i) && push_holds_changes(s))
+            return false;
         if (!send_changed(s, order[i]))
             return false;
     }
+    if (has_any(s->gone, 0) && push_holds_removals(s))
+        return false;
     for (size_t i = ARRAY_LEN(order); i-- > 0;) {
         if (!send_removed(s, order[i]))
             return false;
         answer_empty(s, order[i]);
     }
+    push_hold_reset(s);
     return true;
 }

@@ -19,15 +19,23 @@ static const char *state_name(enum replica_state state)
     return "gone";
 }
 
-static bool is_synced(const struct push_stream *s)
+static bool is_stream_synced(const struct push_stream *s)
 {
-    return s != NULL && !s->is_ended && !s->is_dirty && s->sent.len == 0 && s->nacks.len == 0;
+    return !s->is_ended && !s->is_dirty && s->sent.len == 0 && s->nacks.len == 0;
 }
 
-static void write_nacks(struct json_writer *w, const struct push_stream *s)
+/* Of all its streams. NULL: it has none. */
+static bool is_synced(const struct push_stream *s)
 {
-    json_writer_array(w, "nacks");
-    for (size_t i = 0; s != NULL && i < s->nacks.len; i++) {
+    bool is_all = s != NULL && is_stream_synced(s);
+    for (const struct push_stream *o = s; is_all && (o = PUSH_GROUP_NEXT(o)) != s;)
+        is_all = is_stream_synced(o);
+    return is_all;
+}
+
+static void write_stream_nacks(struct json_writer *w, const struct push_stream *s)
+{
+    for (size_t i = 0; i < s->nacks.len; i++) {
         const struct push_nack *n = &s->nacks.ptr[i];
         json_writer_object(w, NULL);
         json_writer_c(w, "type", resource_type_name(n->type));
@@ -35,7 +43,30 @@ static void write_nacks(struct json_writer *w, const struct push_stream *s)
         json_writer_c(w, "reason", n->reason);
         json_writer_end(w);
     }
+}
+
+static void write_nacks(struct json_writer *w, const struct push_stream *s)
+{
+    json_writer_array(w, "nacks");
+    if (s != NULL)
+        write_stream_nacks(w, s);
+    for (const struct push_stream *o = s; o != NULL && (o = PUSH_GROUP_NEXT(o)) != s;)
+        write_stream_nacks(w, o);
     json_writer_end(w);
+}
+
+/* What it speaks: "delta" or "state of the world", and as whom we see it. */
+static void write_protocol(struct json_writer *w, const struct push_stream *s)
+{
+    /* Of an agent of ours and the proxy beside it the latter. */
+    for (const struct push_stream *o = PUSH_GROUP_NEXT(s); o != s; o = PUSH_GROUP_NEXT(o)) {
+        if (push_stream_is_foreign(o)) {
+            s = o;
+            break;
+        }
+    }
+    json_writer_c(w, "xds", ads_stream_variant(s->ads) == ADS_SOTW ? "sotw" : "delta");
+    json_writer_c(w, "dialect", push_stream_is_foreign(s) ? "envoy" : "tulle");
 }
 
 static void write_addresses(struct json_writer *w, const struct registry_replica *r)
@@ -87,6 +118,8 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     if (s != NULL && s->not_after_s > 0)
         json_writer_str(w, "certNotAfter",
                         time_format((int64_t)s->not_after_s * 1000, false, time));
+    if (s != NULL)
+        write_protocol(w, s);
     write_nacks(w, s);
     push_proxy_render(l->push, r, l->query->is_detailed, w, &a);
     json_writer_end(w);

@@ -1,5 +1,4 @@
 /* One stream of a proxy: who it is, what it subscribes to. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -45,89 +44,6 @@ void push_stream_mark(struct push_stream *s)
 
 /* --- subscriptions --- */
 
-static size_t format_key(char *buf, size_t cap, enum resource_type type, struct str name)
-{
-    return (size_t)snprintf(buf, cap, "%d/%.*s", (int)type, STR_FMT(name));
-}
-
-static struct push_target *target_of(struct push *p, struct str key)
-{
-    struct push_target *t = map_get(&p->targets, key);
-    if (t == NULL) {
-        t = NEW(struct push_target);
-        t->key = own(key);
-        map_put(&p->targets, t->key, t);
-    }
-    return t;
-}
-
-static void drop_target(struct push *p, struct push_target *t)
-{
-    if (t->subs.len > 0)
-        return;
-    map_remove(&p->targets, t->key);
-    VEC_DEINIT(&t->subs);
-    disown(&t->key);
-    free(t);
-}
-
-struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
-                                 struct str name)
-{
-    char key[PUSH_NAME_LEN_MAX + 8];
-    return map_get(&s->subs, str_from(key, format_key(key, sizeof key, type, name)));
-}
-
-static struct push_sub *sub_get(struct push_stream *s, enum resource_type type, struct str name)
-{
-    char text[PUSH_NAME_LEN_MAX + 8];
-    struct str key = str_from(text, format_key(text, sizeof text, type, name));
-    struct push_sub *sub = map_get(&s->subs, key);
-    if (sub != NULL)
-        return sub;
-    sub = NEW(struct push_sub);
-    sub->stream = s;
-    sub->type = type;
-    sub->name = own(name);
-    list_init(&sub->link);
-    map_put(&s->subs, key, sub);
-    sub->target = target_of(s->push, key);
-    VEC_PUSH(&sub->target->subs, sub);
-    return sub;
-}
-
-void push_sub_free(struct push_sub *sub)
-{
-    struct push_stream *s = sub->stream;
-    struct push_target *t = sub->target;
-    for (size_t i = 0; i < t->subs.len; i++) {
-        if (t->subs.ptr[i] == sub) {
-            VEC_REMOVE_SWAP(&t->subs, i);
-            break;
-        }
-    }
-    map_remove(&s->subs, t->key);
-    drop_target(s->push, t);
-    list_remove(&sub->link);
-    disown(&sub->name);
-    free(sub);
-}
-
-void push_sub_mark(struct push_sub *sub)
-{
-    list_remove(&sub->link);
-    list_push_back(&sub->stream->dirty[sub->type], &sub->link);
-    push_stream_mark(sub->stream);
-}
-
-static void set_version(struct push_sub *sub, struct str version)
-{
-    if (version.len == 0 || version.len > sizeof sub->version)
-        return;
-    memcpy(sub->version, version.ptr, version.len);
-    sub->version_len = (uint8_t)version.len;
-}
-
 struct wild {
     struct push_stream *stream;
     enum resource_type type;
@@ -139,7 +55,7 @@ static void on_wild_name(void *ctx, struct str name)
     struct push_sub *sub;
     if (name.len == 0 || name.len > PUSH_NAME_LEN_MAX)
         return;
-    sub = sub_get(w->stream, w->type, name);
+    sub = push_sub_get(w->stream, w->type, name);
     sub->is_wild = true;
     if (!sub->is_answered)
         push_sub_mark(sub);
@@ -175,27 +91,48 @@ void push_stream_refresh_wild(struct push_stream *s)
     }
 }
 
+/* 0: none of ours. */
+static uint64_t digest_from(struct str version)
+{
+    uint64_t digest = 0;
+    if (version.len != PUSH_VERSION_LEN_MAX)
+        return 0;
+    for (size_t i = 0; i < version.len; i++) {
+        char c = version.ptr[i];
+        bool is_digit = c >= '0' && c <= '9';
+        if (!is_digit && (c < 'a' || c > 'f'))
+            return 0;
+        digest = digest << 4 | (uint64_t)(is_digit ? c - '0' : c - 'a' + 10);
+    }
+    return digest;
+}
+
+static void subscribe_all(struct push_stream *s, enum resource_type type, struct str version)
+{
+    s->is_wild[type] = s->is_wild_due = true;
+    s->is_wild_unanswered[type] = !s->has_known[type];
+    s->known_digest[type] = digest_from(version);
+    push_stream_mark(s);
+}
+
 static void on_subscribe(void *ctx, enum resource_type type, struct str name, struct str version)
 {
     struct push_stream *s = ctx;
     if (s->is_ended)
         return;
     if (str_eq(name, STR("*"))) {
-        s->is_wild[type] = s->is_wild_due = true;
-        s->is_wild_unanswered[type] = !s->has_known[type];
-        push_stream_mark(s);
+        subscribe_all(s, type, version);
         return;
     }
     if (name.len > PUSH_NAME_LEN_MAX) {
         push_stream_end(s, GRPC_INVALID_ARGUMENT, "a resource name is too long");
         return;
     }
-    struct push_sub *sub = sub_get(s, type, name);
+    struct push_sub *sub = push_sub_get(s, type, name);
     sub->is_named = true;
     /* Asked for again: it lost what it was sent. */
-    sub->version_len = 0;
+    push_sub_set_version(sub, version);
     sub->is_answered = version.len > 0;
-    set_version(sub, version);
     push_sub_mark(sub);
 }
 
@@ -204,10 +141,18 @@ static void on_known(void *ctx, enum resource_type type, struct str name, struct
     struct push_stream *s = ctx;
     if (s->is_ended || name.len > PUSH_NAME_LEN_MAX)
         return;
-    struct push_sub *sub = sub_get(s, type, name);
+    struct push_sub *sub = push_sub_get(s, type, name);
     sub->is_answered = true;
-    set_version(sub, version);
+    push_sub_set_version(sub, version);
     s->has_known[type] = true;
+    push_sub_mark(sub);
+}
+
+/* A client with a wildcard cannot know whether that stands for the name, too: it is told. */
+static void tell_again(struct push_sub *sub)
+{
+    if (sub->is_wild)
+        push_sub_set_version(sub, STR_NULL);
     push_sub_mark(sub);
 }
 
@@ -229,7 +174,9 @@ static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
     if (sub == NULL)
         return;
     sub->is_named = false;
-    if (!sub->is_wild)
+    if (s->is_wild[type])
+        tell_again(sub);
+    else
         push_sub_free(sub);
 }
 
@@ -288,7 +235,8 @@ static void join_registry(struct push_stream *s, struct node *n)
 {
     struct registry *r = s->push->registry;
     struct registry_replica *replica = registry_replica(r, s->namespace_, s->workload, s->index);
-    struct push_stream *old = replica != NULL ? replica->node : NULL;
+    if (replica != NULL)
+        push_group_join(s, replica);
     push_stream_addresses(s, n->addresses);
     int err = registry_replica_connect(r, s->namespace_, s->workload, s->index, n->addresses, s,
                                        &replica);
@@ -296,8 +244,6 @@ static void join_registry(struct push_stream *s, struct node *n)
         push_stream_end(s, GRPC_FAILED_PRECONDITION, err_text(err));
         return;
     }
-    if (old != NULL && old != s)
-        push_stream_end(old, GRPC_ABORTED, "this replica has connected anew");
     /* Not ready is said by a report only: a stream that comes back ejects nobody. */
     if (n->is_ready)
         registry_replica_set_state(r, replica, REPLICA_READY);
@@ -347,13 +293,18 @@ static const struct ads_stream_ops ads_ops = {
 };
 
 struct push_stream *push_stream_open(struct push *p, const struct push_peer *peer,
+                                     const struct push_call *call,
                                      const struct push_stream_ops *ops, void *ctx)
 {
     struct push_stream *s = NEW(struct push_stream);
     s->push = p;
     s->ops = ops;
     s->ctx = ctx;
-    s->ads = ads_stream_new(&ads_ops, s);
+    s->ads = ads_stream_new(&(struct ads_stream_args){.variant = call->variant,
+                                                      .is_single = call->is_single,
+                                                      .type = call->type,
+                                                      .ops = &ads_ops,
+                                                      .ctx = s});
     s->identity = own(peer->identity);
     s->address = peer->address;
     s->not_after_s = peer->not_after_s;
@@ -365,6 +316,8 @@ struct push_stream *push_stream_open(struct push *p, const struct push_peer *pee
         list_init(&s->gone[type]);
     }
     list_init(&s->dirty_link);
+    list_init(&s->group);
+    push_hold_init(s);
     list_push_back(&p->streams, &s->link);
     p->stream_count++;
     return s;
@@ -394,9 +347,13 @@ struct push_stream *push_stream_close(struct push_stream *s)
     struct registry_replica *r =
         s->workload.len > 0 ? registry_replica(p->registry, s->namespace_, s->workload, s->index)
                             : NULL;
+    struct push_stream *other = push_group_leave(s);
     if (r != NULL && r->node == s) {
-        registry_replica_disconnect(p->registry, r, turn_now_us(p->turn));
-        push_expire_soon(p);
+        r->node = other;
+        if (other == NULL) {
+            registry_replica_disconnect(p->registry, r, turn_now_us(p->turn));
+            push_expire_soon(p);
+        }
     }
     while (map_next(&s->subs, &iter, NULL, &value))
         push_sub_free(value);
@@ -405,6 +362,8 @@ struct push_stream *push_stream_close(struct push_stream *s)
         push_sent_free(s->sent.ptr[i]);
     VEC_DEINIT(&s->sent);
     push_nacks_free(s);
+    push_hold_reset(s);
+    push_secret_free(s);
     ads_stream_free(s->ads);
     list_remove(&s->link);
     list_remove(&s->dirty_link);

@@ -196,7 +196,7 @@ static void connect_as(struct fixture *f, const char *identity)
         drop(x);
     }
     x->ended = 0;
-    x->stream = push_stream_open(f->push, &peer, &stream_ops, x);
+    x->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
     ads_client_connected(x->client);
     run(f);
 }

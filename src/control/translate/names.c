@@ -51,7 +51,7 @@ bool name_parse(struct str text, struct output_name *ret_name)
     struct output_name n = {.host = STR_NULL};
     ptrdiff_t at = str_rfind(text, '|');
     if (at >= 0) {
-        if (!str_eq(str_skip(text, (size_t)at), STR("|tcp")))
+        if (!str_eq(str_skip(text, (size_t)at), STR(TRANSLATE_TCP_SUFFIX)))
             return false;
         n.is_tcp = true;
         text = str_sub(text, 0, (size_t)at);
@@ -73,11 +73,21 @@ bool name_parse(struct str text, struct output_name *ret_name)
     return true;
 }
 
+bool translate_endpoints_of(struct str cluster, struct str *ret_name)
+{
+    struct output_name n;
+    if (!name_parse(cluster, &n))
+        return false;
+    *ret_name =
+        n.is_tcp ? str_sub(cluster, 0, cluster.len - strlen(TRANSLATE_TCP_SUFFIX)) : cluster;
+    return true;
+}
+
 struct str name_format(struct arena *a, struct str host, uint16_t port, struct str subset,
                        bool is_tcp)
 {
     return arena_printf(a, "%.*s:%u%s%.*s%s", STR_FMT(host), port, subset.len > 0 ? "/" : "",
-                        STR_FMT(subset), is_tcp ? "|tcp" : "");
+                        STR_FMT(subset), is_tcp ? TRANSLATE_TCP_SUFFIX : "");
 }
 
 /* Port 0: ports that the Workload does not list. */
@@ -102,6 +112,11 @@ bool name_parse_inbound(struct str text, uint16_t *ret_port, enum api_protocol *
     return false;
 }
 
+bool name_is_nobodys(struct str text)
+{
+    return str_eq(text, STR(TRANSLATE_PASSTHROUGH)) || str_eq(text, STR(TRANSLATE_BLACKHOLE));
+}
+
 bool name_is_possible(enum resource_type type, struct str text)
 {
     struct output_name n;
@@ -111,13 +126,14 @@ bool name_is_possible(enum resource_type type, struct str text)
     case RESOURCE_DIRECTORY:
         return name_is_namespace(text);
     case RESOURCE_LISTENER:
-        if (str_eq(text, STR(TRANSLATE_INBOUND)))
+        if (str_eq(text, STR(TRANSLATE_INBOUND)) || str_eq(text, STR(TRANSLATE_OUTBOUND)))
             return true;
         return name_parse(text, &n) && n.subset.len == 0 && !n.is_tcp;
     case RESOURCE_ROUTE:
         return name_parse(text, &n) && n.subset.len == 0 && !n.is_tcp;
     case RESOURCE_CLUSTER:
-        return name_parse_inbound(text, &port, &protocol) || name_parse(text, &n);
+        return name_parse_inbound(text, &port, &protocol) || name_is_nobodys(text) ||
+               name_parse(text, &n);
     case RESOURCE_ENDPOINTS:
         return name_parse(text, &n) && !n.is_tcp;
     case RESOURCE_SECRET:

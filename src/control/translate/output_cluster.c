@@ -65,12 +65,12 @@ static enum upstream_protocol protocol_of(enum api_protocol p)
 }
 
 /* Without a word in the rules each endpoint decides: mTLS where its workload has a sidecar. */
-static void set_tls(struct job *j, struct cluster *c, const struct output_name *n, enum tls_use use,
-                    const struct api_client_tls *rule)
+static void set_tls(struct job *j, struct cluster *c, const struct output_name *n,
+                    enum tls_speech speech, const struct api_client_tls *rule)
 {
     if (rule != NULL && rule->mode == API_CLIENT_TLS_DISABLE)
         return;
-    const struct upstream_tls *tls = tls_outbound(j, n->host, n->port, n->subset, use, rule);
+    const struct upstream_tls *tls = tls_outbound(j, n, speech, rule);
     if (rule != NULL) {
         c->tls = tls;
         return;
@@ -102,13 +102,21 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     c->lb = lb_of(policy.lb);
     c->least_request_choices = 2;
     c->protocol = protocol_of(port->protocol);
+    /* Envoy cannot choose a token for each connection: HTTP/1 it is, and the rest goes as TCP. */
+    if (job_is_foreign(j) && c->protocol == UPSTREAM_DOWNSTREAM)
+        c->protocol = UPSTREAM_HTTP1;
     set_pool(c, policy.connection_pool);
     set_outlier(c, policy.outlier_detection);
     bool is_tcp =
         n->is_tcp || port->protocol == API_PROTOCOL_TCP || port->protocol == API_PROTOCOL_TLS;
     bool is_alone = policy.connection_pool != NULL && policy.connection_pool->is_tcp_alone;
-    set_tls(j, c, n, !is_tcp ? TLS_HTTP : is_alone ? TLS_TCP_ALONE : TLS_TCP, policy.tls);
+    set_tls(j, c, n,
+            is_tcp                          ? (is_alone ? TLS_SPEECH_TCP_ALONE : TLS_SPEECH_TCP)
+            : c->protocol == UPSTREAM_HTTP2 ? TLS_SPEECH_HTTP2
+                                            : TLS_SPEECH_HTTP1,
+            policy.tls);
     c->service = (struct service_info){n->host, s->doc->name, s->doc->namespace};
+    c->socket_mark = job_is_foreign(j) ? TRANSLATE_MARK_PEERS : 0;
     if (rule != NULL)
         c->origin.text = api_document_subject(j->a, rule);
     return c;
@@ -125,6 +133,25 @@ static const struct cluster *inbound_cluster(struct job *j, struct str name,
     set_pool(c, NULL);
     set_outlier(c, NULL);
     c->is_inbound = true;
+    c->socket_mark = job_is_foreign(j) ? TRANSLATE_MARK_APP : 0;
+    return c;
+}
+
+/* Where nothing listens, as a cluster without endpoints; or wherever the app wanted to go. */
+static const struct cluster *nobodys_cluster(struct job *j, struct str name)
+{
+    if (!job_is_foreign(j))
+        return NULL;
+    struct cluster *c = ARENA_NEW(j->a, struct cluster);
+    bool is_passthrough = str_eq(name, STR(TRANSLATE_PASSTHROUGH));
+    c->name = name;
+    c->inline_endpoints = is_passthrough ? NULL : ARENA_NEW(j->a, struct endpoints);
+    c->kind = is_passthrough ? CLUSTER_ORIGINAL_DST : CLUSTER_STATIC;
+    c->lb = is_passthrough ? LB_CLUSTER_PROVIDED : LB_ROUND_ROBIN;
+    c->protocol = UPSTREAM_HTTP1;
+    set_pool(c, NULL);
+    set_outlier(c, NULL);
+    c->socket_mark = TRANSLATE_MARK_PEERS;
     return c;
 }
 
@@ -135,5 +162,7 @@ const struct cluster *output_cluster(struct job *j, struct str name)
     struct output_name n;
     if (name_parse_inbound(name, &port, &protocol))
         return inbound_cluster(j, name, protocol);
+    if (name_is_nobodys(name))
+        return nobodys_cluster(j, name);
     return name_parse(name, &n) ? service_cluster(j, name, &n) : NULL;
 }

@@ -84,7 +84,7 @@ static void on_replica(void *ctx, const struct registry_replica *p)
                 .match_key = is_mtls ? STR("tlsMode") : STR_NULL,
                 .match_value = is_mtls ? STR("istio") : STR_NULL,
                 .workload = info_of(p),
-                .is_tulle = true,
+                .is_tulle = p->doc->spec.workload->proxy == API_PROXY_TULLE,
             });
 }
 

@@ -275,6 +275,9 @@ const struct listener *output_inbound(struct job *j)
     add_port(&b, 0, API_PROTOCOL_AUTO);
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = ip_v4(0, 0, 0, 0), .port = 15006};
+    if (job_is_foreign(j))
+        l->address_v6 =
+            (struct model_addr){.ip = ip_from_bytes((const uint8_t[16]){0}, 16), .port = 15006};
     l->bind_to_port = true;
     l->direction = LISTENER_INBOUND;
     l->inspectors = (struct listener_filters){

@@ -106,7 +106,9 @@ static void set_chains(struct job *j, const struct output_name *n, struct str na
         if (is_auto) {
             http->match.transport_protocol = STR("raw_buffer");
             http->match.application_protocols = http_protocols;
-            http->match.application_protocol_count = ARRAY_LEN(http_protocols);
+            /* "h2c" is the last: what Envoy cannot tell on (output_cluster.c) goes as TCP. */
+            http->match.application_protocol_count =
+                ARRAY_LEN(http_protocols) - (job_is_foreign(j) ? 1 : 0);
             l->inspectors.tls_inspector = l->inspectors.http_inspector = true;
         }
         l->chains = http;
@@ -131,6 +133,9 @@ const struct listener *output_service_listener(struct job *j, struct str name)
                        STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = s->addresses[0], .port = n.port};
+    /* Our own proxies look an address up in the directory, and take the listener by its name. */
+    if (job_is_foreign(j))
+        l->address_v6 = (struct model_addr){.ip = s->addresses[1], .port = n.port};
     l->direction = LISTENER_OUTBOUND;
     l->bind_to_port = false;
     l->continue_on_listener_filters_timeout = true;

@@ -27,6 +27,46 @@ const struct secret *output_roots(struct job *j)
     return s;
 }
 
+/* Envoy takes its own word for an ALPN token for HTTP/2: "h2" alone. Istio's tokens stand before it
+ * in what a client offers, and tell the server's filter chains whom they deal with. */
+static const struct str alpn_envoy_http1[] = {{"istio-http/1.1", 14}, {"http/1.1", 8}};
+static const struct str alpn_envoy_http2[] = {{"istio-h2", 8}, {"h2", 2}};
+static const struct str alpn_envoy_tcp[] = {{"istio-peer-exchange", 19}, {"istio", 5}};
+static const struct str alpn_envoy_server[] = {
+    {"h2", 2}, {"http/1.1", 8}, {"istio-peer-exchange", 19}, {"istio", 5}};
+
+struct alpn {
+    const struct str *ptr;
+    size_t len;
+};
+#define ALPN(list) ((struct alpn){list, ARRAY_LEN(list)})
+
+/* TCP's tokens stand at the end. */
+static struct alpn server_alpn(const struct job *j, bool is_http, bool is_tcp)
+{
+    struct alpn all = job_is_foreign(j) ? ALPN(alpn_envoy_server) : ALPN(alpn_server);
+    struct alpn tcp = job_is_foreign(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
+    if (!is_http)
+        return tcp;
+    return is_tcp ? all : (struct alpn){all.ptr, all.len - tcp.len};
+}
+
+static struct alpn client_alpn(const struct job *j, enum tls_speech speech)
+{
+    switch (speech) {
+    case TLS_SPEECH_TCP:
+        return job_is_foreign(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
+    case TLS_SPEECH_TCP_ALONE: /* the token of tunnels is the first */
+        return job_is_foreign(j) ? ALPN(alpn_envoy_tcp)
+                                 : (struct alpn){alpn_tcp + 1, ARRAY_LEN(alpn_tcp) - 1};
+    case TLS_SPEECH_HTTP1:
+        return job_is_foreign(j) ? ALPN(alpn_envoy_http1) : ALPN(alpn_http);
+    case TLS_SPEECH_HTTP2:
+        return job_is_foreign(j) ? ALPN(alpn_envoy_http2) : ALPN(alpn_http);
+    }
+    return (struct alpn){NULL, 0};
+}
+
 static struct common_tls mesh_tls(void)
 {
     return (struct common_tls){
@@ -53,10 +93,9 @@ const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tc
     san->match.kind = STRING_MATCH_PREFIX;
     san->match.value = arena_printf(j->a, "spiffe://%.*s/", STR_FMT(job_mesh(j)->trust_domain));
     set_sans(&tls->common, san, 1);
-    tls->common.alpn = is_http ? alpn_server : alpn_tcp;
-    tls->common.alpn_count = is_http && is_tcp ? ARRAY_LEN(alpn_server)
-                             : is_http         ? ARRAY_LEN(alpn_server) - ARRAY_LEN(alpn_tcp)
-                                               : ARRAY_LEN(alpn_tcp);
+    struct alpn alpn = server_alpn(j, is_http, is_tcp);
+    tls->common.alpn = alpn.ptr;
+    tls->common.alpn_count = alpn.len;
     tls->require_client_certificate = true;
     return tls;
 }
@@ -75,27 +114,21 @@ static struct tls_san_matcher *service_accounts(struct job *j, struct str host)
     return san;
 }
 
-static void set_client_alpn(struct common_tls *tls, enum tls_use use)
-{
-    size_t left_out = use == TLS_TCP_ALONE ? 1 : 0; /* the token of tunnels is the first */
-    tls->alpn = use == TLS_HTTP ? alpn_http : alpn_tcp + left_out;
-    tls->alpn_count = use == TLS_HTTP ? ARRAY_LEN(alpn_http) : ARRAY_LEN(alpn_tcp) - left_out;
-}
-
-const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
-                                        struct str subset, enum tls_use use,
-                                        const struct api_client_tls *rule)
+const struct upstream_tls *tls_outbound(struct job *j, const struct output_name *n,
+                                        enum tls_speech speech, const struct api_client_tls *rule)
 {
     struct upstream_tls *tls = ARENA_NEW(j->a, struct upstream_tls);
     tls->common = mesh_tls();
-    set_client_alpn(&tls->common, use);
-    tls->sni =
-        rule != NULL && rule->sni.len > 0
-            ? rule->sni
-            : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", port, STR_FMT(subset), STR_FMT(host));
+    struct alpn alpn = client_alpn(j, speech);
+    tls->common.alpn = alpn.ptr;
+    tls->common.alpn_count = alpn.len;
+    tls->sni = rule != NULL && rule->sni.len > 0
+                   ? rule->sni
+                   : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", n->port, STR_FMT(n->subset),
+                                  STR_FMT(n->host));
     size_t count = rule != NULL ? rule->subject_alt_names.len : 0;
     if (count == 0) {
-        set_sans(&tls->common, service_accounts(j, host), 1);
+        set_sans(&tls->common, service_accounts(j, n->host), 1);
         return tls;
     }
     struct tls_san_matcher *sans = ARENA_ARRAY(j->a, struct tls_san_matcher, count);

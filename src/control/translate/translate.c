@@ -139,8 +139,10 @@ static const void *run_function(struct job *j, enum resource_type type, struct s
     case RESOURCE_DIRECTORY:
         return output_directory(j, name);
     case RESOURCE_LISTENER:
-        return str_eq(name, STR(TRANSLATE_INBOUND)) ? output_inbound(j)
-                                                    : output_service_listener(j, name);
+        if (str_eq(name, STR(TRANSLATE_INBOUND)))
+            return output_inbound(j);
+        return str_eq(name, STR(TRANSLATE_OUTBOUND)) ? output_outbound(j)
+                                                     : output_service_listener(j, name);
     case RESOURCE_ROUTE:
         return output_route(j, name);
     case RESOURCE_CLUSTER:
@@ -354,9 +356,13 @@ void translate_names(struct translate *t, const struct translate_viewer *v, enum
         return;
     case RESOURCE_LISTENER:
         each(ctx, STR(TRANSLATE_INBOUND));
+        if (v->dialect != XDS_DIALECT_TULLE)
+            scope_listeners(t->registry, each, ctx);
         return;
     case RESOURCE_CLUSTER:
         inbound_cluster_names(t, v, &n);
+        if (v->dialect != XDS_DIALECT_TULLE)
+            scope_clusters(t->registry, v, each, ctx);
         return;
     case RESOURCE_ROUTE:
     case RESOURCE_ENDPOINTS:

@@ -21,14 +21,23 @@ struct translate;
 
 /* Names of resources:
  *   directory   NS
- *   listener    virtualInbound | HOST:PORT
+ *   listener    virtualInbound | HOST:PORT; virtualOutbound
  *   route       HOST:PORT
- *   cluster     HOST:PORT[/SUBSET][|tcp] | inbound|PORT|PROTOCOL
+ *   cluster     HOST:PORT[/SUBSET][|tcp] | inbound|PORT|PROTOCOL; PassthroughCluster,
+ *               BlackHoleCluster
  *   endpoints   HOST:PORT[/SUBSET]
  *   secret      ROOTCA, the roots that the mesh trusts
- */
+ * What stands behind a semicolon is there in Envoy's dialect only. */
 #define TRANSLATE_INBOUND "virtualInbound"
 #define TRANSLATE_ROOTS "ROOTCA"
+/* Of proxies without a directory: what listens for the app's calls, where those go that are
+ * nobody's, and those that must not go anywhere. */
+#define TRANSLATE_OUTBOUND "virtualOutbound"
+#define TRANSLATE_PASSTHROUGH "PassthroughCluster"
+#define TRANSLATE_BLACKHOLE "BlackHoleCluster"
+#define TRANSLATE_TCP_SUFFIX "|tcp" /* the same endpoints, spoken to in plain bytes */
+/* The endpoints of a cluster of that name, a part of it. False: it has none of its own. */
+bool translate_endpoints_of(struct str cluster, struct str *ret_name);
 
 /* Who asks. Strings are borrowed for the call. */
 struct translate_viewer {
@@ -59,7 +68,8 @@ struct translate *translate_free(struct translate *t);
 struct translate_output *translate_get(struct translate *t, const struct translate_viewer *v,
                                        enum resource_type type, struct str name);
 /* Names that a wildcard subscription of the viewer stands for: directories of all namespaces, its
- * inbound listener and inbound clusters. each(ctx, name). */
+ * inbound listener and inbound clusters; in Envoy's dialect, which asks for nothing by name, all
+ * listeners and clusters of all services instead, some of them more than once. each(ctx, name). */
 void translate_names(struct translate *t, const struct translate_viewer *v, enum resource_type type,
                      void (*each)(void *ctx, struct str name), void *ctx);
 

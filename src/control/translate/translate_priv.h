@@ -17,6 +17,9 @@
 #include "mesh/model/route.h"
 #include "mesh/model/secret.h"
 
+/* What capture tells a proxy's own connections by (host/README.md). tulle-proxy knows them. */
+enum { TRANSLATE_MARK_PEERS = 0x539, TRANSLATE_MARK_APP = 0x53a };
+
 /* One run of an output function. */
 struct job {
     struct translate *t;
@@ -53,6 +56,8 @@ struct str name_format(struct arena *a, struct str host, uint16_t port, struct s
 struct str name_inbound(struct arena *a, uint16_t port, enum api_protocol protocol);
 bool name_parse_inbound(struct str text, uint16_t *ret_port, enum api_protocol *ret_protocol);
 bool name_is_namespace(struct str text);
+/* One of the two clusters of what is nobody's. */
+bool name_is_nobodys(struct str text);
 /* Whether a resource of this type could ever have the name. */
 bool name_is_possible(enum resource_type type, struct str text);
 
@@ -90,12 +95,12 @@ struct rbac_pair policy_for(struct job *j, const struct api_document *workload, 
 #define TLS_SECRET_OWN "default"
 #define TLS_SECRET_ROOTS TRANSLATE_ROOTS
 
-/* What goes over it; TLS_TCP_ALONE: each connection by itself. */
-enum tls_use { TLS_HTTP, TLS_TCP, TLS_TCP_ALONE };
 const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp);
-const struct upstream_tls *tls_outbound(struct job *j, struct str host, uint16_t port,
-                                        struct str subset, enum tls_use use,
-                                        const struct api_client_tls *rule);
+/* What is spoken inside of it: of no account between two Tulle proxies, but for TCP
+ * (TCP_ALONE: each connection by itself). */
+enum tls_speech { TLS_SPEECH_TCP, TLS_SPEECH_TCP_ALONE, TLS_SPEECH_HTTP1, TLS_SPEECH_HTTP2 };
+const struct upstream_tls *tls_outbound(struct job *j, const struct output_name *n,
+                                        enum tls_speech speech, const struct api_client_tls *rule);
 
 /* --- destination.c --- */
 
@@ -113,11 +118,23 @@ struct header_edits destination_edits(struct job *j, const struct api_labels *se
 
 const struct directory *output_directory(struct job *j, struct str name);
 const struct listener *output_inbound(struct job *j);
+const struct listener *output_outbound(struct job *j); /* NULL in Tulle's dialect */
 const struct listener *output_service_listener(struct job *j, struct str name);
 const struct route_config *output_route(struct job *j, struct str name);
 const struct cluster *output_cluster(struct job *j, struct str name);
 const struct endpoints *output_endpoints(struct job *j, struct str name);
 const struct secret *output_roots(struct job *j);
+
+/* scope.c: names of all that a proxy without a directory gets. */
+void scope_listeners(struct registry *r, void (*each)(void *ctx, struct str name), void *ctx);
+void scope_clusters(struct registry *r, const struct translate_viewer *v,
+                    void (*each)(void *ctx, struct str name), void *ctx);
+/* Addresses that the registry gives out: what is not assigned there is refused, never let out. */
+const struct cidr *mesh_ranges(struct job *j, size_t *ret_count);
+static inline bool job_is_foreign(const struct job *j)
+{
+    return j->viewer->dialect != XDS_DIALECT_TULLE;
+}
 
 /* access_log.c */
 const struct access_log_config *access_logs(struct job *j, size_t *ret_count);

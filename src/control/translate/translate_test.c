@@ -217,7 +217,12 @@ static void test_dialects(void **state)
     ask_all(r);
     r->viewer.dialect = XDS_DIALECT_ENVOY;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        if (all[i].type != RESOURCE_DIRECTORY)
+        if (all[i].type == RESOURCE_DIRECTORY)
+            continue;
+        /* Of two addresses, which is more than ours would take. */
+        if (str_eq(str_from_c(all[i].name), STR(TRANSLATE_INBOUND)))
+            translate_output_unref(rig_output(r, all[i].type, all[i].name));
+        else
             assert_non_null(rig_get(r, all[i].type, all[i].name));
     }
     const struct cluster *c = rig_cluster(r, CATALOG ":8080");

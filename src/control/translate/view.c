@@ -70,6 +70,8 @@ enum view_scope view_scope(const struct registry *r, enum resource_type type, st
         return VIEW_ALL;
     if (type == RESOURCE_LISTENER && str_eq(name, STR(TRANSLATE_INBOUND)))
         return VIEW_WORKLOAD;
+    if (str_eq(name, STR(TRANSLATE_OUTBOUND)))
+        return VIEW_ALL;
     if (!name_parse(name, &n))
         return VIEW_ALL;
     look_at_rules(&s, n.host);

@@ -83,6 +83,7 @@ struct cluster {
     const struct transport_socket_match *tls_matches;
     size_t tls_match_count;
     struct model_addr bind;                   /* upstream_bind_config: 127.0.0.6 for inbound */
+    uint32_t socket_mark;                     /* SO_MARK of connections; 0: the process's */
     const struct endpoints *inline_endpoints; /* STATIC, STRICT_DNS, LOGICAL_DNS */
     struct dns_options dns;
     struct service_info service;

@@ -220,9 +220,10 @@ struct listener_filters {
  * mesh listener need beyond Envoy's fields. */
 struct listener {
     struct model_addr address;
-    bool bind_to_port;        /* default true */
-    uint32_t connections_max; /* 0: the process's; a bootstrap's runtime layer says it */
-    bool use_original_dst;    /* hands over to the listener of that address */
+    struct model_addr address_v6; /* beside it, for proxies that do not know the directory */
+    bool bind_to_port;            /* default true */
+    uint32_t connections_max;     /* 0: the process's; a bootstrap's runtime layer says it */
+    bool use_original_dst;        /* hands over to the listener of that address */
     enum listener_direction direction;
     struct listener_filters inspectors;
     uint64_t listener_filters_timeout_us; /* default 15 s in Envoy; 0: none */

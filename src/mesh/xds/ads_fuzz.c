@@ -1,4 +1,5 @@
-/* First byte: odd for a response to the client, even for a request to the server. */
+/* First byte: odd for a response to the client, else a request to the server: bit 1 for state of
+ * the world, bit 2 for a stream of clusters only. */
 #include "mesh/xds/ads_client.h"
 #include "mesh/xds/ads_server.h"
 
@@ -46,7 +47,7 @@ static void run_client(struct str message)
     ads_client_free(c);
 }
 
-static void run_server(struct str message)
+static void run_server(unsigned how, struct str message)
 {
     static const struct ads_stream_ops ops = {.on_subscribe = on_name,
                                               .on_known = on_name,
@@ -56,8 +57,14 @@ static void run_server(struct str message)
                                               .on_node = on_node};
     enum { LEN_MAX = 1 << 16 };
     struct str_buf out = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
-    struct ads_stream *s = ads_stream_new(&ops, NULL);
-    ads_stream_response(s, RESOURCE_CLUSTER, NULL, 0, NULL, 0, &out);
+    struct ads_stream *s =
+        ads_stream_new(&(struct ads_stream_args){.variant = (how & 2) != 0 ? ADS_SOTW : ADS_DELTA,
+                                                 .is_single = (how & 4) != 0,
+                                                 .type = RESOURCE_CLUSTER,
+                                                 .ops = &ops});
+    ads_stream_respond(s, &(struct ads_response){.type = RESOURCE_CLUSTER}, &out);
+    /* Twice: what it subscribes to is there then, and its answer is an old one. */
+    (void)ads_stream_recv(s, message, &why);
     (void)ads_stream_recv(s, message, &why);
     ads_stream_free(s);
     str_buf_deinit(&out);
@@ -72,6 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] % 2 == 1)
         run_client(message);
     else
-        run_server(message);
+        run_server(data[0], message);
     return 0;
 }

@@ -1,11 +1,16 @@
 /* The server half: protocol messages of one stream, as a state machine. control/push decides what
- * to send; this decodes requests, keeps subscriptions, nonces, what the client has, and encodes
- * responses. Delta only for now; state of the world is refused with UNIMPLEMENTED. */
+ * to send; this decodes requests, keeps subscriptions and nonces, and encodes responses.
+ *
+ * Both variants of the protocol, delta and state of the world, on streams of all types (ADS) and of
+ * one: what differs is seen by control/push in ads_stream_is_full() alone.
+ * Source: xDS REST and gRPC protocol, envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol. */
 #pragma once
 
 #include "mesh/model/resource.h"
 
 struct ads_stream;
+
+enum ads_variant { ADS_DELTA, ADS_SOTW };
 
 struct ads_request_info {
     struct str node_id, node_cluster, node_metadata_json,
@@ -13,13 +18,16 @@ struct ads_request_info {
 };
 
 struct ads_stream_ops {
-    /* (Un)subscriptions in the order of the request; name "*" is the wildcard. version: what the
-     * client says it has ("" when it has nothing). */
+    /* (Un)subscriptions in the order of the request; name "*" is the wildcard, of listeners,
+     * clusters and directories only. version: what the client says it has ("" when it has nothing);
+     * of a state-of-the-world wildcard: what it has of the type as a whole. A name that is
+     * subscribed to already may come again: the client has lost what it had. */
     void (*on_subscribe)(void *ctx, enum resource_type type, struct str name, struct str version);
     /* May be NULL. Before a wildcard: what the client says it has of resources that it does not
      * subscribe to by name. */
     void (*on_known)(void *ctx, enum resource_type type, struct str name, struct str version);
     void (*on_unsubscribe)(void *ctx, enum resource_type type, struct str name);
+    /* Once for each response, unless the stream ends before. */
     void (*on_ack)(void *ctx, enum resource_type type, uint64_t response);
     /* detail: the client's reason; resource names that it refused are in its text. */
     void (*on_nack)(void *ctx, enum resource_type type, uint64_t response, struct str detail);
@@ -29,17 +37,39 @@ struct ads_stream_ops {
 /* Strings are borrowed until the callback returns. Requests for types that we do not have are
  * passed over. */
 
-struct ads_stream *ads_stream_new(const struct ads_stream_ops *ops, void *ctx);
+struct ads_stream_args {
+    enum ads_variant variant;
+    bool is_single; /* a stream of one type, whose requests need not name it */
+    enum resource_type type;
+    const struct ads_stream_ops *ops;
+    void *ctx;
+};
+struct ads_stream *ads_stream_new(const struct ads_stream_args *args);
 struct ads_stream *ads_stream_free(struct ads_stream *s);
-/* A DeltaDiscoveryRequest. -ERR_PROTOCOL with a reason: end the stream with INVALID_ARGUMENT. */
+/* A DiscoveryRequest or DeltaDiscoveryRequest. -ERR_PROTOCOL with a reason: end the stream with
+ * INVALID_ARGUMENT. */
 int ads_stream_recv(struct ads_stream *s, struct str message, struct str_buf *why);
+
+/* A response of this type must hold all that the client is to have, changed or not; what is not in
+ * it is gone. Of other types it holds what changed. */
+bool ads_stream_is_full(const struct ads_stream *s, enum resource_type type);
+/* A resource that is gone can be told of this type: by name, or by its absence. */
+bool ads_stream_tells_removal(const struct ads_stream *s, enum resource_type type);
+bool ads_stream_is_aggregated(const struct ads_stream *s);
+enum ads_variant ads_stream_variant(const struct ads_stream *s);
 
 struct ads_item {
     struct str name, version;
     struct str wire; /* the encoded resource without the Any around it */
 };
-/* Appends one DeltaDiscoveryResponse; returns its number (for on_ack/on_nack). */
-uint64_t ads_stream_response(struct ads_stream *s, enum resource_type type,
-                             const struct ads_item *items, size_t item_count,
-                             const struct str *removed, size_t removed_count,
-                             struct str_buf *ret_message);
+struct ads_response {
+    enum resource_type type;
+    struct str version; /* of all that the client has of the type then */
+    const struct ads_item *items;
+    size_t item_count;
+    const struct str *removed; /* delta only */
+    size_t removed_count;
+};
+/* Appends one response; returns its number (for on_ack/on_nack). */
+uint64_t ads_stream_respond(struct ads_stream *s, const struct ads_response *r,
+                            struct str_buf *ret_message);

@@ -21,6 +21,7 @@ struct fixture {
     struct str_buf log;
     VEC(struct str_buf) to_server; /* sent, not yet received */
     bool applies_later, refuses;
+    enum resource_type type; /* of responses */
     uint64_t last_token;
     struct str_buf why;
 };
@@ -111,6 +112,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     f->log = STR_BUF_INIT(LOG_MAX);
     f->why = STR_BUF_INIT(LOG_MAX);
+    f->type = RESOURCE_ENDPOINTS;
     f->client = ads_client_new(&(struct ads_client_args){
         .node_id = STR("sidecar~10.0.0.1"),
         .node_cluster = STR("web"),
@@ -157,7 +159,7 @@ static void connect_stream(struct fixture *f)
     ads_client_disconnected(f->client);
     drop_queue(f);
     ads_stream_free(f->stream);
-    f->stream = ads_stream_new(&stream_ops, f);
+    f->stream = ads_stream_new(&(struct ads_stream_args){.ops = &stream_ops, .ctx = f});
     ads_client_connected(f->client);
     deliver(f);
 }
@@ -168,14 +170,18 @@ static void flush(struct fixture *f)
     deliver(f);
 }
 
-/* Endpoints of that name, or bytes that are no such thing. */
-static struct str_buf wire_of(const char *name, bool is_good)
+/* Endpoints or a cluster of that name, or bytes that are no such thing. */
+static struct str_buf wire_of(enum resource_type type, const char *name, bool is_good)
 {
     struct str_buf wire = STR_BUF_INIT(MESSAGE_MAX);
     struct endpoints eps = {.cluster_name = str_from_c(name)};
+    struct cluster cluster = {.name = eps.cluster_name,
+                              .kind = CLUSTER_EDS,
+                              .least_request_choices = 2,
+                              .connect_timeout_us = 1000000};
+    const void *body = type == RESOURCE_CLUSTER ? (const void *)&cluster : &eps;
     if (is_good)
-        assert_int_equal(
-            xds_encode(RESOURCE_ENDPOINTS, str_from_c(name), &eps, XDS_DIALECT_TULLE, &wire), 0);
+        assert_int_equal(xds_encode(type, str_from_c(name), body, XDS_DIALECT_TULLE, &wire), 0);
     else
         str_buf_add_c(&wire, "\x7a\x01x"); /* field 15 */
     return wire;
@@ -193,14 +199,19 @@ static void respond(struct fixture *f, const struct item *items, size_t count,
     struct str_buf wires[4], message = STR_BUF_INIT(MESSAGE_MAX);
     struct str removed_strs[4];
     for (size_t i = 0; i < count; i++) {
-        wires[i] = wire_of(items[i].name, !items[i].is_bad);
+        wires[i] = wire_of(f->type, items[i].name, !items[i].is_bad);
         wire_items[i] = (struct ads_item){str_from_c(items[i].name), str_from_c(items[i].version),
                                           str_buf_str(&wires[i])};
     }
     for (size_t i = 0; i < removed_count; i++)
         removed_strs[i] = str_from_c(removed[i]);
-    ads_stream_response(f->stream, RESOURCE_ENDPOINTS, wire_items, count, removed_strs,
-                        removed_count, &message);
+    ads_stream_respond(f->stream,
+                       &(struct ads_response){.type = f->type,
+                                              .items = wire_items,
+                                              .item_count = count,
+                                              .removed = removed_strs,
+                                              .removed_count = removed_count},
+                       &message);
     assert_int_equal(ads_client_recv(f->client, str_buf_str(&message)), 0);
     str_buf_deinit(&message);
     for (size_t i = 0; i < count; i++)
@@ -330,24 +341,25 @@ static void test_removal(void **state)
 static void test_wildcard(void **state)
 {
     struct fixture *f = *state;
-    ads_client_subscribe_all(f->client, RESOURCE_ENDPOINTS);
+    f->type = RESOURCE_CLUSTER;
+    ads_client_subscribe_all(f->client, RESOURCE_CLUSTER);
     connect_stream(f);
-    assert_log(f, NODE "+endpoints *=\n");
+    assert_log(f, NODE "+cluster *=\n");
     assert_false(ads_client_is_synced(f->client));
     respond(f, (struct item[]){{"a:80", "v1"}}, 1, NULL, 0);
+    assert_log(f, "got cluster a:80=v1\nack cluster 1\n");
     assert_true(ads_client_is_synced(f->client));
-    str_buf_reset(&f->log);
     connect_stream(f);
-    assert_log(f, NODE "?endpoints a:80=v1\n+endpoints *=\n");
-    ads_client_subscribe(f->client, RESOURCE_ENDPOINTS, STR("b:80"));
+    assert_log(f, NODE "?cluster a:80=v1\n+cluster *=\n");
+    ads_client_subscribe(f->client, RESOURCE_CLUSTER, STR("b:80"));
     flush(f);
-    assert_log(f, "+endpoints b:80=\n");
+    assert_log(f, "+cluster b:80=\n");
     connect_stream(f);
-    assert_log(f, NODE "+endpoints b:80=\n?endpoints a:80=v1\n+endpoints *=\n");
+    assert_log(f, NODE "+cluster b:80=\n?cluster a:80=v1\n+cluster *=\n");
     respond(f, NULL, 0, (const char *[]){"a:80"}, 1);
     str_buf_reset(&f->log);
     connect_stream(f);
-    assert_log(f, NODE "+endpoints b:80=\n+endpoints *=\n");
+    assert_log(f, NODE "+cluster b:80=\n+cluster *=\n");
 }
 
 static void test_applied_after_the_stream_is_gone(void **state)
@@ -377,7 +389,7 @@ static void test_malformed_responses(void **state)
     assert_int_equal(ads_client_recv(f->client, STR("\xff")), -ERR_PROTOCOL);
     assert_int_equal(ads_client_recv(f->client, STR("")), -ERR_PROTOCOL); /* no type */
     struct str_buf message = STR_BUF_INIT(MESSAGE_MAX);
-    ads_stream_response(f->stream, RESOURCE_CLUSTER, NULL, 0, NULL, 0, &message);
+    ads_stream_respond(f->stream, &(struct ads_response){.type = RESOURCE_CLUSTER}, &message);
     assert_int_equal(ads_client_recv(f->client, str_buf_str(&message)), -ERR_PROTOCOL);
     str_buf_deinit(&message);
 }
@@ -388,9 +400,13 @@ static void test_resource_of_another_name_or_type(void **state)
     ads_client_subscribe(f->client, RESOURCE_ENDPOINTS, STR("a:80"));
     connect_stream(f);
     str_buf_reset(&f->log);
-    struct str_buf wire = wire_of("b:80", true), message = STR_BUF_INIT(MESSAGE_MAX);
+    struct str_buf wire = wire_of(RESOURCE_ENDPOINTS, "b:80", true),
+                   message = STR_BUF_INIT(MESSAGE_MAX);
     struct ads_item item = {STR("a:80"), STR("v1"), str_buf_str(&wire)};
-    ads_stream_response(f->stream, RESOURCE_ENDPOINTS, &item, 1, NULL, 0, &message);
+    ads_stream_respond(
+        f->stream,
+        &(struct ads_response){.type = RESOURCE_ENDPOINTS, .items = &item, .item_count = 1},
+        &message);
     assert_int_equal(ads_client_recv(f->client, str_buf_str(&message)), 0);
     deliver(f);
     assert_log(f, "nack endpoints 1 a:80: the resource inside has another name\n");
@@ -426,7 +442,7 @@ static void test_malformed_requests(void **state)
     assert_int_equal(strlen(EDS_URL), 0x42);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ads_stream_free(f->stream);
-        f->stream = ads_stream_new(&stream_ops, f);
+        f->stream = ads_stream_new(&(struct ads_stream_args){.ops = &stream_ops, .ctx = f});
         str_buf_reset(&f->why);
         if (ads_stream_recv(f->stream, cases[i].message, &f->why) != cases[i].rc)
             fail_msg("case %zu", i);

@@ -221,6 +221,13 @@ static const struct {
      "static_resources.clusters[0].lb_policy: "},
     {CLUSTER("'type':'STATIC','connect_timeout':'0s'," ONE_ENDPOINT),
      "static_resources.clusters[0].connect_timeout: must be longer"},
+    {CLUSTER("'type':'STATIC','upstream_bind_config':{'socket_options':[{'level':1,'name':9,"
+             "'int_value':1}]}," ONE_ENDPOINT),
+     "static_resources.clusters[0].upstream_bind_config.socket_options: SO_MARK alone"},
+    {LISTENER("'address':{'socket_address':{'address':'127.0.0.1','port_value':1}},"
+              "'additional_addresses':[{'address':{'socket_address':{'address':'::1',"
+              "'port_value':1}}}]"),
+     "static_resources.listeners[0].additional_addresses: one address"},
     {CLUSTER("'type':'EDS'"), "static_resources.clusters[0].eds_cluster_config: needed"},
     {CLUSTER("'lbPolicy':0,'lb_policy':0"),
      "static_resources.clusters[0]: lb_policy is there twice"},

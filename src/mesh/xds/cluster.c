@@ -1,3 +1,5 @@
+#include <sys/socket.h>
+
 #include "base/err.h"
 #include "mesh/xds/codec_priv.h"
 
@@ -212,13 +214,30 @@ static void decode_facts(struct decode *d, const Pb__Cluster__Cluster *m, struct
         decode_str(d, decode_struct_str(first->struct_value, "namespace"));
 }
 
+static bool is_mark(const Pb__Core__SocketOption *m)
+{
+    return m->level == SOL_SOCKET && m->name == SO_MARK &&
+           m->value_case == PB__CORE__SOCKET_OPTION__VALUE_INT_VALUE && m->int_value > 0 &&
+           m->int_value <= UINT32_MAX &&
+           (!m->has_state || m->state == PB__CORE__SOCKET_OPTION__SOCKET_STATE__STATE_PREBIND);
+}
+
 static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
                        struct cluster *cluster)
 {
-    if (m->upstream_bind_config == NULL || m->upstream_bind_config->source_address == NULL)
+    const struct pb_path *here = PB_AT(at, "upstream_bind_config");
+    const Pb__Core__BindConfig *bind = m->upstream_bind_config;
+    if (bind == NULL)
         return 0;
-    return decode_socket_address(d, PB_AT(at, "upstream_bind_config.source_address"),
-                                 m->upstream_bind_config->source_address, &cluster->bind);
+    if (bind->n_socket_options > 1 ||
+        (bind->n_socket_options == 1 && !is_mark(bind->socket_options[0])))
+        return decode_fail(d, PB_AT(here, "socket_options"), "SO_MARK alone is supported");
+    if (bind->n_socket_options == 1)
+        cluster->socket_mark = (uint32_t)bind->socket_options[0]->int_value;
+    if (bind->source_address == NULL)
+        return 0;
+    return decode_socket_address(d, PB_AT(here, "source_address"), bind->source_address,
+                                 &cluster->bind);
 }
 
 int decode_cluster(struct decode *d, const struct pb_path *at, const void *message,
@@ -394,6 +413,36 @@ static Pb__Core__Metadata *encode_facts(struct encode *e, const struct cluster *
     return metadata;
 }
 
+static Pb__Core__SocketOption *encode_mark(struct encode *e, uint32_t mark)
+{
+    Pb__Core__SocketOption *m = PB_NEW(e, Pb__Core__SocketOption, pb__core__socket_option);
+    m->has_level = m->has_name = m->has_state = true;
+    m->level = SOL_SOCKET;
+    m->name = SO_MARK;
+    m->value_case = PB__CORE__SOCKET_OPTION__VALUE_INT_VALUE;
+    m->int_value = mark;
+    m->state = PB__CORE__SOCKET_OPTION__SOCKET_STATE__STATE_PREBIND;
+    return m;
+}
+
+/* NULL: nothing to say. */
+static Pb__Core__BindConfig *encode_bind(struct encode *e, const struct cluster *in)
+{
+    Pb__Core__Address *bind = encode_address(e, &in->bind);
+    bool has_address =
+        bind != NULL && bind->address_case == PB__CORE__ADDRESS__ADDRESS_SOCKET_ADDRESS;
+    if (!has_address && in->socket_mark == 0)
+        return NULL;
+    Pb__Core__BindConfig *m = PB_NEW(e, Pb__Core__BindConfig, pb__core__bind_config);
+    m->source_address = has_address ? bind->socket_address : NULL;
+    if (in->socket_mark != 0) {
+        m->n_socket_options = 1;
+        m->socket_options = PB_PTRS(e, Pb__Core__SocketOption, 1);
+        m->socket_options[0] = encode_mark(e, in->socket_mark);
+    }
+    return m;
+}
+
 ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *body)
 {
     const struct cluster *in = body;
@@ -409,10 +458,6 @@ ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *
     encode_lb(e, in, m);
     encode_sockets(e, in, m);
     encode_cluster_protocol(e, in, m);
-    Pb__Core__Address *bind = encode_address(e, &in->bind);
-    if (bind != NULL && bind->address_case == PB__CORE__ADDRESS__ADDRESS_SOCKET_ADDRESS) {
-        m->upstream_bind_config = PB_NEW(e, Pb__Core__BindConfig, pb__core__bind_config);
-        m->upstream_bind_config->source_address = bind->socket_address;
-    }
+    m->upstream_bind_config = encode_bind(e, in);
     return &m->base;
 }

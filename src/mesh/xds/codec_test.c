@@ -419,6 +419,7 @@ static const struct cluster dst_cluster = {DEFAULTS,
                                            .kind = CLUSTER_ORIGINAL_DST,
                                            .lb = LB_CLUSTER_PROVIDED,
                                            .original_dst_port = 8080,
+                                           .socket_mark = 0x539,
                                            .protocol = UPSTREAM_AUTO_ALPN};
 static const struct model_addr resolvers[] = {{.ip = {IP_V4, {10, 0, 0, 53}}, .port = 53}};
 static const struct cluster dns_cluster = {DEFAULTS,

@@ -170,6 +170,8 @@ static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Lis
                        struct listener *l)
 {
     l->bind_to_port = decode_bool(m->bind_to_port, true);
+    if (m->n_additional_addresses > 0 && l->bind_to_port)
+        return decode_fail(d, PB_AT(at, "additional_addresses"), "one address is supported");
     if (m->address == NULL && !l->bind_to_port)
         return 0;
     return decode_address(d, PB_AT(at, "address"), m->address, &l->address);
@@ -329,6 +331,18 @@ static void encode_listener_filters(struct encode *e, const struct listener_filt
             &PB_NEW(e, Pb__HttpInspector__HttpInspector, pb__http_inspector__http_inspector)->base);
 }
 
+static void encode_address_v6(struct encode *e, const struct listener *in,
+                              Pb__Listener__Listener *m)
+{
+    if (in->address_v6.ip.family == IP_NONE)
+        return;
+    m->n_additional_addresses = 1;
+    m->additional_addresses = PB_PTRS(e, Pb__Listener__AdditionalAddress, 1);
+    m->additional_addresses[0] =
+        PB_NEW(e, Pb__Listener__AdditionalAddress, pb__listener__additional_address);
+    m->additional_addresses[0]->address = encode_address(e, &in->address_v6);
+}
+
 ProtobufCMessage *encode_listener(struct encode *e, struct str name, const void *body)
 {
     static const Pb__Core__TrafficDirection directions[] = {
@@ -340,6 +354,7 @@ ProtobufCMessage *encode_listener(struct encode *e, struct str name, const void 
     Pb__Listener__Listener *m = PB_NEW(e, Pb__Listener__Listener, pb__listener__listener);
     m->name = encode_str(e, name);
     m->address = encode_address(e, &in->address);
+    encode_address_v6(e, in, m);
     m->bind_to_port = in->bind_to_port ? NULL : encode_bool(e, false);
     m->use_original_dst = in->use_original_dst ? encode_bool(e, true) : NULL;
     m->has_traffic_direction = in->direction != LISTENER_UNSPECIFIED;

@@ -36,6 +36,8 @@ bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
         str_buf_add_c(why_not, "no valid certificate");
         return false;
     }
+    if (a->envoy != NULL)
+        return envoy_is_ready(a->envoy, why_not);
     if (!config_is_running(a->config, RESOURCE_LISTENER, STR(AGENT_LISTENER_INBOUND))) {
         str_buf_add_c(why_not, "the inbound listener is not there yet");
         return false;
@@ -225,6 +227,7 @@ static void init(struct agent *a, const struct agent_args *args)
 
 static void deinit(struct agent *a)
 {
+    envoy_free(a->envoy);
     admin_free(a->admin);
     dns_close(a->dns);
     identity_free(a->identity);

@@ -13,7 +13,8 @@ struct agent_args {
     const char *bootstrap_file; /* NULL: a sidecar, by what follows */
 
     const char *state_dir, *root_cert_file, *token_file, *egress_socket; /* the last may be NULL */
-    struct str discovery;                                                /* "HOST:PORT", numeric */
+    const char *envoy;    /* the program that serves in our place; NULL: our own workers */
+    struct str discovery; /* "HOST:PORT", numeric */
     struct str workload, namespace_, service_account, trust_domain, app, version;
     unsigned index;
     struct str addresses; /* "IP4[,IP6]" */

@@ -9,6 +9,7 @@
 #include "proxy/agent/cache.h"
 #include "proxy/agent/config.h"
 #include "proxy/agent/dns.h"
+#include "proxy/agent/envoy.h"
 #include "proxy/agent/identity.h"
 #include "proxy/tls/store.h"
 #include "proxy/worker/worker.h"
@@ -40,6 +41,7 @@ struct agent {
     struct cache *cache;       /* sidecar */
     struct identity *identity; /* sidecar */
     struct dns *dns;           /* sidecar */
+    struct envoy *envoy;       /* sidecar whose data plane it is; NULL: our own */
     struct admin *admin;
     struct bootstrap *bootstrap; /* -c */
     struct tls_store *tls;       /* -c: for the connection to the ADS cluster */

@@ -128,6 +128,8 @@ static void on_secrets(void *ctx, struct resource *own, struct resource *roots)
         config_set_local(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), roots);
     config_pump(a->config);
     ads_start(a->ads);
+    if (a->envoy != NULL)
+        envoy_start(a->envoy);
     agent_look(a);
 }
 
@@ -148,6 +150,8 @@ static void make_config(struct agent *a)
         .ctx = a,
     };
     a->config = config_new(&args);
+    if (a->args->envoy != NULL)
+        return; /* nothing listens here */
     local_resources(a->args->trust_domain, own);
     for (int i = 0; i < LOCAL_COUNT; i++) {
         ASSERT(own[i] != NULL);
@@ -192,10 +196,36 @@ static void make_ads(struct agent *a, const struct addr *discovery)
                                         .on_connected = on_connected,
                                         .ctx = a});
     struct ads_client *client = ads_client_of(a->ads);
-    ads_client_subscribe_all(client, RESOURCE_LISTENER);
-    ads_client_subscribe_all(client, RESOURCE_CLUSTER);
     ads_client_subscribe_all(client, RESOURCE_DIRECTORY);
     ads_client_subscribe(client, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS));
+    if (a->args->envoy != NULL)
+        return; /* it has a stream of its own */
+    ads_client_subscribe_all(client, RESOURCE_LISTENER);
+    ads_client_subscribe_all(client, RESOURCE_CLUSTER);
+}
+
+static void on_envoy(void *ctx)
+{
+    agent_look(ctx);
+}
+
+static void make_envoy(struct agent *a, const struct addr *discovery)
+{
+    a->envoy = envoy_new(&(struct envoy_args){.turn = a->turn,
+                                              .program = a->args->envoy,
+                                              .state_dir = str_from_c(a->args->state_dir),
+                                              .node_id = a->node_id,
+                                              .node_cluster = a->node_cluster,
+                                              .namespace_ = a->args->namespace_,
+                                              .workload = a->args->workload,
+                                              .index = a->args->index,
+                                              .addresses = a->args->addresses,
+                                              .discovery = *discovery,
+                                              .server_name = STR(AGENT_SERVER_NAME),
+                                              .mark = AGENT_MARK_OUTBOUND,
+                                              .mark_app = AGENT_MARK_INBOUND,
+                                              .on_change = on_envoy,
+                                              .ctx = a});
 }
 
 static int open_admin(struct agent *a, struct str_buf *why)
@@ -235,6 +265,8 @@ int start_sidecar(struct agent *a, struct str_buf *why)
     err = make_identity(a, &discovery, why);
     if (err != 0)
         return err;
+    if (a->args->envoy != NULL)
+        make_envoy(a, &discovery);
     /* The key is in memory: no core dump, no tracing by the workload's uid. */
     prctl(PR_SET_DUMPABLE, 0);
     err = open_admin(a, why);

@@ -237,7 +237,9 @@ int link_connect(const struct link_request *request, struct outcome *ret_why,
     struct addr bind;
     char preface[PROXY_PROTOCOL_WRITTEN_MAX];
     struct conn_options options = {
-        .mark = config->is_inbound ? u->env.mark_inbound : u->env.mark_outbound,
+        .mark = config->socket_mark != 0 ? config->socket_mark
+                : config->is_inbound     ? u->env.mark_inbound
+                                         : u->env.mark_outbound,
         .bind = bind_addr(config, &h->info.address, &bind) ? &bind : NULL,
         .connect_timeout_us = config->connect_timeout_us,
         .preface = preface_of(request, preface),
