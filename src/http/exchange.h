@@ -47,9 +47,9 @@ enum verdict {
 /* Whose fault. */
 enum fault { FAULT_NONE, FAULT_DOWNSTREAM, FAULT_UPSTREAM, FAULT_LOCAL, FAULT_POLICY };
 
-/* Response flags as Envoy's access log prints them: FLAG(name, "UH", text) in flags.def. */
+/* Response flags as Envoy's access log prints them: FLAG(name, "UH", "LongName") in flags.def. */
 enum response_flag {
-#define FLAG(id, short_text, text) FLAG_##id,
+#define FLAG(id, short_text, long_text) FLAG_##id,
 #include "http/flags.def"
 #undef FLAG
     FLAG_COUNT,
@@ -57,6 +57,8 @@ enum response_flag {
 #define FLAG_BIT(id) (1ull << FLAG_##id)
 /* "UH,URX" or "-". */
 struct str response_flags_text(uint64_t flags, char buf[128]);
+/* "NoHealthyUpstream,UpstreamRetryLimitExceeded" or "-". */
+struct str response_flags_long(uint64_t flags, char buf[128]);
 
 struct outcome {
     int err; /* 0: fine; else -ERR_X */

@@ -2,17 +2,22 @@
 #include "http/http_priv.h"
 
 static const char *const flag_names[] = {
-#define FLAG(id, short_text, text) short_text,
+#define FLAG(id, short_text, long_text) short_text,
+#include "http/flags.def"
+#undef FLAG
+};
+static const char *const flag_long_names[] = {
+#define FLAG(id, short_text, long_text) long_text,
 #include "http/flags.def"
 #undef FLAG
 };
 
-struct str response_flags_text(uint64_t flags, char buf[128])
+static struct str flags_text(uint64_t flags, const char *const names[FLAG_COUNT], char buf[128])
 {
     size_t len = 0;
 
     for (unsigned i = 0; i < FLAG_COUNT && flags >> i != 0; i++) {
-        struct str name = str_from_c((flags >> i & 1) != 0 ? flag_names[i] : NULL);
+        struct str name = str_from_c((flags >> i & 1) != 0 ? names[i] : NULL);
 
         if (name.len == 0)
             continue;
@@ -24,6 +29,16 @@ struct str response_flags_text(uint64_t flags, char buf[128])
         len += name.len;
     }
     return len == 0 ? STR("-") : str_from(buf, len);
+}
+
+struct str response_flags_text(uint64_t flags, char buf[128])
+{
+    return flags_text(flags, flag_names, buf);
+}
+
+struct str response_flags_long(uint64_t flags, char buf[128])
+{
+    return flags_text(flags, flag_long_names, buf);
 }
 
 struct meaning {

@@ -216,7 +216,7 @@ TARGET = {  # of GET /p?a=1&q=x%20z&n&e= with x-key and x-empty
     "QUERY_PARAM(a)": "1", "QUERY_PARAM(q)": "x z", "QUERY_PARAM(n)": "", "QUERY_PARAM(e)": "", "QUERY_PARAM(z)": None,
     "QUERY_PARAMS": "a=1&q=x%20z&n&e=", "GRPC_STATUS": None, "GRPC_STATUS(SNAKE_STRING)": None,
     "ACCESS_LOG_TYPE": "DownstreamEnd", "VIRTUAL_CLUSTER_NAME": None, "HOSTNAME": socket.gethostname(),
-    "ENVIRONMENT(TULLE_NONE)": "-", "LOCAL_REPLY_BODY": "",
+    "UPSTREAM_PROTOCOL": "HTTP/1.1", "RESPONSE_FLAGS_LONG": "-", "ENVIRONMENT(TULLE_NONE)": "-", "LOCAL_REPLY_BODY": "",
 }
 
 
@@ -236,8 +236,8 @@ def test_a_status_of_grpc(proxy, tmp_path, status, camel, snake):
         assert lines(log) == [f"{camel} {snake} {status}"]
 
 
-FLAGS = {"no route": ([], "404 NR"), "no host": ([route("/", "none")], "503 UH"),
-         "direct": ([{"match": {"prefix": "/"}, "direct_response": {"status": 418}}], "418 -")}
+FLAGS = {"no route": ([], "404 NR NoRouteFound -"), "no host": ([route("/", "none")], "503 UH NoHealthyUpstream -"),
+         "direct": ([{"match": {"prefix": "/"}, "direct_response": {"status": 418}}], "418 - - -")}
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -245,7 +245,7 @@ def test_flags(proxy, origin, tmp_path, name):
     routes, want = FLAGS[name]
     log, port = tmp_path / "log", free_port()
     manager = hcm(routes)
-    manager["typed_config"]["access_log"] = log_of(log, "%RESPONSE_CODE% %RESPONSE_FLAGS%\n")
+    manager["typed_config"]["access_log"] = log_of(log, "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %UPSTREAM_PROTOCOL%\n")
     proxy(bootstrap([listener("in", port, [manager])], [cluster("none")]))
     get(port)
     assert lines(log) == [want]

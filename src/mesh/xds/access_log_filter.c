@@ -3,7 +3,7 @@
 #include "mesh/xds/codec_priv.h"
 
 static const char *const flag_names[] = {
-#define FLAG(id, short_text, text) short_text,
+#define FLAG(id, short_text, long_text) short_text,
 #include "http/flags.def"
 #undef FLAG
 };

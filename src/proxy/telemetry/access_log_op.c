@@ -123,6 +123,12 @@ static const struct http_head *response_head(const struct record *r)
     return r->x != NULL ? r->x->flows[SIDE_RESPONSE].head : NULL;
 }
 
+/* NULL: none came. */
+static const struct http_head *upstream_head(const struct record *r)
+{
+    return r->x != NULL && !r->x->is_response_local ? response_head(r) : NULL;
+}
+
 static const struct http_head *trailers(const struct record *r)
 {
     return r->x != NULL ? r->x->flows[SIDE_RESPONSE].trailers : NULL;
@@ -276,6 +282,8 @@ OPERATOR(trailer, first_or_other(trailers(r), arg))
 OPERATOR(protocol, protocol(request_head(r)))
 OPERATOR(response_code, str_of_u64(r->status, buf))
 OPERATOR(flags, response_flags_text(r->flags, buf))
+OPERATOR(flags_long, response_flags_long(r->flags, buf))
+OPERATOR(upstream_protocol, protocol(upstream_head(r)))
 TEXT_OPERATOR(details, r->details)
 TEXT_OPERATOR(connection_details, r->connection_details)
 TEXT_OPERATOR(upstream_failure, r->upstream_failure)
@@ -328,6 +336,8 @@ static const struct access_log_operator operators[] = {
     {"PROTOCOL", op_protocol, NULL, 0},
     {"RESPONSE_CODE", op_response_code, NULL, ACCESS_LOG_NUMBER},
     {"RESPONSE_FLAGS", op_flags, NULL, 0},
+    {"RESPONSE_FLAGS_LONG", op_flags_long, NULL, 0},
+    {"UPSTREAM_PROTOCOL", op_upstream_protocol, NULL, 0},
     {"RESPONSE_CODE_DETAILS", op_details, NULL, 0},
     {"CONNECTION_TERMINATION_DETAILS", op_connection_details, NULL, 0},
     {"UPSTREAM_TRANSPORT_FAILURE_REASON", op_upstream_failure, NULL, 0},

@@ -151,6 +151,7 @@ static void test_operators(void **state)
         {"%QUERY_PARAMS%", "x=1&y=a%20b"},
         {"%GRPC_STATUS% %GRPC_STATUS(NUMBER)%", "- -"},
         {"%ACCESS_LOG_TYPE%", "DownstreamEnd"},
+        {"%RESPONSE_FLAGS_LONG%", "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"},
         {"%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.1.2.4:15006 8080"},
         {"%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%", "12345"},
         {"%COMMON_DURATION(DS_RX_BEG:DS_RX_END:ms)%", "-"},
