@@ -139,3 +139,11 @@ def test_head_of_a_mapped_body(proxy):
 @pytest.mark.differs("Envoy tells a length with 204")
 def test_no_length_without_content(proxy):
     assert get(start(proxy, {"mappers": [{"filter": by_status(418), "status_code": 204}]}), "/direct")["content-length"] is None
+
+
+@pytest.mark.differs("Envoy would say 200, which a client takes for its tunnel")
+def test_no_mapper_opens_a_tunnel(proxy):
+    with Connection(start(proxy, {"mappers": [{"filter": by_status(404), "status_code": 200}]})) as c:
+        c.send(b"CONNECT db:5432 HTTP/1.1\r\nhost: db:5432\r\n\r\n")
+        assert c.answer().status == 404
+        assert c.is_closed() or c.get("/none").status == 200

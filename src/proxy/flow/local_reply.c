@@ -114,6 +114,12 @@ static struct str content_type_of(const struct substitution_format *f, bool has_
     return has_format && f->is_json ? STR("application/json") : STR("text/plain");
 }
 
+/* RFC 9110 9.3.6: to who asked for a tunnel, success says that there is one. */
+static bool may_say(const struct exchange *x, unsigned status)
+{
+    return status >= 300 || !str_eq(x->flows[SIDE_REQUEST].head->method, STR("CONNECT"));
+}
+
 static size_t find_mapper(const struct local_reply *model, const struct record *rec)
 {
     size_t i = 0;
@@ -148,7 +154,7 @@ void local_reply_apply(const struct flow_local_reply *lr, struct flow_conn *fc, 
     bool is_own = is_mapped && m->has_format;
     const struct substitution_format *model = is_own ? &m->format : &lr->model->format;
     const struct access_log_format *format = is_own ? lr->mapper_formats[at] : lr->format;
-    if (is_mapped && m->status != 0)
+    if (is_mapped && m->status != 0 && may_say(x, m->status))
         rec.status = (uint16_t)m->status;
     struct str body = is_mapped && m->has_body ? m->body : body_of(x);
     body = format_body(format, &rec, body, &x->arena);
