@@ -182,16 +182,16 @@ static int decode_sockets(struct decode *d, const struct pb_path *at, const Pb__
     }
     cluster->tls_matches = count > 0 ? matches : NULL;
     cluster->tls_match_count = count;
-    const struct pb_path *here = PB_AT(at, "transport_socket");
+    const struct pb_path *outer = PB_AT(at, "transport_socket");
+    const struct pb_path *wrapped = PB_AT(outer, "typed_config.transport_socket");
     const Pb__Core__TransportSocket *inner;
-    if (decode_proxy_header(d, here, m->transport_socket, cluster, &inner) != 0)
+    if (decode_proxy_header(d, outer, m->transport_socket, cluster, &inner) != 0)
         return -ERR_INVALID;
-    if (inner != m->transport_socket)
-        here = PB_AT(here, "typed_config.transport_socket");
     if (cluster->caller_header != CALLER_HEADER_NONE && count > 0)
         return decode_fail(d, PB_AT(at, "transport_socket_matches"),
                            "not together with a PROXY header");
-    return decode_upstream_tls(d, here, inner, &cluster->tls);
+    return decode_upstream_tls(d, inner != m->transport_socket ? wrapped : outer, inner,
+                               &cluster->tls);
 }
 
 /* --- decoding: the whole --- */
