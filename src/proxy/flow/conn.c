@@ -516,7 +516,7 @@ static void judge_exchanges(struct flow_conn *fc, const struct flow_chain *chain
 void conn_judge(struct flow_conn *fc)
 {
     struct str origin;
-    if (fc->server == NULL && fc->tcp == NULL && fc->tunnel == NULL)
+    if (fc->server == NULL && fc->tcp == NULL && !fc->is_tunnel)
         return; /* not served yet: it will be judged by what holds then */
     const struct flow_chain *chain = conn_current_chain(fc);
     if (chain == NULL) {
@@ -525,7 +525,7 @@ void conn_judge(struct flow_conn *fc)
             http_server_drain(fc->server);
         else if (fc->server != NULL)
             http_server_abort(fc->server, -ERR_DENIED);
-        else if (!fc->is_outbound && fc->tunnel != NULL)
+        else if (!fc->is_outbound && fc->is_tunnel)
             tunnel_abort(fc, STR("listener_removed"), STR_NULL);
         else if (!fc->is_outbound)
             tcp_abort(fc->tcp, STR("listener_removed"), STR_NULL);

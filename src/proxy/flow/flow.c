@@ -73,7 +73,7 @@ void flow_abort(struct flows *f)
             http_server_abort(fc->server, -ERR_CANCELED);
         else if (fc->tcp != NULL)
             tcp_abort(fc->tcp, STR("proxy_ends"), STR_NULL);
-        else if (fc->tunnel != NULL)
+        else if (fc->is_tunnel)
             tunnel_abort(fc, STR("proxy_ends"), STR_NULL);
         else
             conn_abort(fc->conn, -ERR_CANCELED);

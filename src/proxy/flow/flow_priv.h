@@ -142,6 +142,7 @@ struct flow_conn {
     bool is_outbound : 1;
     bool is_tls : 1;      /* as its first bytes, or its listener, say */
     bool has_tunnels : 1; /* exchanges are TCP connections, whether they begin or end here */
+    bool is_tunnel : 1;   /* TCP that goes on as a stream, as long as it is there */
     struct flows *flow;
     struct list link;
     struct conn *conn;
@@ -154,7 +155,6 @@ struct flow_conn {
     struct flow_more *more;     /* NULL: nothing of it is known */
     struct http_server *server; /* HTTP */
     struct flow_tcp *tcp;       /* TCP */
-    struct tcp_server *tunnel;  /* TCP that goes on as a stream */
     struct list exchanges;      /* of this connection (exchange.link) */
     uint64_t opened_wall_us;
     union {

@@ -140,7 +140,7 @@ static void reset_conn(struct flow_conn *fc, uint64_t held)
         http_server_abort(fc->server, -ERR_LIMIT);
     else if (fc->tcp != NULL)
         tcp_abort(fc->tcp, STR("overload"), STR_NULL);
-    else if (fc->tunnel != NULL)
+    else if (fc->is_tunnel)
         tunnel_abort(fc, STR("overload"), STR_NULL);
     else
         conn_abort(fc->conn, -ERR_LIMIT);

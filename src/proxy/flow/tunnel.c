@@ -12,7 +12,7 @@ static void on_conn_close(void *ctx, int err)
 {
     struct flow_conn *fc = ctx;
     (void)err;
-    fc->tunnel = NULL;
+    fc->is_tunnel = false;
     conn_gone(fc);
 }
 
@@ -34,16 +34,16 @@ static void add_fields(const struct tcp_tunneling *tunneling, struct http_head *
 void tunnel_serve(struct flow_conn *fc, struct str cluster_name)
 {
     const struct tcp_proxy *tcp = fc->chain->tcp;
-    fc->has_tunnels = true;
-    fc->tunnel = tcp_server_open(fc->conn, &fc->chain->limits, tcp->idle_timeout_us, &fc->info,
-                                 &conn_ops, fc);
-    struct exchange *x = tcp_server_exchange(fc->tunnel);
+    struct tcp_server *server = tcp_server_open(fc->conn, &fc->chain->limits, tcp->idle_timeout_us,
+                                                &fc->info, &conn_ops, fc);
+    struct exchange *x = tcp_server_exchange(server);
+    fc->has_tunnels = fc->is_tunnel = true;
     struct tunnel *t = tunnel_install(fc, x, flow_config_ref(fc->config), fc->chain);
     t->cluster_name = cluster_name;
     t->opened_wall_us = fc->opened_wall_us;
     exchange_set_idle_timeout(x, tcp->idle_timeout_us);
     struct http_head *head =
-        tcp_server_start(fc->tunnel, tcp->tunneling != NULL ? tcp->tunneling->hostname : STR_NULL);
+        tcp_server_start(server, tcp->tunneling != NULL ? tcp->tunneling->hostname : STR_NULL);
     if (tcp->tunneling != NULL)
         add_fields(tcp->tunneling, head);
 }
@@ -109,4 +109,7 @@ void tunnel_abort(struct flow_conn *fc, struct str details, struct str origin)
         t->origin = arena_str(&x->arena, origin);
         exchange_fail(x, &denied);
     }
+    /* Over, but for a reader that takes its time. */
+    if (fc->is_tunnel && list_is_empty(&fc->exchanges))
+        conn_abort(fc->conn, -ERR_DENIED);
 }
