@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALIGN = 16, BLOCK_LEN_MIN = 256, BLOCK_LEN_MAX = 64 * 1024 };
+enum { ALIGN = 16, BLOCK_LEN_MIN = 256, BLOCK_LEN_MAX = 64 * 1024, TIGHT_BLOCKS = 8 };
 
 struct arena_block {
     struct arena_block *next;
@@ -14,7 +14,14 @@ struct arena_block {
 
 void arena_init(struct arena *a, size_t block_len)
 {
-    *a = (struct arena){.block_len = MAX(block_len, (size_t)BLOCK_LEN_MIN)};
+    *a = (struct arena){
+        .block_len = (uint32_t)MIN(MAX(block_len, (size_t)BLOCK_LEN_MIN), (size_t)UINT32_MAX)};
+}
+
+void arena_init_tight(struct arena *a, size_t block_len)
+{
+    arena_init(a, block_len);
+    a->is_tight = true;
 }
 
 static void block_free_all(struct arena_block *b)
@@ -30,7 +37,7 @@ static void block_free_all(struct arena_block *b)
 void arena_deinit(struct arena *a)
 {
     block_free_all(a->blocks);
-    *a = (struct arena){.block_len = a->block_len};
+    *a = (struct arena){.block_len = a->block_len, .is_tight = a->is_tight};
 }
 
 void arena_reset(struct arena *a)
@@ -87,7 +94,7 @@ static char *alloc_slow(struct arena *a, size_t len)
     a->blocks = b;
     a->pos = b->data + len;
     a->end = b->data + b->len;
-    if (a->block_len < BLOCK_LEN_MAX)
+    if (a->block_len < BLOCK_LEN_MAX && a->size >= a->block_len * (a->is_tight ? TIGHT_BLOCKS : 1))
         a->block_len *= 2;
     return b->data;
 }

@@ -14,11 +14,14 @@ struct arena_block;
 struct arena {
     struct arena_block *blocks; /* newest first */
     char *pos, *end;            /* free part of the newest block */
-    size_t block_len;           /* size of the next ordinary block */
-    size_t size;                /* bytes held from the heap */
+    uint32_t block_len;         /* size of the next ordinary block */
+    bool is_tight;
+    size_t size; /* bytes held from the heap */
 };
 
 void arena_init(struct arena *a, size_t block_len);
+/* Blocks grow with what is held, not by doubling: for what stays, so that little of it is empty. */
+void arena_init_tight(struct arena *a, size_t block_len);
 void arena_deinit(struct arena *a);
 /* Empties the arena, keeping its first block for the next user. */
 void arena_reset(struct arena *a);

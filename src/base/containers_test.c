@@ -44,6 +44,21 @@ static void test_arena(void **state)
     arena_deinit(&a);
 }
 
+/* What stays is filled: at most a block is empty, and blocks are small beside the whole. */
+static void test_tight_arena(void **state)
+{
+    (void)state;
+    for (size_t used = 1; used < 20000; used += 331) {
+        struct arena a;
+        arena_init_tight(&a, 512);
+        for (size_t n = 0; n < used; n++)
+            *arena_bytes(&a, 1) = 'x';
+        if (arena_size(&a) > used + used / 4 + 600)
+            fail_msg("%zu bytes for %zu", arena_size(&a), used);
+        arena_deinit(&a);
+    }
+}
+
 static void test_map(void **state)
 {
     static int values[2000];
@@ -180,9 +195,10 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena),  cmocka_unit_test(test_map), cmocka_unit_test(test_list),
-        cmocka_unit_test(test_vec),    cmocka_unit_test(test_err), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_arena),  cmocka_unit_test(test_tight_arena),
+        cmocka_unit_test(test_map),    cmocka_unit_test(test_list),
+        cmocka_unit_test(test_vec),    cmocka_unit_test(test_err),
+        cmocka_unit_test(test_random), cmocka_unit_test(test_limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { ARENA_BLOCK_LEN = 1024 };
+enum { ARENA_BLOCK_LEN = 512 };
 
 static const struct {
     const char *name, *url;
@@ -46,7 +46,7 @@ struct resource *resource_new(enum resource_type type, struct str name)
     struct resource *r = NEW(struct resource);
     atomic_init(&r->ref_count, 1);
     r->type = type;
-    arena_init(&r->arena, ARENA_BLOCK_LEN);
+    arena_init_tight(&r->arena, ARENA_BLOCK_LEN);
     r->name = arena_str(&r->arena, name);
     return r;
 }
