@@ -61,11 +61,17 @@ static int add_range_exemptions(struct str_buf *out, const struct box_capture *e
     return 0;
 }
 
-static int add_output_chain(struct str_buf *out, const struct box_capture *exclude)
+/* Every chain begins with it while the rules have not been confirmed: once the element of the set
+ * has timed out, all packets pass. */
+#define UNLESS_ARMED "        meta l4proto != @armed return\n"
+
+static int add_output_chain(struct str_buf *out, const struct box_capture *exclude,
+                            const char *gate)
 {
     str_buf_printf(out,
                    "    chain output {\n"
                    "        type nat hook output priority -100; policy accept;\n"
+                   "%s"
                    "        meta mark 0x%x return\n"
                    "        meta mark 0x%x oifname \"lo\" ip daddr != 127.0.0.0/8 "
                    "meta l4proto tcp redirect to :%d\n"
@@ -75,7 +81,7 @@ static int add_output_chain(struct str_buf *out, const struct box_capture *exclu
                    "        udp dport 53 redirect to :%d\n"
                    "        tcp dport 53 redirect to :%d\n"
                    "        oifname \"lo\" return\n",
-                   CAPTURE_MARK_APP, CAPTURE_MARK, CAPTURE_PORT_INBOUND, CAPTURE_MARK,
+                   gate, CAPTURE_MARK_APP, CAPTURE_MARK, CAPTURE_PORT_INBOUND, CAPTURE_MARK,
                    CAPTURE_PORT_INBOUND, CAPTURE_MARK, CAPTURE_PORT_DNS, CAPTURE_PORT_DNS);
     add_port_exemption(out, exclude->exclude_outbound_ports, exclude->exclude_outbound_count);
     int err = add_range_exemptions(out, exclude);
@@ -83,16 +89,27 @@ static int add_output_chain(struct str_buf *out, const struct box_capture *exclu
     return err;
 }
 
-int capture_rules(const struct box_capture *exclude, struct str_buf *out)
+int capture_rules(const struct box_capture *exclude, uint32_t armed_s, struct str_buf *out)
 {
+    const char *gate = armed_s > 0 ? UNLESS_ARMED : "";
     str_buf_add_c(out, "table inet tulle\ndelete table inet tulle\ntable inet tulle {\n");
-    int err = add_output_chain(out, exclude);
+    if (armed_s > 0)
+        str_buf_printf(out,
+                       "    set armed {\n"
+                       "        type inet_proto; flags timeout;\n"
+                       "        elements = { tcp timeout %us, udp timeout %us }\n"
+                       "    }\n",
+                       armed_s, armed_s);
+    int err = add_output_chain(out, exclude, gate);
     if (err != 0)
         return err;
-    str_buf_add_c(out, "    chain prerouting {\n"
-                       "        type nat hook prerouting priority -100; policy accept;\n"
-                       "        iifname \"lo\" return\n"
-                       "        tcp dport { " PORTS_OPEN " } return\n");
+    str_buf_printf(out,
+                   "    chain prerouting {\n"
+                   "        type nat hook prerouting priority -100; policy accept;\n"
+                   "%s"
+                   "        iifname \"lo\" return\n"
+                   "        tcp dport { " PORTS_OPEN " } return\n",
+                   gate);
     add_port_exemption(out, exclude->exclude_inbound_ports, exclude->exclude_inbound_count);
     /* The closed ports are not redirected but refused below: what listens there on the loopback
      * only would otherwise be tried on behalf of the peer. */
@@ -101,15 +118,18 @@ int capture_rules(const struct box_capture *exclude, struct str_buf *out)
                    "        meta l4proto tcp redirect to :%d\n"
                    "    }\n",
                    CAPTURE_PORT_INBOUND);
-    str_buf_add_c(out, "    chain input {\n"
-                       "        type filter hook input priority 0; policy accept;\n"
-                       "        iifname \"lo\" return\n"
-                       "        ct state established,related return\n"
-                       "        meta l4proto tcp ct original proto-dst { " PORTS_CLOSED " } "
-                       "reject with tcp reset\n"
-                       "        udp dport 15053 reject\n"
-                       "    }\n"
-                       "}\n");
+    str_buf_printf(out,
+                   "    chain input {\n"
+                   "        type filter hook input priority 0; policy accept;\n"
+                   "%s"
+                   "        iifname \"lo\" return\n"
+                   "        ct state established,related return\n"
+                   "        meta l4proto tcp ct original proto-dst { " PORTS_CLOSED " } "
+                   "reject with tcp reset\n"
+                   "        udp dport 15053 reject\n"
+                   "    }\n"
+                   "}\n",
+                   gate);
     return out->is_overflown ? -ERR_TOO_LARGE : 0;
 }
 
@@ -136,42 +156,132 @@ static int write_all(int fd, struct str s)
     return 0;
 }
 
-_Noreturn static void exec_nft(const char *nft, int input_fd)
+/* nft with its output to nobody (fd -1) or to a pipe; `rules` on its standard input. */
+_Noreturn static void exec_nft(const char *nft, int input_fd, int output_fd, bool is_list)
 {
-    dup2(input_fd, STDIN_FILENO);
-    execl(nft, "nft", "-f", "-", (char *)NULL);
+    int nowhere = open("/dev/null", O_RDWR);
+    dup2(input_fd >= 0 ? input_fd : nowhere, STDIN_FILENO);
+    if (is_list) {
+        dup2(output_fd, STDOUT_FILENO);
+        dup2(nowhere, STDERR_FILENO); /* that there is no such table is no error */
+        execl(nft, "nft", "list", "table", "inet", "tulle", (char *)NULL);
+    } else {
+        execl(nft, "nft", "-f", "-", (char *)NULL);
+    }
     _exit(127);
+}
+
+static int wait_for(pid_t pid, int *ret_code)
+{
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            return err_from_errno(errno);
+    }
+    *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return 0;
 }
 
 /* Runs nft with `rules` on its standard input. */
 static int run_nft(const char *nft, struct str rules)
 {
-    int pipe_fds[2];
+    int pipe_fds[2], code = 0;
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
         return err_from_errno(errno);
     pid_t pid = fork();
     if (pid == 0)
-        exec_nft(nft, pipe_fds[0]);
+        exec_nft(nft, pipe_fds[0], -1, false);
     close(pipe_fds[0]);
     int err = pid < 0 ? err_from_errno(errno) : write_all(pipe_fds[1], rules);
     close(pipe_fds[1]);
-    int status = 0;
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (err == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-        err = -ERR_SYSTEM;
+    int waited = pid > 0 ? wait_for(pid, &code) : 0;
+    if (err == 0)
+        err = waited != 0 ? waited : code != 0 ? -ERR_SYSTEM : 0;
     return err;
 }
 
-int capture_apply(const struct box_capture *exclude)
+int capture_apply(const struct box_capture *exclude, uint32_t armed_s)
 {
     const char *nft = capture_nft_path();
     if (nft == NULL)
         return -ERR_NOT_FOUND;
     struct str_buf rules = STR_BUF_INIT(RULES_LEN_MAX);
-    int err = capture_rules(exclude, &rules);
+    int err = capture_rules(exclude, armed_s, &rules);
     if (err == 0)
         err = run_nft(nft, str_buf_str(&rules));
     str_buf_deinit(&rules);
+    return err;
+}
+
+int capture_confirm(void)
+{
+    const char *nft = capture_nft_path();
+    /* Deleting what has timed out is an error, and undoes the whole: too late is too late. */
+    return nft == NULL ? -ERR_NOT_FOUND
+                       : run_nft(nft, STR("delete element inet tulle armed { tcp, udp }\n"
+                                          "add element inet tulle armed { tcp, udp }\n"));
+}
+
+int capture_remove(void)
+{
+    const char *nft = capture_nft_path();
+    /* Declared first, so that a table that is not there is no error. */
+    return nft == NULL ? -ERR_NOT_FOUND
+                       : run_nft(nft, STR("table inet tulle\ndelete table inet tulle\n"));
+}
+
+/* --- looking --- */
+
+static int read_all(int fd, struct str_buf *to)
+{
+    char block[4096];
+    ssize_t n;
+    while ((n = read(fd, block, sizeof block)) > 0 || (n < 0 && errno == EINTR)) {
+        if (n > 0)
+            str_buf_add(to, str_from(block, (size_t)n));
+    }
+    return n < 0 ? err_from_errno(errno) : 0;
+}
+
+/* The listing; empty when there is no such table. */
+static int list_table(const char *nft, struct str_buf *to)
+{
+    int pipe_fds[2], code = 0;
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return err_from_errno(errno);
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_nft(nft, -1, pipe_fds[1], true);
+    close(pipe_fds[1]);
+    int err = pid < 0 ? err_from_errno(errno) : read_all(pipe_fds[0], to);
+    close(pipe_fds[0]);
+    int waited = pid > 0 ? wait_for(pid, &code) : 0;
+    if (code != 0)
+        str_buf_reset(to);
+    return err != 0 ? err : waited;
+}
+
+int capture_look(enum capture_state *ret_state, struct str_buf *ret_listing)
+{
+    const char *nft = capture_nft_path();
+    struct str_buf all = STR_BUF_INIT(RULES_LEN_MAX);
+    int err = nft != NULL ? list_table(nft, &all) : -ERR_NOT_FOUND;
+    bool has_set = false, is_armed = false, is_kept = false;
+    for (struct str rest = str_buf_str(&all); err == 0 && rest.len > 0;) {
+        struct str line = str_split(&rest, '\n');
+        has_set = has_set || str_contains(line, STR("set armed"));
+        bool is_arming = str_contains(line, STR("expires"));
+        bool is_elements = str_contains(line, STR("elements = "));
+        is_armed = is_armed || is_arming;
+        is_kept = is_kept || (is_elements && !is_arming);
+        if (!is_arming && !is_elements)
+            str_buf_printf(ret_listing, "%.*s\n", STR_FMT(line));
+    }
+    if (err == 0)
+        *ret_state = all.len == 0          ? CAPTURE_NONE
+                     : is_armed            ? CAPTURE_ARMED
+                     : is_kept || !has_set ? CAPTURE_KEPT
+                                           : CAPTURE_LAPSED;
+    str_buf_deinit(&all);
     return err;
 }

@@ -21,12 +21,27 @@ enum {
     CAPTURE_PORT_DNS = 15053,
 };
 
-/* The rules as text for `nft -f -`. 0, or -ERR_INVALID when a range is malformed. */
-int capture_rules(const struct box_capture *exclude, struct str_buf *out);
+/* The rules as text for `nft -f -`. armed_s: for how many seconds they hold before the kernel
+ * itself lets them lapse; 0: for good. -ERR_INVALID when a range is malformed. */
+int capture_rules(const struct box_capture *exclude, uint32_t armed_s, struct str_buf *out);
 
 /* Applies the rules in the current network namespace by running nft(8); 0 or -ERR_X. What nft
  * says in case of an error goes to standard error. */
-int capture_apply(const struct box_capture *exclude);
+int capture_apply(const struct box_capture *exclude, uint32_t armed_s);
+
+/* What the kernel has now. */
+enum capture_state {
+    CAPTURE_NONE,   /* no table of ours */
+    CAPTURE_ARMED,  /* in force until it lapses */
+    CAPTURE_LAPSED, /* nobody confirmed it in time: it does nothing */
+    CAPTURE_KEPT,   /* in force for good */
+};
+/* ret_listing: the rules as nft lists them, without what arms them. -ERR_NOT_FOUND: no nft. */
+int capture_look(enum capture_state *ret_state, struct str_buf *ret_listing);
+/* Armed rules hold for good. -ERR_SYSTEM: they have lapsed, or there are none. */
+int capture_confirm(void);
+/* Takes the table away; none is fine. */
+int capture_remove(void);
 
 /* Where nft(8) is; NULL when it is not installed. */
 const char *capture_nft_path(void);

@@ -67,7 +67,7 @@ static void setup_replica(struct netlink *mesh, int bridge, int i)
     static const uint16_t excluded_in[] = {9001}, excluded_out[] = {9002};
     static const char *ranges[] = {"198.51.100.0/24", "2001:db8::/32"};
     struct box_capture capture = {excluded_in, excluded_out, 1, 1, ranges, 2};
-    assert_int_equal(capture_apply(&capture), 0);
+    assert_int_equal(capture_apply(&capture, 0), 0);
     netlink_close(&nl);
     netns_leave(back);
 }

@@ -57,7 +57,7 @@ static enum trial run_trial(void)
     enum trial t = try_links();
     if (t != TRIAL_OK)
         return t;
-    if (capture_apply(&(struct box_capture){0}) != 0)
+    if (capture_apply(&(struct box_capture){0}, 0) != 0)
         return TRIAL_NFT;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", "/run", "tmpfs", 0, "size=4k") != 0)

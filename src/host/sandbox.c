@@ -236,7 +236,7 @@ int sandbox_setup(const struct sandbox *s, const char **ret_what)
     int err = setup_network(s);
     if (err == 0) {
         *ret_what = "capture rules (nft)";
-        err = capture_apply(s->capture);
+        err = capture_apply(s->capture, 0);
     }
     if (err == 0) {
         *ret_what = "mounts";

@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "proxy/agent/agent.h"
+#include "proxy/agent/file.h"
+#include "proxy/agent/join.h"
 
 enum { WORKERS_MAX = 64, EXIT_USAGE = 2 };
 
@@ -18,9 +20,14 @@ static const char usage[] =
     "                   --service-account SA --trust-domain TD --address IP4[,IP6]\n"
     "                   [--app APP] [--workload-version V] [--egress-socket PATH]\n"
     "                   [--envoy PROGRAM] [OPTIONS]\n"
+    "       tulle-proxy join --mesh-state DIR [--token TEXT|@FILE --control-plane HOST:PORT]\n"
+    "                   [--address IP4[,IP6]] [OPTIONS]\n"
     "\n"
     "  -c, --config FILE     Envoy's bootstrap, JSON\n"
     "  --envoy PROGRAM       Envoy does the serving; this process its identity, DNS and readiness\n"
+    "  join                  the sidecar of a host of one's own; TEXT is what 'tulle token "
+    "create'\n"
+    "                        prints. DIR keeps what was joined: the next time it is enough\n"
     "\n"
     "Options:\n"
     "  --concurrency N       workers; 0: one for each core (1)\n"
@@ -61,8 +68,12 @@ enum {
     OPTION_LIMIT,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
+    OPTION_TOKEN,
+    OPTION_CONTROL_PLANE,
     OPTION_ARGUMENT
 };
+
+static struct join_args join; /* of the command line */
 
 _Noreturn static void refuse(const char *what, const char *value)
 {
@@ -154,6 +165,12 @@ static void take_option(struct agent_args *a, int option, const char *value)
     case OPTION_LOG_FORMAT:
         set_log_format(value);
         return;
+    case OPTION_TOKEN:
+        join.text = str_from_c(value);
+        return;
+    case OPTION_CONTROL_PLANE:
+        join.control_plane = str_from_c(value);
+        return;
     default:
         if (option < OPTION_ARGUMENT)
             exit(EXIT_USAGE); /* getopt has said why */
@@ -163,7 +180,8 @@ static void take_option(struct agent_args *a, int option, const char *value)
 
 static void take_options(struct agent_args *a, int argc, char **argv)
 {
-    struct option options[ARRAY_LEN(arguments) + 8] = {
+    enum { OWN_COUNT = 9 };
+    struct option options[ARRAY_LEN(arguments) + OWN_COUNT + 1] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {"index", required_argument, NULL, OPTION_INDEX},
@@ -171,9 +189,11 @@ static void take_options(struct agent_args *a, int argc, char **argv)
         {"limit", required_argument, NULL, OPTION_LIMIT},
         {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
         {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+        {"token", required_argument, NULL, OPTION_TOKEN},
+        {"control-plane", required_argument, NULL, OPTION_CONTROL_PLANE},
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
-        options[7 + i] =
+        options[OWN_COUNT + i] =
             (struct option){arguments[i].name, required_argument, NULL, OPTION_ARGUMENT + (int)i};
     for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) >= 0;)
         take_option(a, option, optarg);
@@ -195,18 +215,67 @@ static void check_sidecar(const struct agent_args *a)
     }
 }
 
+/* --- join --- */
+
+static void read_token(const char *path, struct arena *a)
+{
+    struct str_buf text = STR_BUF_INIT(JOIN_TEXT_MAX);
+    int err = file_read(path, JOIN_TEXT_MAX, &text);
+    if (err != 0)
+        refuse(err_text(err), path);
+    join.text = arena_str(a, str_buf_str(&text));
+    str_buf_deinit(&text);
+}
+
+/* Command lines can be read by everybody on the machine. */
+static void hide_token(struct arena *a)
+{
+    char *argument = (char *)(uintptr_t)join.text.ptr;
+    size_t len = join.text.len;
+    join.text = arena_str(a, join.text);
+    if (argument != NULL)
+        explicit_bzero(argument, len);
+}
+
+static int run_join(struct agent_args *args)
+{
+    struct arena a;
+    struct str_buf why = STR_BUF_INIT(4096);
+    arena_init(&a, 4096);
+    join.state_dir = args->state_dir;
+    join.addresses = args->addresses;
+    if (join.state_dir == NULL)
+        refuse("this option is needed", "--mesh-state");
+    if ((join.text.len > 0) != (join.control_plane.len > 0))
+        refuse("--token and --control-plane belong together", NULL);
+    if (join.text.len > 0 && join.text.ptr[0] == '@')
+        read_token(join.text.ptr + 1, &a);
+    else
+        hide_token(&a);
+    int err = join_prepare(&join, &a, args, &why);
+    if (err != 0)
+        fprintf(stderr, "tulle-proxy: cannot join: %.*s\n", STR_FMT(str_buf_str(&why)));
+    int code = err == 0 ? agent_run(args) : 1;
+    str_buf_deinit(&why);
+    arena_deinit(&a);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct agent_args args = {.worker_count = 1};
     limits_init(&args.limits);
     bool is_sidecar = argc > 1 && str_eq(str_from_c(argv[1]), STR("sidecar"));
-    if (is_sidecar) {
+    bool is_join = argc > 1 && str_eq(str_from_c(argv[1]), STR("join"));
+    if (is_sidecar || is_join) {
         argv++;
         argc--;
     }
     take_options(&args, argc, argv);
-    if (is_sidecar && args.bootstrap_file != NULL)
-        refuse("-c and sidecar exclude each other", NULL);
+    if ((is_sidecar || is_join) && args.bootstrap_file != NULL)
+        refuse("-c excludes sidecar and join", NULL);
+    if (is_join)
+        return run_join(&args);
     if (is_sidecar)
         check_sidecar(&args);
     else if (args.bootstrap_file == NULL)

@@ -12,30 +12,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "control/server/server.h"
+#include "main/tulled_options.h"
 
 #define ROOT_LIFETIME_S (10ull * 365 * 24 * 3600)
 
-enum { WHY_BYTES_MAX = 4096, EXIT_USAGE = 2 };
-static const char usage[] =
-    "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
-    "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
-    "              [--api ADDRESS:PORT] [--history REVISIONS]\n"
-    "       tulled --state DIR --restore FILE\n"
-    "\n"
-    "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
-    "  --socket PATH   REST for administrators (root and the user of this process)\n"
-    "  --xds           configuration and certificates for sidecars, gRPC over TLS; usually :15012\n"
-    "  --metrics       Prometheus' /metrics; usually :15014\n"
-    "  --api           the same by TLS, for kubectl and others: tokens and certificates\n"
-    "                  ('tulle access create'); usually :15016\n"
-    "  --history N     how many revisions are kept to look at and go back to (10000)\n"
-    "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
-
-struct options {
-    const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
-    const char *history, *restore, *api;
-    uint64_t history_revisions;
-};
+enum { WHY_BYTES_MAX = 4096 };
 
 struct tulled {
     struct turn *turn;
@@ -48,46 +29,6 @@ struct tulled {
     struct watch signals;
     struct str_buf why;
 };
-
-static bool parse_options(int argc, char **argv, struct options *o)
-{
-    const struct {
-        const char *name, **value;
-    } table[] = {{"--state", &o->state},
-                 {"--socket", &o->socket},
-                 {"--xds", &o->xds},
-                 {"--metrics", &o->metrics},
-                 {"--mesh", &o->mesh},
-                 {"--log-format", &o->log_format},
-                 {"--log-level", &o->log_level},
-                 {"--history", &o->history},
-                 {"--restore", &o->restore},
-                 {"--api", &o->api}};
-    for (int i = 1; i < argc; i += 2) {
-        size_t n = 0;
-        while (n < ARRAY_LEN(table) && strcmp(table[n].name, argv[i]) != 0)
-            n++;
-        if (n == ARRAY_LEN(table) || i + 1 == argc)
-            return false;
-        *table[n].value = argv[i + 1];
-    }
-    return o->state != NULL && (o->restore != NULL || (o->socket != NULL && o->xds != NULL));
-}
-
-static bool set_up_log(struct options *o)
-{
-    enum log_level level;
-    o->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
-    if (o->history != NULL && !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
-        return false;
-    bool is_json = strcmp(o->log_format, "json") == 0;
-    if ((!is_json && strcmp(o->log_format, "text") != 0) ||
-        !log_level_parse(str_from_c(o->log_level), &level))
-        return false;
-    log_set_level(level);
-    log_set_json(is_json);
-    return true;
-}
 
 static void on_signal(struct watch *w, bool is_readable, bool is_writable)
 {
@@ -127,7 +68,7 @@ static void harden(void)
     }
 }
 
-static int make_state(const struct options *o, struct str_buf *why)
+static int make_state(const struct tulled_options *o, struct str_buf *why)
 {
     if (mkdir(o->state, 0700) == 0 || errno == EEXIST)
         return 0;
@@ -135,7 +76,7 @@ static int make_state(const struct options *o, struct str_buf *why)
     return -ERR_SYSTEM;
 }
 
-static int open_state(struct tulled *t, const struct options *o)
+static int open_state(struct tulled *t, const struct tulled_options *o)
 {
     char path[4096];
     int err = make_state(o, &t->why);
@@ -154,7 +95,7 @@ static int open_state(struct tulled *t, const struct options *o)
     return ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
 }
 
-static int listen_at(struct tulled *t, const struct options *o)
+static int listen_at(struct tulled *t, const struct tulled_options *o)
 {
     struct addr xds, metrics, api;
     if (!addr_parse(str_from_c(o->xds), &xds) ||
@@ -172,7 +113,7 @@ static int listen_at(struct tulled *t, const struct options *o)
     return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }
 
-static int start(struct tulled *t, const struct options *o)
+static int start(struct tulled *t, const struct tulled_options *o)
 {
     int err = watch_signals(t);
     if (err == 0)
@@ -203,7 +144,7 @@ static void stop(struct tulled *t)
 }
 
 /* What a backup holds becomes the state of a tulled that is started next. */
-static int restore(const struct options *o)
+static int restore(const struct tulled_options *o)
 {
     struct str_buf why = STR_BUF_INIT(WHY_BYTES_MAX);
     int err = make_state(o, &why);
@@ -220,14 +161,10 @@ static int restore(const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.log_format = "text", .log_level = "info", .mesh = ""};
-    bool is_help = argc == 2 && strcmp(argv[1], "--help") == 0;
-    if (is_help || (argc == 2 && strcmp(argv[1], "--version") == 0))
-        return fputs(is_help ? usage : "tulled " TULLE_VERSION "\n", stdout) < 0;
-    if (!parse_options(argc, argv, &o) || !set_up_log(&o)) {
-        fputs(usage, stderr);
-        return EXIT_USAGE;
-    }
+    struct tulled_options o;
+    int code;
+    if (!tulled_options_read(argc, argv, &o, &code))
+        return code;
     harden();
     if (o.restore != NULL)
         return restore(&o);

@@ -91,7 +91,7 @@ int ca_issue_own(struct ca *c, const struct key *k, const struct str *dns_names,
 enum { CA_TOKEN_LIFETIME_S = 600, CA_TOKENS_MAX = 10000 };
 /* -ERR_LIMIT: too many that nobody has used. */
 int ca_token_make(struct store *s, struct str namespace_, struct str workload, uint32_t index,
-                  uint64_t now_s, struct str_buf *ret_token);
+                  uint64_t now_s, uint64_t lifetime_s, struct str_buf *ret_token);
 /* Whom the token binds; consumed. -ERR_UNAUTHENTICATED. Strings in the arena. */
 int ca_token_redeem(struct store *s, struct str token, uint64_t now_s, struct arena *a,
                     struct str *ret_namespace, struct str *ret_workload, uint32_t *ret_index);

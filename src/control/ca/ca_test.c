@@ -183,7 +183,8 @@ static void test_own_server(void **state)
 static struct str make_token(struct fixture *f, uint64_t now_s)
 {
     struct str_buf token = STR_BUF_INIT(100);
-    assert_int_equal(ca_token_make(f->store, STR("shop"), STR("web"), 3, now_s, &token), 0);
+    assert_int_equal(
+        ca_token_make(f->store, STR("shop"), STR("web"), 3, now_s, CA_TOKEN_LIFETIME_S, &token), 0);
     struct str copy = arena_str(&f->arena, str_buf_str(&token));
     str_buf_deinit(&token);
     return copy;

@@ -80,7 +80,7 @@ static int purge(struct store *s, uint64_t now_s, size_t *ret_live)
 /* --- making and taking --- */
 
 int ca_token_make(struct store *s, struct str namespace_, struct str workload, uint32_t index,
-                  uint64_t now_s, struct str_buf *ret_token)
+                  uint64_t now_s, uint64_t lifetime_s, struct str_buf *ret_token)
 {
     uint8_t bytes[TOKEN_BYTES];
     size_t live = 0;
@@ -95,7 +95,7 @@ int ca_token_make(struct store *s, struct str namespace_, struct str workload, u
     struct arena a;
     arena_init(&a, 1024);
     struct str value =
-        arena_printf(&a, "%llu %.*s %.*s %u", (unsigned long long)now_s + CA_TOKEN_LIFETIME_S,
+        arena_printf(&a, "%llu %.*s %.*s %u", (unsigned long long)(now_s + lifetime_s),
                      STR_FMT(namespace_), STR_FMT(workload), index);
     err = store_record_put(s, STR(TOKEN_TABLE), key_of(str_buf_str(&text), &a), value);
     if (err == 0)

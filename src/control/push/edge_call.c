@@ -46,6 +46,8 @@ static const struct method methods[] = {
     XDS_ONE("secret.v3.SecretDiscoveryService/StreamSecrets", ADS_SOTW, RESOURCE_SECRET),
     {"/istio.v1.auth.IstioCertificateService/CreateCertificate", EDGE_CREATE_CERTIFICATE, {0}},
     {"/tulle.mesh.v1.Agent/Report", EDGE_REPORT, {0}},
+    /* The roots as PEM, to anybody: who joins compares them with the pin that his token came with. */
+    {"/tulle.mesh.v1.Agent/Roots", EDGE_ROOTS, {0}},
 };
 
 static const struct method *method_of(const struct http_head *head)
@@ -132,10 +134,13 @@ static void take_unary(struct edge_call *c, struct str message)
 {
     struct str_buf answer = STR_BUF_INIT(ANSWER_BYTES_MAX), why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
     struct push *p = c->edge->push;
-    enum grpc_status status =
-        c->method == EDGE_CREATE_CERTIFICATE
-            ? push_create_certificate(p, renewing_identity(c), c->token, message, &answer, &why)
-            : push_report(p, c->peer.identity, message, &why);
+    enum grpc_status status = GRPC_OK;
+    if (c->method == EDGE_CREATE_CERTIFICATE)
+        status = push_create_certificate(p, renewing_identity(c), c->token, message, &answer, &why);
+    else if (c->method == EDGE_REPORT)
+        status = push_report(p, c->peer.identity, message, &why);
+    else
+        str_buf_add(&answer, ca_bundle(p->ca));
     if (status == GRPC_OK)
         send_message(c, str_buf_str(&answer));
     finish(c, status, str_buf_str(&why));
@@ -166,6 +171,11 @@ static struct str bearer(const struct http_head *head)
     return str_starts_with_nocase(value, STR("bearer ")) ? str_trim(str_skip(value, 7)) : STR_NULL;
 }
 
+static bool is_for_strangers(enum edge_method method)
+{
+    return method == EDGE_CREATE_CERTIFICATE || method == EDGE_ROOTS;
+}
+
 static void on_head(void *service, struct service_stream *s, const struct http_head *head)
 {
     struct edge *e = service;
@@ -182,7 +192,7 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
         service_reply(s, 415, STR("text/plain"), STR("gRPC only\n"));
     } else if (c->method == EDGE_NONE) {
         finish(c, GRPC_UNIMPLEMENTED, STR("no such method"));
-    } else if (c->method != EDGE_CREATE_CERTIFICATE && c->peer.identity.len == 0) {
+    } else if (!is_for_strangers(c->method) && c->peer.identity.len == 0) {
         finish(c, GRPC_UNAUTHENTICATED, STR("needs a client certificate of the mesh"));
     } else if (c->method == EDGE_XDS) {
         c->stream = push_stream_open(e->push, &c->peer, &m->call, &stream_ops, c);

@@ -23,7 +23,7 @@ struct edge {
     struct filter filter;
 };
 
-enum edge_method { EDGE_NONE, EDGE_XDS, EDGE_CREATE_CERTIFICATE, EDGE_REPORT };
+enum edge_method { EDGE_NONE, EDGE_XDS, EDGE_CREATE_CERTIFICATE, EDGE_REPORT, EDGE_ROOTS };
 
 /* One gRPC call; in its exchange's arena. */
 struct edge_call {

@@ -31,7 +31,8 @@ struct push *push_new(const struct push_args *args);
 struct push *push_free(struct push *p);
 /* Listens for gRPC over mTLS: xDS, delta and state of the world, aggregated and by type (listeners,
  * routes, clusters, endpoints, secrets), and tulle.mesh.v1.Agent/Report (client certificate);
- * IstioCertificateService/CreateCertificate (client certificate, or join token). */
+ * IstioCertificateService/CreateCertificate (client certificate, or join token);
+ * tulle.mesh.v1.Agent/Roots (anybody: the roots as PEM). */
 int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
 /* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);

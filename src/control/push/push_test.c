@@ -735,7 +735,7 @@ static void test_certificates(void **state)
     uint64_t now_s = turn_wall_us(f->turn) / 1000000;
     assert_int_equal(csr_make(k, STR("spiffe://cluster.local/ns/shop/sa/admin"), &csr), 0);
     ca_codec_encode_request(&(struct ca_codec_request){.csr_pem = str_buf_str(&csr)}, &wire);
-    assert_int_equal(ca_token_make(f->store, STR("shop"), STR("web"), 0, now_s, &token), 0);
+    assert_int_equal(ca_token_make(f->store, STR("shop"), STR("web"), 0, now_s, 60, &token), 0);
     struct str t = str_buf_str(&token), request = str_buf_str(&wire);
     assert_int_equal(push_create_certificate(f->push, STR_NULL, t, request, &answer, &why),
                      GRPC_OK);

@@ -154,38 +154,6 @@ static void replica_gone(struct rest_call *c)
         rest_reply(c, 200, STR("{\"status\":\"Success\"}"));
 }
 
-void rest_token(struct rest_call *c, struct str namespace_, struct str workload)
-{
-    const struct server_args *args = &c->server->args;
-    const struct json *root;
-    uint64_t replica;
-    const struct api_document *d =
-        registry_doc(args->registry, API_KIND_WORKLOAD, namespace_, workload);
-    if (d == NULL) {
-        rest_fail(c, 404, "NotFound", "Workload \"%.*s\" is not there", STR_FMT(workload));
-        return;
-    }
-    if (json_parse(c->a, str_buf_str(&c->body), 4096, &root, NULL) != 0 ||
-        !json_u64(json_get(root, "replica"), &replica) || replica >= API_WORKLOAD_REPLICAS_MAX) {
-        rest_fail(c, 400, "BadRequest", "the body is {\"replica\": NUMBER}, below %d",
-                  API_WORKLOAD_REPLICAS_MAX);
-        return;
-    }
-    struct str_buf token = STR_BUF_INIT(128), out = STR_BUF_INIT(256);
-    int err = ca_token_make(args->store, namespace_, workload, (uint32_t)replica,
-                            turn_wall_us(args->turn) / 1000000, &token);
-    str_buf_printf(&out, "{\"token\":\"%.*s\",\"expiresInSeconds\":%d}",
-                   STR_FMT(str_buf_str(&token)), CA_TOKEN_LIFETIME_S);
-    if (err == 0)
-        rest_reply(c, 201, str_buf_str(&out));
-    else
-        rest_fail(c, err == -ERR_LIMIT ? 429 : 500,
-                  err == -ERR_LIMIT ? "TooManyRequests" : "InternalError", "no token: %s",
-                  err_text(err));
-    str_buf_deinit(&token);
-    str_buf_deinit(&out);
-}
-
 struct verb {
     const char *method, *path; /* the third part */
     size_t path_count;

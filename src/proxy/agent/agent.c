@@ -215,6 +215,7 @@ static void init(struct agent *a, const struct agent_args *args)
     *a = (struct agent){.args = args, .signal_fd = -1};
     arena_init(&a->arena, 2048);
     a->leaf_pem = STR_BUF_INIT(REPORT_BYTES_MAX);
+    a->is_app_ready = args->is_app_ready;
     a->limits = args->limits;
     if (a->limits.memory_budget_bytes == 0)
         a->limits.memory_budget_bytes = budget_default();

@@ -362,9 +362,12 @@ static void on_tcp_accept(void *ctx, struct conn *c)
 static int open_sockets(struct dns *d, struct str_buf *why)
 {
     static dgram_fn *const receive[2] = {on_udp4, on_udp6};
-    static const enum addr_family families[2] = {ADDR_IP4, ADDR_IP6};
+    /* On the loopback, where capture leads queries: an answer must come from the address that the
+     * query went to, or the kernel does not know it as one. */
+    static const struct str loopbacks[2] = {{"127.0.0.1", 9}, {"::1", 3}};
     for (int i = 0; i < 2; i++) {
-        struct addr at = {.family = families[i], .port = d->args.port};
+        struct addr at;
+        addr_parse_ip(loopbacks[i], d->args.port, &at);
         struct listen_options options = {.backlog = 128, .inherited_fd = -1, .is_v6_only = true};
         int err = dgram_open(d->args.turn, &at, 0, receive[i], d, &d->udp[i]);
         if (err == 0)
