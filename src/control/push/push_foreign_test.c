@@ -218,8 +218,8 @@ static void accept_last(struct fixture *f, struct client *c, struct request r)
 {
     const struct response *last = &c->got[c->count - 1];
     char version[20], nonce[20];
-    strcpy(version, last->version);
-    strcpy(nonce, last->nonce);
+    copy(version, sizeof version, str_from_c(last->version));
+    copy(nonce, sizeof nonce, str_from_c(last->nonce));
     r.version = version;
     r.nonce = nonce;
     if (c->variant == ADS_DELTA)
@@ -362,7 +362,7 @@ static void test_all_of_a_type_each_time(void **state)
     assert_int_equal(c->count, 1);
     unsigned before = c->got[0].count;
     char version[20];
-    strcpy(version, c->got[0].version);
+    copy(version, sizeof version, str_from_c(c->got[0].version));
     assert_true(holds(&c->got[0], CATALOG));
     assert_true(holds(&c->got[0], "inbound|80|http"));
     assert_true(holds(&c->got[0], TRANSLATE_PASSTHROUGH));
@@ -392,7 +392,7 @@ static void test_a_former_stream_is_taken_up(void **state)
     struct client *c = open_stream(f, 0, all_sotw);
     say(f, c, (struct request){RESOURCE_CLUSTER, .has_node = true});
     char version[20];
-    strcpy(version, c->got[0].version);
+    copy(version, sizeof version, str_from_c(c->got[0].version));
     close_stream(c);
     c = open_stream(f, 0, all_sotw);
     say(f, c, (struct request){RESOURCE_CLUSTER, .version = version, .has_node = true});
@@ -677,8 +677,8 @@ static void test_another_root(void **state)
     accept_last(f, c, both);
     forget(c);
     /* Its connection was opened by a leaf of the present root. */
-    strcpy(root, push_secret_root(c->stream).ptr);
-    strcpy(c->stream->root, root);
+    copy(root, sizeof root, push_secret_root(c->stream));
+    copy(c->stream->root, sizeof c->stream->root, str_from_c(root));
     assert_true(certs_of(f).is_trusting && certs_of(f).is_renewed);
     next_stage(f, begin);
     assert_int_equal(c->count, 1);
@@ -694,7 +694,7 @@ static void test_another_root(void **state)
     assert_false(certs_of(f).is_renewed);
     accept_last(f, c, both);
     assert_false(certs_of(f).is_renewed); /* the connection's own leaf is of the old one still */
-    strcpy(c->stream->root, push_secret_root(c->stream).ptr);
+    copy(c->stream->root, sizeof c->stream->root, push_secret_root(c->stream));
     assert_true(certs_of(f).is_renewed);
 }
 

@@ -65,12 +65,12 @@ static enum upstream_protocol protocol_of(enum api_protocol p)
 }
 
 /* Without a word in the rules each endpoint decides: mTLS where its workload has a sidecar. */
-static void set_tls(struct job *j, struct cluster *c, const struct output_name *n,
-                    enum tls_speech speech, const struct api_client_tls *rule)
+static void set_tls(struct job *j, struct cluster *c, const struct output_name *n, enum tls_use use,
+                    const struct api_client_tls *rule)
 {
     if (rule != NULL && rule->mode == API_CLIENT_TLS_DISABLE)
         return;
-    const struct upstream_tls *tls = tls_outbound(j, n, speech, rule);
+    const struct upstream_tls *tls = tls_outbound(j, n, use, rule);
     if (rule != NULL) {
         c->tls = tls;
         return;
@@ -80,6 +80,16 @@ static void set_tls(struct job *j, struct cluster *c, const struct output_name *
     m[1] = (struct transport_socket_match){STR("tlsMode-disabled"), STR_NULL, STR_NULL, NULL};
     c->tls_matches = m;
     c->tls_match_count = 2;
+}
+
+static enum tls_use use_of_tcp(bool is_alone)
+{
+    return is_alone ? TLS_TCP_ALONE : TLS_TCP;
+}
+
+static enum tls_use use_of_http(enum upstream_protocol protocol)
+{
+    return protocol == UPSTREAM_HTTP2 ? TLS_HTTP2 : TLS_HTTP1;
 }
 
 static const struct cluster *service_cluster(struct job *j, struct str name,
@@ -110,11 +120,7 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     bool is_tcp =
         n->is_tcp || port->protocol == API_PROTOCOL_TCP || port->protocol == API_PROTOCOL_TLS;
     bool is_alone = policy.connection_pool != NULL && policy.connection_pool->is_tcp_alone;
-    set_tls(j, c, n,
-            is_tcp                          ? (is_alone ? TLS_SPEECH_TCP_ALONE : TLS_SPEECH_TCP)
-            : c->protocol == UPSTREAM_HTTP2 ? TLS_SPEECH_HTTP2
-                                            : TLS_SPEECH_HTTP1,
-            policy.tls);
+    set_tls(j, c, n, is_tcp ? use_of_tcp(is_alone) : use_of_http(c->protocol), policy.tls);
     c->service = (struct service_info){n->host, s->doc->name, s->doc->namespace};
     c->socket_mark = job_is_foreign(j) ? TRANSLATE_MARK_PEERS : 0;
     if (rule != NULL)

@@ -51,18 +51,18 @@ static struct alpn server_alpn(const struct job *j, bool is_http, bool is_tcp)
     return is_tcp ? all : (struct alpn){all.ptr, all.len - tcp.len};
 }
 
-static struct alpn client_alpn(const struct job *j, enum tls_speech speech)
+static struct alpn client_alpn(const struct job *j, enum tls_use use)
 {
-    switch (speech) {
-    case TLS_SPEECH_TCP:
+    switch (use) {
+    case TLS_HTTP1:
+        return job_is_foreign(j) ? ALPN(alpn_envoy_http1) : ALPN(alpn_http);
+    case TLS_HTTP2:
+        return job_is_foreign(j) ? ALPN(alpn_envoy_http2) : ALPN(alpn_http);
+    case TLS_TCP:
         return job_is_foreign(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
-    case TLS_SPEECH_TCP_ALONE: /* the token of tunnels is the first */
+    case TLS_TCP_ALONE: /* without the token of tunnels, the first */
         return job_is_foreign(j) ? ALPN(alpn_envoy_tcp)
                                  : (struct alpn){alpn_tcp + 1, ARRAY_LEN(alpn_tcp) - 1};
-    case TLS_SPEECH_HTTP1:
-        return job_is_foreign(j) ? ALPN(alpn_envoy_http1) : ALPN(alpn_http);
-    case TLS_SPEECH_HTTP2:
-        return job_is_foreign(j) ? ALPN(alpn_envoy_http2) : ALPN(alpn_http);
     }
     return (struct alpn){NULL, 0};
 }
@@ -115,11 +115,11 @@ static struct tls_san_matcher *service_accounts(struct job *j, struct str host)
 }
 
 const struct upstream_tls *tls_outbound(struct job *j, const struct output_name *n,
-                                        enum tls_speech speech, const struct api_client_tls *rule)
+                                        enum tls_use use, const struct api_client_tls *rule)
 {
     struct upstream_tls *tls = ARENA_NEW(j->a, struct upstream_tls);
     tls->common = mesh_tls();
-    struct alpn alpn = client_alpn(j, speech);
+    struct alpn alpn = client_alpn(j, use);
     tls->common.alpn = alpn.ptr;
     tls->common.alpn_count = alpn.len;
     tls->sni = rule != NULL && rule->sni.len > 0

@@ -95,12 +95,12 @@ struct rbac_pair policy_for(struct job *j, const struct api_document *workload, 
 #define TLS_SECRET_OWN "default"
 #define TLS_SECRET_ROOTS TRANSLATE_ROOTS
 
+/* What goes over it: of HTTP the version matters to others than Tulle proxies only; TLS_TCP_ALONE:
+ * each connection by itself. */
+enum tls_use { TLS_HTTP1, TLS_HTTP2, TLS_TCP, TLS_TCP_ALONE };
 const struct downstream_tls *tls_inbound(struct job *j, bool is_http, bool is_tcp);
-/* What is spoken inside of it: of no account between two Tulle proxies, but for TCP
- * (TCP_ALONE: each connection by itself). */
-enum tls_speech { TLS_SPEECH_TCP, TLS_SPEECH_TCP_ALONE, TLS_SPEECH_HTTP1, TLS_SPEECH_HTTP2 };
 const struct upstream_tls *tls_outbound(struct job *j, const struct output_name *n,
-                                        enum tls_speech speech, const struct api_client_tls *rule);
+                                        enum tls_use use, const struct api_client_tls *rule);
 
 /* --- destination.c --- */
 
