@@ -429,14 +429,14 @@ static void test_given_away(void **state)
 {
     struct fixture *f = *state;
     apply(f, WORKLOAD("w", "app: a") "---\n" WORKLOAD("x", "app: b"));
-    struct registry_replica *w = connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
+    connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
     /* Two that live may share one: a host's. */
     connect_at(f, "x", 0, ip_v4(10, 0, 0, 1));
     assert_non_null(registry_replica(f->registry, STR("shop"), STR("w"), 0));
     reopen(f);
     connect_at(f, "x", 0, ip_v4(10, 0, 0, 1));
     assert_non_null(registry_replica(f->registry, STR("shop"), STR("w"), 0));
-    w = connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
+    struct registry_replica *w = connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
     registry_replica_disconnect(f->registry, w, 0);
     connect_at(f, "x", 0, ip_v4(10, 0, 0, 2));
     assert_non_null(registry_replica(f->registry, STR("shop"), STR("w"), 0));
