@@ -46,7 +46,8 @@ static const struct method methods[] = {
     XDS_ONE("secret.v3.SecretDiscoveryService/StreamSecrets", ADS_SOTW, RESOURCE_SECRET),
     {"/istio.v1.auth.IstioCertificateService/CreateCertificate", EDGE_CREATE_CERTIFICATE, {0}},
     {"/tulle.mesh.v1.Agent/Report", EDGE_REPORT, {0}},
-    /* The roots as PEM, to anybody: who joins compares them with the pin that his token came with. */
+    /* The roots as PEM, to anybody: who joins compares them with the pin that his token came with.
+     */
     {"/tulle.mesh.v1.Agent/Roots", EDGE_ROOTS, {0}},
 };
 
