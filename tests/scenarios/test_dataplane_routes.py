@@ -345,3 +345,11 @@ def test_listener_filter_chains_are_chosen_by_server_name(proxy, a, b, authority
     assert curl("one.example").ok().out == "a"
     assert curl("two.example").ok().out == "b"
     assert curl("three.example").code != 0
+
+
+def test_a_cluster_of_nobody(proxy):
+    """STATIC without load_assignment, as control planes send a cluster that is to swallow what has no way."""
+    port = free_port()
+    proxy(bootstrap([http_listener(port, [route("/", "nobody")])],
+                    [{"name": "nobody", "type": "STATIC", "connect_timeout": "1s"}]))
+    assert get(port).status == 503

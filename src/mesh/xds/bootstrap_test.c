@@ -211,7 +211,7 @@ static const struct {
     {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':'c'},'request_headers_to_add':"
             "[{'header':{'key':'a','value':'b\\r\\nc: d'}}]}"),
      RPATH ".request_headers_to_add[0].header.value: bytes that no header holds"},
-    {CLUSTER("'type':'STATIC'"), "static_resources.clusters[0].load_assignment: endpoints"},
+    {CLUSTER("'type':'STRICT_DNS'"), "static_resources.clusters[0].load_assignment: endpoints"},
     {CLUSTER("'type':'LOGICAL_DNS','load_assignment':{'cluster_name':'c'}"),
      "static_resources.clusters[0].load_assignment: LOGICAL_DNS has one endpoint"},
     {CLUSTER(NAMED("y")),

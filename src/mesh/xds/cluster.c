@@ -13,6 +13,11 @@ static int decode_static(struct decode *d, const struct pb_path *at, const Pb__C
     const struct pb_path *here = PB_AT(at, "load_assignment");
     struct str name;
     const void *body;
+    /* Istio's BlackHoleCluster: it has nobody, which 503 says. */
+    if (m->load_assignment == NULL && cluster->kind == CLUSTER_STATIC) {
+        cluster->inline_endpoints = ARENA_NEW(d->arena, struct endpoints);
+        return 0;
+    }
     if (m->load_assignment == NULL)
         return decode_fail(d, here, "endpoints are needed");
     if (decode_endpoints(d, here, m->load_assignment, &name, &body) != 0)
