@@ -149,6 +149,12 @@ static struct str identity_key(struct arena *a, struct str identity)
 
 /* --- who it is --- */
 
+static struct str principal_name(struct arena *a, const struct access_grant *g)
+{
+    return g->identity.len > 0 ? arena_str(a, g->identity)
+                               : arena_printf(a, "token:%.*s", STR_FMT(g->name));
+}
+
 static int find(struct store *s, struct str key, uint64_t now_s, struct arena *a,
                 struct access_principal *ret_principal)
 {
@@ -160,9 +166,7 @@ static int find(struct store *s, struct str key, uint64_t now_s, struct arena *a
     if (!read_grant(a, value, &g) || (g.expires_s > 0 && g.expires_s <= now_s))
         return -ERR_UNAUTHENTICATED;
     *ret_principal = (struct access_principal){
-        .name = g.identity.len > 0 ? g.identity : arena_printf(a, "token:%.*s", STR_FMT(g.name)),
-        .rules = g.rules,
-    };
+        .name = principal_name(a, &g), .expires_s = g.expires_s, .rules = g.rules};
     return 0;
 }
 
@@ -188,6 +192,7 @@ struct lookup {
     void *ctx;
     struct arena arena;
     struct str key; /* of that name; empty: none */
+    struct str principal;
     size_t count;
 };
 
@@ -198,10 +203,12 @@ static void look(void *ctx, struct str key, struct str value)
     l->count++;
     if (!read_grant(&l->arena, value, &g))
         return;
-    if (l->each != NULL)
+    if (l->each != NULL) {
         l->each(l->ctx, &g);
-    else if (str_eq(g.name, l->name))
+    } else if (str_eq(g.name, l->name)) {
         l->key = arena_str(&l->arena, key);
+        l->principal = principal_name(&l->arena, &g);
+    }
 }
 
 static void make_token(struct str_buf *ret_token)
@@ -247,13 +254,15 @@ int access_give(struct store *s, const struct access_grant *g, struct str_buf *r
     return err;
 }
 
-int access_take(struct store *s, struct str name)
+int access_take(struct store *s, struct str name, struct arena *a, struct str *ret_principal)
 {
     struct lookup l = {.name = name};
     arena_init(&l.arena, 4096);
     int err = store_record_list(s, STR(TABLE), look, &l);
     if (err == 0)
         err = l.key.len == 0 ? -ERR_NOT_FOUND : store_record_put(s, STR(TABLE), l.key, STR_NULL);
+    if (err == 0)
+        *ret_principal = arena_str(a, l.principal);
     arena_deinit(&l.arena);
     return err;
 }

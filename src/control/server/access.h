@@ -41,6 +41,7 @@ struct access_rules {
 struct access_principal {
     struct str name; /* "uid:0", "token:ci", "spiffe://..." */
     bool is_administrator;
+    uint64_t expires_s; /* 0: never */
     struct access_rules rules;
 };
 
@@ -71,8 +72,8 @@ struct access_grant {
 };
 /* ret_token gets what is shown once (nothing for an identity). -ERR_EXISTS, -ERR_LIMIT. */
 int access_give(struct store *s, const struct access_grant *g, struct str_buf *ret_token);
-/* -ERR_NOT_FOUND */
-int access_take(struct store *s, struct str name);
+/* -ERR_NOT_FOUND; ret_principal: the name, in the arena, of who had it. */
+int access_take(struct store *s, struct str name, struct arena *a, struct str *ret_principal);
 typedef void access_each_fn(void *ctx, const struct access_grant *g);
 int access_list(struct store *s, access_each_fn *each, void *ctx);
 

@@ -99,6 +99,32 @@ static bool read_verbs(struct rest_call *c, const struct json *root, uint32_t *r
     return *ret_verbs != 0 || refuse(c, "say a role or verbs");
 }
 
+static bool is_field(const char *name, const char *type, struct str key, const struct json *value)
+{
+    return str_eq(key, str_from_c(name)) && strcmp(json_type_name(value->type), type) == 0;
+}
+
+/* What narrows a right must not be lost because it is written wrongly. */
+static bool check_fields(struct rest_call *c, const struct json *root)
+{
+    static const char *const texts[] = {"name", "role", "identity"};
+    static const char *const lists[] = {"verbs", "kinds", "namespaces"};
+    bool is_good = true;
+    for (size_t i = 0; is_good && root->type == JSON_OBJECT && i < json_count(root); i++) {
+        const struct json *value = json_at(root, i);
+        is_good = str_eq(root->keys[i], STR("expiresInSeconds"));
+        for (size_t n = 0; n < ARRAY_LEN(texts); n++)
+            is_good = is_good || is_field(texts[n], "string", root->keys[i], value) ||
+                      is_field(lists[n], "array", root->keys[i], value);
+        if (!is_good)
+            rest_fail(c, 400, "BadRequest",
+                      "field %.*s: name, role and identity are texts, verbs, kinds and namespaces "
+                      "are arrays, expiresInSeconds is a number, and there are no others",
+                      STR_FMT(str_sub(root->keys[i], 0, 100)));
+    }
+    return is_good;
+}
+
 static bool read_lists(struct rest_call *c, const struct json *root, struct access_rules *r)
 {
     const struct json *kinds = json_get(root, "kinds"), *namespaces = json_get(root, "namespaces");
@@ -137,6 +163,8 @@ static bool read_grant(struct rest_call *c, struct access_grant *g)
     uint64_t lifetime_s = 0;
     if (json_parse(c->a, str_buf_str(&c->body), 64 * 1024, &root, NULL) != 0)
         return refuse(c, "the body is a JSON object");
+    if (!check_fields(c, root))
+        return false;
     g->name = json_str_or(json_get(root, "name"), STR_NULL);
     g->identity = json_str_or(json_get(root, "identity"), STR_NULL);
     const struct json *lifetime = json_get(root, "expiresInSeconds");
@@ -202,13 +230,15 @@ static void give(struct rest_call *c)
 
 static void take(struct rest_call *c, struct str name)
 {
-    int err = access_take(c->server->args.store, name);
+    struct str principal;
+    int err = access_take(c->server->args.store, name, c->a, &principal);
     if (err == -ERR_NOT_FOUND) {
         rest_fail(c, 404, "NotFound", "access \"%.*s\" is not there",
                   STR_FMT(str_sub(name, 0, 100)));
     } else if (err != 0) {
         rest_fail_store(c, err, NULL);
     } else {
+        rest_watch_end_of(c->server, principal);
         note(c, "access-revoke", name);
         rest_reply(c, 200,
                    STR("{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Success\"}"));

@@ -110,15 +110,38 @@ static void on_present(void *ctx, const struct store_object *o)
         send_event(c->watcher, "ADDED", o);
 }
 
-/* --- timers --- */
+/* --- its end --- */
 
-static void on_timeout(struct timer *timer)
+static void end(struct watcher *w)
 {
-    struct watcher *w = CONTAINER_OF(timer, struct watcher, timeout);
     struct service_stream *s = w->call->s;
     stop(w);
     service_end(s, NULL, 0);
 }
+
+static void on_timeout(struct timer *timer)
+{
+    end(CONTAINER_OF(timer, struct watcher, timeout));
+}
+
+void rest_watch_end_of(struct server *s, struct str principal)
+{
+    LIST_FOREACH (&s->watchers, w, struct watcher, link) {
+        if (str_eq(w->call->who.name, principal))
+            end(w);
+    }
+}
+
+/* A right that is over ends what was begun with it. */
+static uint64_t timeout_of(const struct rest_call *c, uint64_t asked_s)
+{
+    uint64_t now_s = turn_wall_us(c->server->args.turn) / 1000000, expires_s = c->who.expires_s;
+    uint64_t timeout_s = asked_s == 0 ? TIMEOUT_S_MAX : MIN(asked_s, (uint64_t)TIMEOUT_S_MAX);
+    uint64_t left_s = expires_s > now_s ? expires_s - now_s : 0;
+    return expires_s == 0 ? timeout_s : MIN(timeout_s, left_s);
+}
+
+/* --- bookmarks --- */
 
 /* So that a client that saw nothing for long still resumes where the history reaches. */
 static void on_bookmark(struct timer *timer)
@@ -194,5 +217,5 @@ void rest_watch(struct rest_call *c, const struct rest_target *t)
     else if (c->server->watcher_count >= WATCHERS_MAX)
         rest_fail(c, 429, "TooManyRequests", "%d watches are open", WATCHERS_MAX);
     else
-        run(c, t, since, timeout_s == 0 ? TIMEOUT_S_MAX : MIN(timeout_s, (uint64_t)TIMEOUT_S_MAX));
+        run(c, t, since, timeout_of(c, timeout_s));
 }

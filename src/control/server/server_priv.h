@@ -134,6 +134,8 @@ struct rest_target {
 /* Takes over the call until the client leaves. */
 void rest_watch(struct rest_call *c, const struct rest_target *t);
 void rest_watch_forget(struct rest_call *c);
+/* That principal has no right any more. */
+void rest_watch_end_of(struct server *s, struct str principal);
 /* store_watch's callback; ctx is the server. */
 void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o);
 
