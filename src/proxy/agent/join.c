@@ -1,5 +1,6 @@
 #include "proxy/agent/join.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -148,10 +149,17 @@ static int write_settings(const struct join_args *args, const struct join_text *
     return err;
 }
 
-/* Settings come last: a folder with them is whole. */
+/* Settings come last: a folder with them is whole. What an earlier mesh told goes with them: whom
+ * to trust is said anew. */
 static int write_folder(const struct join_args *args, const struct join_text *t, struct str roots,
                         struct arena *a, struct str_buf *why)
 {
+    static const char *const old[] = {"join.json", "identity/roots.pem",
+                                      "identity/roots-dropped.pem"};
+    for (size_t i = 0; i < ARRAY_LEN(old); i++) {
+        if (unlink(path_in(args, old[i], a)) != 0 && errno != ENOENT)
+            return fail(why, err_from_errno(errno), args->state_dir);
+    }
     int err = file_write(path_in(args, "pin.pem", a), roots);
     if (err == 0)
         err = file_write(path_in(args, "token", a), t->token);

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "proxy/agent/file.h"
 
+enum { DROPPED_MAX = 16 };
+
 void roots_certs_unref(struct cert *const *certs, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -47,14 +49,81 @@ static int read_checked(const char *path, struct str_buf *to)
     return err;
 }
 
+/* --- what was dropped --- */
+
+static bool is_among(const struct cert *c, struct cert *const *certs, size_t count)
+{
+    struct str_buf one = STR_BUF_INIT(ROOTS_PEM_MAX), other = STR_BUF_INIT(ROOTS_PEM_MAX);
+    bool is_it = false;
+    cert_to_pem(c, &one);
+    for (size_t i = 0; i < count && !is_it; i++) {
+        str_buf_reset(&other);
+        cert_to_pem(certs[i], &other);
+        is_it = str_eq(str_buf_str(&one), str_buf_str(&other));
+    }
+    str_buf_deinit(&one);
+    str_buf_deinit(&other);
+    return is_it;
+}
+
+/* Appends the first certificates, at most max, that are not among the others; how many. */
+static size_t add_others(struct str pem, struct str others, size_t max, struct str_buf *to)
+{
+    struct cert *certs[ROOTS_MAX], *known[ROOTS_MAX];
+    size_t count = 0, known_count = 0, added = 0;
+    if (others.len > 0 && certs_from_pem(others, known, ROOTS_MAX, &known_count) != 0)
+        known_count = 0;
+    if (certs_from_pem(pem, certs, ROOTS_MAX, &count) != 0)
+        count = 0;
+    for (size_t i = 0; i < count && added < max; i++) {
+        if (is_among(certs[i], known, known_count))
+            continue;
+        cert_to_pem(certs[i], to);
+        added++;
+    }
+    roots_certs_unref(certs, count);
+    roots_certs_unref(known, known_count);
+    return added;
+}
+
+/* Before others are told: what is trusted now, and will not be. */
+static int drop_others(struct roots *r, struct str pem)
+{
+    struct str_buf dropped = STR_BUF_INIT(2 * ROOTS_PEM_MAX);
+    size_t count = add_others(roots_pem(r), pem, DROPPED_MAX, &dropped);
+    if (r->dropped.len > 0)
+        (void)add_others(str_buf_str(&r->dropped), pem, DROPPED_MAX - count, &dropped);
+    bool is_any = dropped.len > 0 || r->dropped.len > 0;
+    str_buf_deinit(&r->dropped);
+    r->dropped = dropped;
+    return is_any ? file_write(r->dropped_path, str_buf_str(&dropped)) : 0;
+}
+
+static int read_pin(struct roots *r)
+{
+    struct str_buf all = STR_BUF_INIT(ROOTS_PEM_MAX);
+    str_buf_reset(&r->pin);
+    int err = read_checked(r->pin_file, &all);
+    if (err == 0 &&
+        add_others(str_buf_str(&all), str_buf_str(&r->dropped), ROOTS_MAX, &r->pin) == 0)
+        err = -ERR_CERTIFICATE;
+    str_buf_deinit(&all);
+    return err;
+}
+
+/* --- life --- */
+
 int roots_init(struct roots *r, const char *pin_file, const char *dir, struct str_buf *why)
 {
     *r = (struct roots){.pin_file = pin_file,
                         .told = STR_BUF_INIT(ROOTS_PEM_MAX),
-                        .pin = STR_BUF_INIT(ROOTS_PEM_MAX)};
+                        .pin = STR_BUF_INIT(2 * ROOTS_PEM_MAX),
+                        .dropped = STR_BUF_INIT(2 * ROOTS_PEM_MAX)};
     snprintf(r->path, sizeof r->path, "%s/roots.pem", dir);
+    snprintf(r->dropped_path, sizeof r->dropped_path, "%s/roots-dropped.pem", dir);
     bool is_told = read_checked(r->path, &r->told) == 0;
-    int err = read_checked(pin_file, &r->pin);
+    (void)read_checked(r->dropped_path, &r->dropped);
+    int err = read_pin(r);
     if (err != 0)
         str_buf_printf(why, "root certificates %s: %s", pin_file, err_text(err));
     return is_told ? 0 : err;
@@ -64,6 +133,7 @@ void roots_deinit(struct roots *r)
 {
     str_buf_deinit(&r->told);
     str_buf_deinit(&r->pin);
+    str_buf_deinit(&r->dropped);
 }
 
 struct str roots_pem(const struct roots *r)
@@ -79,9 +149,12 @@ int roots_tell(struct roots *r, struct str pem, bool *ret_is_new)
     *ret_is_new = !str_eq(str_buf_str(&r->told), pem);
     if (!*ret_is_new)
         return 0;
+    /* On disk first what is not to be trusted: a crash in between leaves nothing open. */
+    err = drop_others(r, pem);
     str_buf_reset(&r->told);
     str_buf_add(&r->told, pem);
-    err = file_write(r->path, pem);
+    if (err == 0)
+        err = file_write(r->path, pem);
     if (err != 0)
         log_event(LOG_ERROR, "roots_not_stored", LFC("error", err_text(err)));
     return 0;
@@ -90,9 +163,9 @@ int roots_tell(struct roots *r, struct str pem, bool *ret_is_new)
 int roots_certs(struct roots *r, bool is_with_pin, struct cert *ret_certs[ROOTS_MAX],
                 size_t *ret_count)
 {
-    struct str_buf pem = STR_BUF_INIT(2 * ROOTS_PEM_MAX + 2);
+    struct str_buf pem = STR_BUF_INIT(3 * ROOTS_PEM_MAX + 2);
     str_buf_add(&pem, roots_pem(r));
-    if (is_with_pin && read_checked(r->pin_file, &r->pin) == 0) {
+    if (is_with_pin && read_pin(r) == 0) {
         str_buf_add_char(&pem, '\n');
         str_buf_add(&pem, str_buf_str(&r->pin));
     }

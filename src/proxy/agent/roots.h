@@ -3,8 +3,8 @@
  * It begins with a pin: the file that --root-cert names, put there by whoever set it up. The
  * control plane that proves itself by it tells the roots of the mesh, which replace what was told
  * before; they are kept in the state directory. From then on peers are judged by these alone, and
- * the pin counts only where a join token is used: a root that was dropped is trusted by nobody,
- * even if it is still in the file.
+ * the pin counts only where a join token is used. A root that was dropped is trusted by nobody,
+ * even if it is still in the pin: what was told before and is not told any more is kept, too.
  *
  * Owner: the identity. Thread: the main thread's. */
 #pragma once
@@ -15,13 +15,15 @@ enum { ROOTS_MAX = 64, ROOTS_PEM_MAX = 256 * 1024 };
 
 struct roots {
     const char *pin_file;
-    char path[600];      /* roots.pem */
-    struct str_buf told; /* PEM; empty: nothing was told yet */
-    struct str_buf pin;  /* PEM, as read last */
-    bool is_streamed;    /* told by the configuration stream: answers to requests may be older */
+    char path[600], dropped_path[600]; /* roots.pem, roots-dropped.pem */
+    struct str_buf told;               /* PEM; empty: nothing was told yet */
+    struct str_buf pin;                /* PEM, as read last, without those that were dropped */
+    struct str_buf dropped;            /* PEM: what was trusted once, the latest first */
+    bool is_streamed; /* told by the configuration stream: answers to requests may be older */
 };
 
-/* dir: where roots.pem lies. -ERR_X with why: neither file nor pin can be used. */
+/* dir: where roots.pem lies. -ERR_X with why: neither file nor pin can be used.
+ * -ERR_CERTIFICATE, too: all roots of the pin were dropped. */
 int roots_init(struct roots *r, const char *pin_file, const char *dir, struct str_buf *why);
 void roots_deinit(struct roots *r);
 /* What was told, or the pin: PEM. */

@@ -14,7 +14,7 @@
 enum { NOW = 1800000000, DAY = 86400 };
 
 struct fixture {
-    char dir[64], pin[96], told[96];
+    char dir[64], pin[96], told[96], dropped[96];
     struct key *keys[2];
     struct cert *roots[2];
     struct roots r;
@@ -28,6 +28,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->pin, sizeof f->pin, "%s/pin.pem", f->dir);
     snprintf(f->told, sizeof f->told, "%s/roots.pem", f->dir);
+    snprintf(f->dropped, sizeof f->dropped, "%s/roots-dropped.pem", f->dir);
     f->why = STR_BUF_INIT(500);
     for (int i = 0; i < 2; i++) {
         f->keys[i] = key_new_p256();
@@ -53,6 +54,7 @@ static int teardown(void **state)
     str_buf_deinit(&f->why);
     unlink(f->pin);
     unlink(f->told);
+    unlink(f->dropped);
     rmdir(f->dir);
     free(f);
     return 0;
@@ -82,9 +84,56 @@ static void test_the_pin_counts_until_something_is_told(void **state)
     assert_true(is_new);
     assert_true(str_eq(roots_pem(&f->r), str_buf_str(&f->pem[1])));
     assert_int_equal(count(f, false), 1);
-    assert_int_equal(count(f, true), 2);
     assert_int_equal(roots_tell(&f->r, str_buf_str(&f->pem[1]), &is_new), 0);
     assert_false(is_new);
+}
+
+static void tell_both(struct fixture *f)
+{
+    bool is_new;
+    struct str_buf both = STR_BUF_INIT(ROOTS_PEM_MAX);
+    str_buf_add(&both, str_buf_str(&f->pem[0]));
+    str_buf_add(&both, str_buf_str(&f->pem[1]));
+    assert_int_equal(roots_tell(&f->r, str_buf_str(&both), &is_new), 0);
+    str_buf_deinit(&both);
+}
+
+/* Its key may be a stranger's: that is why it was dropped. */
+static void test_a_root_that_was_dropped_is_not_trusted_by_the_pin(void **state)
+{
+    struct fixture *f = *state;
+    bool is_new;
+    begin(f);
+    tell_both(f);
+    assert_int_equal(roots_tell(&f->r, str_buf_str(&f->pem[1]), &is_new), 0);
+    assert_int_equal(count(f, true), 1);
+    roots_deinit(&f->r);
+    begin(f);
+    assert_int_equal(count(f, true), 1);
+    /* Not by what was told getting lost either. */
+    roots_deinit(&f->r);
+    unlink(f->told);
+    assert_int_equal(roots_init(&f->r, f->pin, f->dir, &f->why), -ERR_CERTIFICATE);
+    /* Told again it counts again. */
+    roots_deinit(&f->r);
+    assert_int_equal(file_write(f->told, str_buf_str(&f->pem[1])), 0);
+    begin(f);
+    tell_both(f);
+    assert_int_equal(count(f, false), 2);
+    roots_deinit(&f->r);
+    unlink(f->told);
+    begin(f);
+}
+
+static void test_a_new_pin_counts(void **state)
+{
+    struct fixture *f = *state;
+    bool is_new;
+    begin(f);
+    assert_int_equal(roots_tell(&f->r, str_buf_str(&f->pem[0]), &is_new), 0);
+    assert_int_equal(file_write(f->pin, str_buf_str(&f->pem[1])), 0);
+    assert_int_equal(count(f, true), 2);
+    assert_int_equal(count(f, false), 1);
 }
 
 static void test_what_was_told_is_kept(void **state)
@@ -92,6 +141,7 @@ static void test_what_was_told_is_kept(void **state)
     struct fixture *f = *state;
     bool is_new;
     begin(f);
+    assert_int_equal(file_write(f->pin, str_buf_str(&f->pem[1])), 0);
     assert_int_equal(roots_tell(&f->r, str_buf_str(&f->pem[1]), &is_new), 0);
     roots_deinit(&f->r);
     begin(f);
@@ -100,7 +150,7 @@ static void test_what_was_told_is_kept(void **state)
     roots_deinit(&f->r);
     assert_int_equal(file_write(f->told, STR("-----BEGIN CERTIFICATE-----\nAA")), 0);
     begin(f);
-    assert_true(str_eq(roots_pem(&f->r), str_buf_str(&f->pem[0])));
+    assert_true(str_eq(roots_pem(&f->r), str_buf_str(&f->pem[1])));
 }
 
 static void test_a_pin_is_needed_once_only(void **state)
@@ -167,6 +217,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_the_pin_counts_until_something_is_told, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_root_that_was_dropped_is_not_trusted_by_the_pin,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_new_pin_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_was_told_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_pin_is_needed_once_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_bundle_is_refused, setup, teardown),
