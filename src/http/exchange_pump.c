@@ -264,8 +264,8 @@ void exchange_note_sent(struct exchange *x, enum side side)
     credit(x, side);
 }
 
-/* The consumer is asked when a part of the window is at stake: small bodies never are. A producer
- * that has ended wants nothing. */
+/* The consumer is asked when a part of the window is at stake, what was withheld included: small
+ * bodies never are. A producer that has ended wants nothing. */
 static void owe(struct exchange *x, enum side side, struct http_end *consumer, size_t taken)
 {
     enum { WINDOW_PARTS = 4 };
@@ -278,7 +278,7 @@ static void owe(struct exchange *x, enum side side, struct http_end *consumer, s
         return;
     if (consumer->ops->ask_sent == NULL) {
         credit(x, side);
-    } else if (f->owed_bytes >= f->window_bytes / WINDOW_PARTS) {
+    } else if (f->owed_bytes + f->withheld_bytes >= f->window_bytes / WINDOW_PARTS) {
         f->is_sent_asked = true;
         consumer->ops->ask_sent(consumer);
     }

@@ -378,6 +378,34 @@ static void test_small_bodies_are_not_asked_for(void **state)
     exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
 }
 
+/* What was withheld while memory was short comes back with what is taken next, however little. */
+static void test_withheld_credit_comes_back(void **state)
+{
+    struct bench *b = *state;
+    struct flow *f = &b->x->flows[SIDE_REQUEST];
+    uint32_t window = f->window_bytes, rest = window / 5;
+
+    turn_set_pressed(b->turn, true);
+    b->up.end.ops = &slow_ops;
+    b->up.take_max = window - rest;
+    recv_head(b, SIDE_REQUEST, true);
+    exchange_set_upstream(b->x, &b->up.end);
+    recv_body(b, SIDE_REQUEST, window);
+    run(b);
+    assert_int_equal(b->up.sent_asked, 1);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, 0);
+    assert_int_equal(f->withheld_bytes, window - rest);
+    exchange_wake(b->x);
+    run(b);
+    assert_int_equal(b->up.got.len, window);
+    assert_int_equal(b->up.sent_asked, 2);
+    exchange_note_sent(b->x, SIDE_REQUEST);
+    assert_int_equal(b->down.granted, window);
+    assert_int_equal(f->credit_bytes, window);
+    exchange_recv_fail(b->x, SIDE_REQUEST, &(struct outcome){.err = -ERR_CLOSED});
+}
+
 /* An attempt that fails gives back what it took: of that, what was credited once is not again. */
 static void test_a_replay_is_credited_once(void **state)
 {
@@ -732,6 +760,7 @@ int main(void)
         TEST(slow_consumer_holds_the_credit),
         TEST(credit_comes_when_it_is_sent),
         TEST(small_bodies_are_not_asked_for),
+        TEST(withheld_credit_comes_back),
         TEST(a_replay_is_credited_once),
         TEST(filter_waits),
         TEST(filter_replies),
