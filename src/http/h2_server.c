@@ -54,10 +54,19 @@ static bool is_head_all(const struct flow *flow)
            (flow->is_ended && chain_is_empty(&flow->body) && flow->trailers == NULL);
 }
 
+/* RFC 9113 8.5, 8441 5: to who asked for a tunnel any 2xx says that there is one. A server of
+ * HTTP/1 may ignore an upgrade and answer as it likes. */
+static void withhold_success(const struct exchange *x, struct http_head *head)
+{
+    if (x->is_tunnel && !x->is_switched && head->status / 100 == 2)
+        head->status = 502;
+}
+
 static void send_head(struct h2_stream *st, struct flow *flow)
 {
     bool is_all = is_head_all(flow);
 
+    withhold_success(st->x, flow->head);
     http_server_decorate(st->session->owner, st->x, flow->head);
     struct http_head head = *flow->head;
     if (st->x->is_switched) { /* RFC 8441 5: no 101 here, and no length */

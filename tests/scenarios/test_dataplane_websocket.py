@@ -157,6 +157,16 @@ def test_a_server_that_refuses_is_heard(proxy, status):
         assert head.header("connection").lower() == "upgrade"
 
 
+def test_a_200_that_refuses_opens_nothing_over_http2(proxy):
+    """RFC 8441 5: between the two any 2xx would say that there is a tunnel."""
+    with HttpServer(lambda _r, _s: response(200, "no")) as origin:
+        config, port = serve_pair(origin.port)
+        proxy(config)
+        with Connection(port) as c:
+            c.send(ASK)
+            assert c.answer().status == 502
+
+
 @pytest.mark.parametrize("upgrades, action, asked, allowed", [
     ([], None, "websocket", False),
     (UPGRADES, None, "WebSocket", True),
