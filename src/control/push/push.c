@@ -113,6 +113,52 @@ struct cert *push_own_leaf(const struct push *p)
     return p->edge != NULL ? edge_own_leaf(p->edge) : NULL;
 }
 
+/* --- revoked identities --- */
+
+enum { REVOKE_GRACE_US = 2 * 1000 * 1000 };
+
+static void on_revoke(struct timer *timer)
+{
+    struct push *p = CONTAINER_OF(timer, struct push, revoke_timer);
+    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
+        if (registry_is_revoked(p->registry, s->identity))
+            push_stream_end(s, GRPC_PERMISSION_DENIED, "this identity is revoked");
+    }
+}
+
+struct gone {
+    struct str identity;
+    struct registry_replica *found;
+};
+
+static void find_replica(void *ctx, const struct registry_replica *r)
+{
+    struct gone *g = ctx;
+    if (str_eq(r->identity, g->identity))
+        g->found = (struct registry_replica *)(uintptr_t)r;
+}
+
+void push_revoked(struct push *p, struct str identity)
+{
+    /* One at a time: each that goes changes the list. */
+    for (struct gone g = {identity, NULL};; g.found = NULL) {
+        registry_replicas(p->registry, find_replica, &g);
+        if (g.found == NULL)
+            break;
+        registry_replica_set_state(p->registry, g.found, REPLICA_GONE);
+    }
+    timer_start(p->turn, &p->revoke_timer, REVOKE_GRACE_US);
+}
+
+/* Streams that have outlived the revocation have lost their replica: they come again with it. */
+void push_restored(struct push *p, struct str identity)
+{
+    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
+        if (str_eq(s->identity, identity))
+            push_stream_end(s, GRPC_UNAVAILABLE, "this identity is revoked no longer");
+    }
+}
+
 bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index)
 {
     struct registry_replica *r = registry_replica(p->registry, namespace_, workload, index);
@@ -166,6 +212,7 @@ struct push *push_new(const struct push_args *args)
     map_init(&p->targets);
     turn_task_init(&p->task, on_run);
     timer_init(&p->expire_timer, on_expire);
+    timer_init(&p->revoke_timer, on_revoke);
     registry_set_roots(p->registry, ca_bundle(p->ca));
     push_expire_soon(p);
     return p;
@@ -180,6 +227,7 @@ struct push *push_free(struct push *p)
         push_stream_close(s);
     turn_cancel(&p->task);
     timer_stop(&p->expire_timer);
+    timer_stop(&p->revoke_timer);
     push_wait_free(p);
     map_deinit(&p->targets);
     free(p);

@@ -54,6 +54,12 @@ struct push_certs {
 void push_each_certs(struct push *p, void (*each)(void *ctx, const struct push_certs *c),
                      void *ctx);
 
+/* An identity was revoked (registry_revoke, before): its replicas are gone for everybody at once;
+ * its own streams end a little later, so that its sidecars hear that they let nobody in. */
+void push_revoked(struct push *p, struct str identity);
+/* It may come back (registry_restore, before). */
+void push_restored(struct push *p, struct str identity);
+
 /* The supervisor saw this sidecar die: no lease for it. False: no such replica. */
 bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index);
 

@@ -89,6 +89,10 @@ enum grpc_status push_create_certificate(struct push *p, struct str identity, st
         str_buf_add_c(why, "not an IstioCertificateRequest");
     } else {
         status = attest(p, identity, token, now_s, &a, &name, why);
+        if (status == GRPC_OK && registry_is_revoked(p->registry, name)) {
+            str_buf_add_c(why, "this identity is revoked");
+            status = GRPC_PERMISSION_DENIED;
+        }
         if (status == GRPC_OK)
             status = issue(p, &a, &m, name, now_s, ret_response, why);
     }

@@ -244,7 +244,7 @@ struct push {
     struct list streams, dirty;
     struct map targets;
     struct turn_task task;
-    struct timer expire_timer;
+    struct timer expire_timer, revoke_timer;
     VEC(struct push_commit *) commits;
     struct list waiters;
     struct push_counters counters;

@@ -258,6 +258,8 @@ static void on_node(void *ctx, const struct ads_request_info *info)
     if (!parse_node(&a, info->node_metadata_json, &n)) {
         push_stream_end(s, GRPC_INVALID_ARGUMENT,
                         "node.metadata needs NAMESPACE, WORKLOAD, INDEX and ADDRESSES");
+    } else if (registry_is_revoked(s->push->registry, s->identity)) {
+        push_stream_end(s, GRPC_PERMISSION_DENIED, "this identity is revoked");
     } else if (push_workload_of(s->push, n.namespace_, n.workload, s->identity) == NULL) {
         push_stream_end(s, GRPC_PERMISSION_DENIED, "this identity is not that Workload's");
     } else {

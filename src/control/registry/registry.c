@@ -234,6 +234,10 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
     r->mesh = api_mesh_default();
     r->lease_us = LEASE_US;
     r->roots = STR_BUF_INIT(ROOTS_BYTES_MAX);
+    if (!revoked_load(r)) {
+        str_buf_add_c(why, "the store's table of revoked identities cannot be read");
+        return registry_free(r);
+    }
     if (!services_load_addresses(r)) {
         str_buf_add_c(why, "the store's table of addresses cannot be read");
         return registry_free(r);
@@ -261,6 +265,7 @@ struct registry *registry_free(struct registry *r)
         return NULL;
     replicas_free(r);
     services_free(r);
+    revoked_free(r);
     for (int kind = 0; kind < API_KIND_COUNT; kind++) {
         for (size_t i = 0; i < r->docs[kind].len; i++)
             api_document_unref(r->docs[kind].ptr[i]);

@@ -32,6 +32,7 @@ struct registry;
  *   rules/HOST            DestinationRules for a full host name
  *   docs/KIND/NS          documents of another kind in a namespace
  *   roots                 the roots that the mesh trusts
+ *   revoked               which identities are kept out
  */
 typedef void registry_changed_fn(void *ctx, struct str fact);
 
@@ -64,6 +65,17 @@ void registry_rules(const struct registry *r, struct str host,
                     void (*each)(void *ctx, const struct api_document *d), void *ctx);
 
 #define REGISTRY_ROOT_NAMESPACE API_ROOT_NAMESPACE
+
+/* --- identities that are kept out (revoked.c): in the store's table "revoked" --- */
+
+/* note: when, by whom; for people. 0 or the store's error. Again is no harm. */
+int registry_revoke(struct registry *r, struct str identity, struct str note);
+/* -ERR_NOT_FOUND: it was not. */
+int registry_restore(struct registry *r, struct str identity);
+bool registry_is_revoked(const struct registry *r, struct str identity);
+void registry_each_revoked(const struct registry *r,
+                           void (*each)(void *ctx, struct str identity, struct str note),
+                           void *ctx);
 
 /* --- services --- */
 

@@ -9,11 +9,16 @@ struct registry_watcher {
     void *ctx;
 };
 
+struct registry_revoked {
+    struct str identity, note;
+};
+
 struct registry {
     struct store *store;
     VEC(struct api_document *) docs[API_KIND_COUNT]; /* sorted by namespace and name; referenced */
     const struct api_mesh *mesh;
     struct str_buf roots;
+    VEC(struct registry_revoked) revoked;    /* own memory */
     VEC(struct registry_service *) services; /* sorted as the documents */
     VEC(struct registry_replica *) replicas;
     VEC(struct registry_watcher) watchers;
@@ -23,6 +28,10 @@ struct registry {
 };
 
 void registry_tell(struct registry *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* revoked.c */
+bool revoked_load(struct registry *r);
+void revoked_free(struct registry *r);
 
 /* services.c */
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now);

@@ -512,6 +512,36 @@ static void test_look_ups(void **state)
     assert_null(registry_doc(f->registry, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("v")));
 }
 
+#define THIEF "spiffe://m/ns/shop/sa/thief"
+
+static void on_revoked(void *ctx, struct str identity, struct str note)
+{
+    struct str_buf *to = ctx;
+    str_buf_printf(to, "%.*s %.*s;", STR_FMT(identity), STR_FMT(note));
+}
+
+/* Told once it is on disk; there after a restart; undone for good. */
+static void test_revoked(void **state)
+{
+    struct fixture *f = *state;
+    struct str_buf seen = STR_BUF_INIT(1000);
+    assert_false(registry_is_revoked(f->registry, STR(THIEF)));
+    assert_int_equal(registry_restore(f->registry, STR(THIEF)), -ERR_NOT_FOUND);
+    assert_int_equal(registry_revoke(f->registry, STR(THIEF), STR("why")), 0);
+    assert_int_equal(registry_revoke(f->registry, STR(THIEF), STR("again")), 0);
+    assert_true(str_eq(str_buf_str(&f->facts), STR("revoked;")));
+    reopen(f);
+    assert_true(registry_is_revoked(f->registry, STR(THIEF)));
+    assert_false(registry_is_revoked(f->registry, STR(THIEF "2")));
+    registry_each_revoked(f->registry, on_revoked, &seen);
+    assert_true(str_eq(str_buf_str(&seen), STR(THIEF " why;")));
+    assert_int_equal(registry_restore(f->registry, STR(THIEF)), 0);
+    assert_true(str_eq(str_buf_str(&f->facts), STR("revoked;")));
+    reopen(f);
+    assert_false(registry_is_revoked(f->registry, STR(THIEF)));
+    str_buf_deinit(&seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +554,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_given_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_look_ups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_revoked, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

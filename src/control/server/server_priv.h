@@ -119,6 +119,7 @@ bool rest_backup(struct rest_call *c);      /* /tulle/v1/backup */
 bool rest_access(struct rest_call *c);      /* /tulle/v1/access */
 bool rest_explain(struct rest_call *c);     /* /tulle/v1/explain */
 bool rest_ca(struct rest_call *c);          /* /tulle/v1/ca */
+bool rest_revoked(struct rest_call *c);     /* /tulle/v1/revoked */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);

@@ -42,7 +42,8 @@ struct builder {
     struct filter_chain *chains;
     size_t count, cap;
     struct rbac_pair http_policy, tcp_policy;
-    bool has_plain; /* some chain takes what is not TLS */
+    const struct rbac *revoked; /* of connections, whatever they speak; NULL: nobody is */
+    bool has_plain;             /* some chain takes what is not TLS */
 };
 
 /* --- filters --- */
@@ -126,7 +127,9 @@ static struct network_filter tcp_filter(struct job *j, struct str cluster)
 static void set_filters(struct builder *b, struct filter_chain *chain, struct str cluster,
                         bool is_http)
 {
-    struct network_filter *filters = ARENA_ARRAY(b->j->a, struct network_filter, 3);
+    struct network_filter *filters = ARENA_ARRAY(b->j->a, struct network_filter, 4);
+    if (b->revoked != NULL)
+        filters[chain->filter_count++] = rbac_filter(b->revoked);
     if (is_http) {
         filters[chain->filter_count++] = http_filter(b, cluster);
     } else {
@@ -268,6 +271,7 @@ const struct listener *output_inbound(struct job *j)
         .spec = workload->spec.workload,
         .http_policy = policy_for(j, workload, false),
         .tcp_policy = policy_for(j, workload, true),
+        .revoked = policy_revoked(j, workload),
     };
     for (size_t i = 0; i < b.spec->port_count; i++)
         add_port(&b, b.spec->ports[i].port, b.spec->ports[i].protocol);

@@ -300,10 +300,48 @@ static void test_clusters(void **state)
     VEC_DEINIT(&n.list);
 }
 
+/* Whether a connection of that identity passes the chain's first filter. */
+static bool is_let_in(struct rig *r, uint16_t port, const char *protocol, const char *identity)
+{
+    const struct filter_chain *chain = meet(r, port, true, protocol);
+    const struct network_filter *first = &chain->filters[0];
+    struct rbac_input in = {.principal = str_from_c(identity), .destination_port = port};
+    struct rbac_decision d = {.is_allowed = true};
+    if (first->kind == NETWORK_FILTER_RBAC)
+        match_rbac(first->rbac, &in, &d);
+    return d.is_allowed;
+}
+
+#define TILL "spiffe://mesh.local/ns/shop/sa/till"
+#define OWN "spiffe://mesh.local/ns/shop/sa/web-sa"
+
+static void test_revoked_identities(void **state)
+{
+    struct rig *r = *state;
+    static const struct {
+        uint16_t port;
+        const char *protocol;
+    } ways[] = {{8080, "tulle-h2"}, {6379, "tulle-tcp"}, {1234, "istio"}, {1234, "h2"}};
+    assert_int_equal(registry_revoke(r->registry, STR(TILL), STR("")), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        assert_false(is_let_in(r, ways[i].port, ways[i].protocol, TILL));
+        assert_true(is_let_in(r, ways[i].port, ways[i].protocol, TILL "2"));
+        assert_true(is_let_in(r, ways[i].port, ways[i].protocol, ""));
+    }
+    /* The workload's own: nobody comes in. */
+    assert_int_equal(registry_restore(r->registry, STR(TILL)), 0);
+    assert_int_equal(registry_revoke(r->registry, STR(OWN), STR("")), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++)
+        assert_false(is_let_in(r, ways[i].port, ways[i].protocol, TILL));
+    assert_int_equal(registry_restore(r->registry, STR(OWN)), 0);
+    assert_true(is_let_in(r, 8080, "tulle-h2", TILL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_modes, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_revoked_identities, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_precedence, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_path_normalization, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_shape, setup, rig_teardown),

@@ -340,3 +340,41 @@ struct rbac_pair policy_for(struct job *j, const struct api_document *workload, 
         .allow = rbac_for(j, workload, API_AUTH_ALLOW, is_tcp),
     };
 }
+
+/* --- revoked identities --- */
+
+struct revoked {
+    struct job *j;
+    struct nodes nodes;
+};
+
+/* Exactly that name, and all of it: it is an identity, no pattern. */
+static void on_revoked(void *ctx, struct str identity, struct str note)
+{
+    struct revoked *r = ctx;
+    struct rbac_node node = {
+        .kind = RBAC_PRINCIPAL,
+        .string = {.kind = STRING_MATCH_EXACT, .value = arena_str(r->j->a, identity)}};
+    (void)note;
+    add(r->j, &r->nodes, node);
+}
+
+const struct rbac *policy_revoked(struct job *j, const struct api_document *workload)
+{
+    struct revoked r = {.j = j};
+    job_note(j, "revoked");
+    registry_each_revoked(j->r, on_revoked, &r);
+    if (r.nodes.len == 0)
+        return NULL;
+    bool is_own = registry_is_revoked(j->r, registry_identity(j->r, workload, j->a));
+    struct rbac_policy *p = ARENA_NEW(j->a, struct rbac_policy);
+    p->name = STR("revoked");
+    p->permission = any();
+    p->principal = is_own ? any() : group(RBAC_OR, &r.nodes);
+    struct rbac *rbac = ARENA_NEW(j->a, struct rbac);
+    rbac->action = RBAC_DENY;
+    rbac->policies = p;
+    rbac->policy_count = 1;
+    rbac->origins = STR("revoked");
+    return rbac;
+}

@@ -90,6 +90,9 @@ struct rbac_pair {
 };
 struct rbac_pair policy_for(struct job *j, const struct api_document *workload, bool is_tcp);
 
+/* Denies whoever is revoked; a workload that is revoked itself lets nobody in. NULL: nobody is. */
+const struct rbac *policy_revoked(struct job *j, const struct api_document *workload);
+
 /* --- tls.c --- */
 
 #define TLS_SECRET_OWN "default"
