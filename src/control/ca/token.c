@@ -94,9 +94,9 @@ int ca_token_make(struct store *s, struct str namespace_, struct str workload, u
     base64_encode(&text, BASE64_URL, str_from((const char *)bytes, sizeof bytes));
     struct arena a;
     arena_init(&a, 1024);
-    struct str value =
-        arena_printf(&a, "%llu %.*s %.*s %u", (unsigned long long)(now_s + lifetime_s),
-                     STR_FMT(namespace_), STR_FMT(workload), index);
+    unsigned long long until_s = now_s + lifetime_s;
+    struct str value = arena_printf(&a, "%llu %.*s %.*s %u", until_s, STR_FMT(namespace_),
+                                    STR_FMT(workload), index);
     err = store_record_put(s, STR(TOKEN_TABLE), key_of(str_buf_str(&text), &a), value);
     if (err == 0)
         str_buf_add(ret_token, str_buf_str(&text));
