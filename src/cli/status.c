@@ -69,10 +69,36 @@ struct str status_why(const struct status_view *v, const struct state_replica *r
         return STR("the control plane does not answer");
     if (r->phase == STATE_WAITING || r->phase == STATE_SETUP)
         return STR("its sidecar is not started yet");
-    if (!proc_is_alive(r->sidecar))
+    if (!v->is_remote && !proc_is_alive(r->sidecar))
         return STR("its sidecar does not run");
     return arena_printf(v->a, "its sidecar has not connected (tulle logs -n %.*s %.*s/%u --proxy)",
                         STR_FMT(r->namespace), STR_FMT(r->workload), r->index);
+}
+
+struct str status_address(const struct status_view *v, const struct state_replica *r)
+{
+    char text[STATE_ADDRESS_LEN_MAX];
+    const struct json *addresses = json_get(status_proxy(v, r), "addresses");
+    if (v->is_remote)
+        return json_str_or(json_at(addresses, 0), STR("-"));
+    return arena_str(v->a, str_from_c(state_address_v4(r->address, text)));
+}
+
+static void write_addresses(struct json_writer *w, const struct status_view *v,
+                            const struct state_replica *r)
+{
+    char address[STATE_ADDRESS_LEN_MAX];
+    const struct json *known = json_get(status_proxy(v, r), "addresses");
+    json_writer_str(w, "address", status_address(v, r));
+    if (v->is_remote && known != NULL) {
+        json_writer_tree(w, "addresses", known);
+        return;
+    }
+    json_writer_array(w, "addresses");
+    json_writer_c(w, NULL, state_address_v4(r->address, address));
+    if (v->state->has_ipv6)
+        json_writer_c(w, NULL, state_address_v6(r->address, address));
+    json_writer_end(w);
 }
 
 /* The sidecar's process. */
@@ -104,7 +130,6 @@ static void write_known(struct json_writer *w, const struct json *proxy)
 static void write_replica(struct json_writer *w, const struct status_view *v,
                           const struct state_replica *r)
 {
-    char address[STATE_ADDRESS_LEN_MAX];
     const struct json *proxy = status_proxy(v, r);
     json_writer_object(w, NULL);
     json_writer_str(w, "namespace", r->namespace);
@@ -113,12 +138,7 @@ static void write_replica(struct json_writer *w, const struct status_view *v,
     json_writer_c(w, "phase", state_phase_name(status_phase(r)));
     json_writer_bool(w, "ready", status_phase(r) == STATE_READY);
     json_writer_bool(w, "synced", status_is_synced(proxy));
-    json_writer_c(w, "address", state_address_v4(r->address, address));
-    json_writer_array(w, "addresses");
-    json_writer_c(w, NULL, address);
-    if (v->state->has_ipv6)
-        json_writer_c(w, NULL, state_address_v6(r->address, address));
-    json_writer_end(w);
+    write_addresses(w, v, r);
     write_proc(w, "pid", r->init);
     write_proc(w, "appPid", r->app);
     json_writer_u64(w, "appRestarts", r->app_restarts);
@@ -171,7 +191,7 @@ static const struct json *ask_control(const char *mesh, bool is_detailed, struct
     struct http_answer answer;
     const struct json *root = NULL;
     struct http_call call = {
-        .unix_path = paths_in_mesh(mesh, "api.sock", socket),
+        .unix_path = mesh_is_socket(mesh) ? mesh : paths_in_mesh(mesh, "api.sock", socket),
         .path = is_detailed ? "/tulle/v1/status?detail=true" : "/tulle/v1/status",
         .timeout_ms = CALL_TIMEOUT_MS,
     };
@@ -209,14 +229,57 @@ static bool narrow(struct status_view *v, const char *text)
 
 static int show(struct status_view *v, const char *mesh, const char *target, enum cli_output output)
 {
+    bool is_detailed = target != NULL || output == CLI_OUTPUT_JSON;
     if (target != NULL && !narrow(v, target))
         return CLI_USAGE;
-    v->control = ask_control(mesh, target != NULL || output == CLI_OUTPUT_JSON, v->a);
+    if (!v->is_remote)
+        v->control = ask_control(mesh, is_detailed, v->a);
     if (output == CLI_OUTPUT_JSON)
         print_json(v);
     else
         status_print_text(v);
     return CLI_OK;
+}
+
+/* --- a control plane that no `tulle up` started: what it says is all there is --- */
+
+static void add_remote(struct state *s, const struct json *proxy)
+{
+    uint64_t index = 0;
+    bool is_ready = false;
+    json_u64(json_get(proxy, "replica"), &index);
+    json_bool(json_get(proxy, "ready"), &is_ready);
+    struct state_replica r = {
+        .namespace = json_str_or(json_get(proxy, "namespace"), STR_NULL),
+        .workload = json_str_or(json_get(proxy, "workload"), STR_NULL),
+        .index = (uint32_t)index,
+        .is_wanted = true,
+        .phase = is_ready ? STATE_READY : STATE_UNREADY,
+    };
+    VEC_PUSH(&s->replicas, r);
+}
+
+static int load_remote(struct status_view *v, struct state *s, const char *socket)
+{
+    v->is_remote = true;
+    v->control = ask_control(socket, true, v->a);
+    if (v->control == NULL)
+        return cli_fail(v->cli, CLI_ERROR, "no control plane answers at %s", socket);
+    const struct json *proxies = json_get(v->control, "proxies");
+    s->name = json_str_or(json_get(v->control, "mesh"), STR_NULL);
+    s->dir = str_from_c(socket);
+    s->trust_domain = json_str_or(json_get(v->control, "trustDomain"), STR_NULL);
+    for (size_t i = 0; i < json_count(proxies); i++)
+        add_remote(s, json_at(proxies, i));
+    return CLI_OK;
+}
+
+static int load(struct status_view *v, struct state *s, const char *mesh)
+{
+    if (!mesh_is_socket(mesh))
+        return mesh_load(v->cli, mesh, s) ? CLI_OK : CLI_ERROR;
+    state_init(s);
+    return load_remote(v, s, mesh);
 }
 
 int cli_status(struct cli *cli)
@@ -242,11 +305,10 @@ int cli_status(struct cli *cli)
     if (mesh == NULL)
         return code;
     arena_init(&a, 65536);
-    code = mesh_load(cli, mesh, &state) ? CLI_OK : CLI_ERROR;
-    if (code == CLI_OK) {
-        struct status_view v = {.cli = cli, .state = &state, .a = &a, .namespace = namespace};
+    struct status_view v = {.cli = cli, .state = &state, .a = &a, .namespace = namespace};
+    code = load(&v, &state, mesh);
+    if (code == CLI_OK)
         code = show(&v, mesh, args.count == 1 ? args.args[0] : NULL, output);
-    }
     arena_deinit(&a);
     state_deinit(&state);
     return code;

@@ -10,6 +10,7 @@ struct status_view {
     struct cli *cli;
     const struct state *state;
     const struct json *control; /* tulled's answer; NULL: it does not answer */
+    bool is_remote;             /* no box: state is made of what tulled says */
     struct arena *a;
     /* Only these; NULL: all. */
     const char *namespace;
@@ -25,6 +26,8 @@ bool status_is_synced(const struct json *proxy);
 /* Why it does not run what it should; empty: it does, or nobody knows. */
 struct str status_why(const struct status_view *v, const struct state_replica *r);
 enum state_phase status_phase(const struct state_replica *r);
+/* Its first address. */
+struct str status_address(const struct status_view *v, const struct state_replica *r);
 
 /* status_print.c: a line a replica, then what is not as it should be; of a few all there is. */
 void status_print_text(const struct status_view *v);

@@ -58,7 +58,7 @@ static struct str versions(struct arena *a, const struct json *v)
 
 static void add_row(struct table *t, const struct status_view *v, const struct state_replica *r)
 {
-    char address[STATE_ADDRESS_LEN_MAX], text[AGE_LEN_MAX];
+    char text[AGE_LEN_MAX];
     struct proc_memory m;
     const struct json *proxy = status_proxy(v, r);
     table_cell(t, "%.*s", STR_FMT(r->namespace));
@@ -71,8 +71,11 @@ static void add_row(struct table *t, const struct status_view *v, const struct s
                                          : "no");
     table_cell(t, "%.*s", STR_FMT(versions(v->a, proxy)));
     table_cell(t, "%s", age(text_at(proxy, "since"), text));
-    table_cell(t, "%s", state_address_v4(r->address, address));
-    table_cell(t, "%u/%u", r->sidecar_restarts, r->app_restarts);
+    table_cell(t, "%.*s", STR_FMT(status_address(v, r)));
+    if (v->is_remote)
+        table_cell(t, "-");
+    else
+        table_cell(t, "%u/%u", r->sidecar_restarts, r->app_restarts);
     if (proc_is_alive(r->sidecar) && proc_memory_read(r->sidecar.pid, &m))
         table_cell(t, "%.1f/%.1f", (double)m.rss_kib / 1024, (double)m.private_dirty_kib / 1024);
     else
@@ -152,9 +155,12 @@ static void print_control(const struct status_view *v)
                 v->state->tulled_restarts);
         return;
     }
-    fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
-            (int)v->state->tulled.pid, number_at(v->control, "revision"),
-            v->state->tulled_restarts);
+    if (v->is_remote)
+        fprintf(v->cli->out, "control plane: revision %llu\n", number_at(v->control, "revision"));
+    else
+        fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
+                (int)v->state->tulled.pid, number_at(v->control, "revision"),
+                v->state->tulled_restarts);
     for (size_t i = 0; i < json_count(warnings); i++)
         fprintf(v->cli->out, "warning: %.*s\n",
                 STR_FMT(json_str_or(json_at(warnings, i), STR_NULL)));
