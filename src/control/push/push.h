@@ -17,6 +17,7 @@
 #include "io/turn.h"
 
 struct push;
+struct push_waiter;
 
 struct push_args {
     struct turn *turn;
@@ -75,8 +76,10 @@ struct push_wait_result {
 typedef void push_wait_fn(void *ctx, const struct push_wait_result *r);
 /* Starts measuring: call right after store_commit with its revision. */
 void push_committed(struct push *p, uint64_t revision);
-void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
-               void *ctx);
+struct push_waiter *push_wait(struct push *p, uint64_t revision, uint64_t timeout_us,
+                              push_wait_fn *done, void *ctx);
+/* Before done has come, which then does not. */
+void push_wait_cancel(struct push_waiter *w);
 
 /* For status: members of an object: "proxies" (what each replica runs, what it should, since when,
  * why not) and counters. Asks translate for what proxies were not sent yet. */

@@ -698,6 +698,66 @@ static void test_another_root(void **state)
     assert_true(certs_of(f).is_renewed);
 }
 
+/* Who only asks, and never answers, is not kept for ever. */
+static void test_answers_are_waited_for_within_bounds(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = open_stream(f, 0, all_delta);
+    say(f, c, (struct request){.type = RESOURCE_ENDPOINTS, .names = {CATALOG}, .has_node = true});
+    for (int i = 0; c->ended == 0 && i < 2 * PUSH_UNANSWERED_MAX; i++) {
+        forget(c);
+        say(f, c, (struct request){.type = RESOURCE_ENDPOINTS, .names = {CATALOG}});
+    }
+    assert_int_equal(c->ended, GRPC_RESOURCE_EXHAUSTED + 1);
+    assert_true(c->stream->sent.len <= PUSH_UNANSWERED_MAX + 1);
+}
+
+/* Subscribed to and done with in one message, before the turn can tell that it is gone. */
+static void say_and_unsay(struct client *c, int from, int count)
+{
+    struct str_buf m = STR_BUF_INIT(TEXT_MAX);
+    char name[32];
+    pb_wire_add_bytes(&m, 2, resource_type_url(RESOURCE_CLUSTER));
+    for (uint32_t field = 3; field <= 4; field++) {
+        for (int i = from; i < from + count; i++) {
+            snprintf(name, sizeof name, "n%d", i);
+            add(&m, field, name);
+        }
+    }
+    push_stream_recv(c->stream, str_buf_str(&m));
+    str_buf_deinit(&m);
+}
+
+static void test_subscriptions_do_not_pile_up(void **state)
+{
+    enum { PART = 5000 };
+    struct fixture *f = *state;
+    struct client *c = open_stream(f, 0, all_delta);
+    say(f, c, (struct request){.type = RESOURCE_CLUSTER, .names = {"*"}, .has_node = true});
+    for (int i = 0; c->ended == 0 && i < 2 * PUSH_SUBS_MAX; i += PART)
+        say_and_unsay(c, i, PART);
+    assert_int_equal(c->ended, GRPC_RESOURCE_EXHAUSTED + 1);
+    assert_true(map_len(&c->stream->subs) <= PUSH_SUBS_MAX);
+}
+
+static void on_waited(void *ctx, const struct push_wait_result *r)
+{
+    (void)ctx;
+    (void)r;
+    fail_msg("who asked is gone");
+}
+
+static void test_a_wait_is_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = open_stream(f, 0, all_delta);
+    say(f, c, (struct request){.type = RESOURCE_CLUSTER, .names = {"*"}, .has_node = true});
+    push_committed(f->push, store_revision(f->store));
+    push_wait_cancel(push_wait(f->push, store_revision(f->store), 1000000, on_waited, NULL));
+    assert_true(list_is_empty(&f->push->waiters));
+    accept_last(f, c, (struct request){.type = RESOURCE_CLUSTER});
+}
+
 int main(void)
 {
     log_set_level(LOG_OFF);
@@ -717,6 +777,9 @@ int main(void)
         T(test_names_beside_a_wildcard),
         T(test_secrets),
         T(test_another_root),
+        T(test_a_wait_is_cancelled),
+        T(test_answers_are_waited_for_within_bounds),
+        T(test_subscriptions_do_not_pile_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

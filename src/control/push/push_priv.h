@@ -17,6 +17,8 @@ enum {
     PUSH_NAME_LEN_MAX = 512,
     PUSH_NACKS_MAX = 100, /* kept of a stream */
     PUSH_REASON_LEN_MAX = 1024,
+    PUSH_SUBS_MAX = 100000,            /* of a stream, those of its wildcards among them */
+    PUSH_UNANSWERED_MAX = 4096,        /* responses to a stream */
     PUSH_RESPONSE_BYTES = 1024 * 1024, /* a response is closed once it is that large */
     PUSH_MESSAGE_BYTES_MAX = 32 * 1024 * 1024,
     PUSH_CONVERGENCE_BUCKETS = 8,

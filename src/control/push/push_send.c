@@ -73,6 +73,8 @@ static void batch_send(struct batch *b)
     s->last_number = number;
     s->is_wild_unanswered[b->type] = false;
     VEC_PUSH(&s->sent, remember(b, number));
+    if (s->sent.len > PUSH_UNANSWERED_MAX)
+        push_stream_end(s, GRPC_RESOURCE_EXHAUSTED, "too many responses are not answered");
     c->bytes += message.len;
     c->resources += b->items.len;
     c->responses[b->type]++;

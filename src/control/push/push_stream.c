@@ -115,6 +115,15 @@ static void subscribe_all(struct push_stream *s, enum resource_type type, struct
     push_stream_mark(s);
 }
 
+/* What is done with stays until the client was told so: who does not read must not pile it up. */
+static bool has_place(struct push_stream *s, enum resource_type type, struct str name)
+{
+    bool has_it = map_len(&s->subs) < PUSH_SUBS_MAX || push_stream_sub(s, type, name) != NULL;
+    if (!has_it)
+        push_stream_end(s, GRPC_RESOURCE_EXHAUSTED, "too many subscriptions");
+    return has_it;
+}
+
 static void on_subscribe(void *ctx, enum resource_type type, struct str name, struct str version)
 {
     struct push_stream *s = ctx;
@@ -128,6 +137,8 @@ static void on_subscribe(void *ctx, enum resource_type type, struct str name, st
         push_stream_end(s, GRPC_INVALID_ARGUMENT, "a resource name is too long");
         return;
     }
+    if (!has_place(s, type, name))
+        return;
     struct push_sub *sub = push_sub_get(s, type, name);
     sub->is_named = true;
     /* Asked for again: it lost what it was sent. */
@@ -139,7 +150,7 @@ static void on_subscribe(void *ctx, enum resource_type type, struct str name, st
 static void on_known(void *ctx, enum resource_type type, struct str name, struct str version)
 {
     struct push_stream *s = ctx;
-    if (s->is_ended || name.len > PUSH_NAME_LEN_MAX)
+    if (s->is_ended || name.len > PUSH_NAME_LEN_MAX || !has_place(s, type, name))
         return;
     struct push_sub *sub = push_sub_get(s, type, name);
     sub->is_answered = true;

@@ -308,10 +308,11 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
     str_buf_add(&f->nacks, r->nacks_json);
 }
 
-static void start_wait(struct fixture *f)
+enum { LONG_US = 600 * 1000 * 1000, SHORT_US = 50 * 1000 };
+static void start_wait(struct fixture *f, uint64_t timeout_us)
 {
     f->is_waited = false;
-    push_wait(f->push, store_revision(f->store), 50000, on_waited, f);
+    push_wait(f->push, store_revision(f->store), timeout_us, on_waited, f);
 }
 
 /* --- tests --- */
@@ -355,7 +356,7 @@ static void test_equal_content_is_no_byte(void **state)
     apply(f, "apiVersion: v1\nkind: Service\n"
              "metadata: {name: catalog, namespace: shop, annotations: {note: x}}\n"
              "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}]}\n");
-    start_wait(f);
+    start_wait(f, LONG_US);
     run(f);
     assert_true(push_bytes_sent(f->push) == before);
     assert_true(f->is_waited);
@@ -429,7 +430,7 @@ static void test_wait_counts(void **state)
     connect_as(f, IDENTITY);
     f->web.is_mute = true;
     apply_weights(f, 10);
-    start_wait(f);
+    start_wait(f, LONG_US);
     run(f);
     assert_false(f->is_waited);
     f->web.is_mute = false;
@@ -439,7 +440,7 @@ static void test_wait_counts(void **state)
     assert_int_equal(f->waited.acked, 1);
     assert_false(f->waited.is_timed_out);
     /* Asked again later: still known. */
-    start_wait(f);
+    start_wait(f, LONG_US);
     run(f);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.acked, 1);
@@ -451,7 +452,7 @@ static void test_wait_times_out_and_forgets_the_dead(void **state)
     connect_as(f, IDENTITY);
     f->web.is_mute = true;
     apply_weights(f, 10);
-    start_wait(f);
+    start_wait(f, SHORT_US);
     run(f);
     usleep(60000);
     run(f);
@@ -460,7 +461,7 @@ static void test_wait_times_out_and_forgets_the_dead(void **state)
     assert_string_equal(f->lagging, "[\"shop/web/0\"]");
     assert_int_equal(f->waited.proxies, 1);
     assert_int_equal(f->waited.acked, 0);
-    start_wait(f);
+    start_wait(f, LONG_US);
     f->web.stream = push_stream_close(f->web.stream);
     turn_once(f->turn, 0);
     assert_true(f->is_waited);
@@ -474,7 +475,7 @@ static void test_wait_without_proxies(void **state)
 {
     struct fixture *f = *state;
     apply_weights(f, 33);
-    start_wait(f);
+    start_wait(f, LONG_US);
     turn_once(f->turn, 0);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.proxies, 0);
@@ -487,7 +488,7 @@ static void test_nack_is_recorded(void **state)
     connect_as(f, IDENTITY);
     f->web.refuse = "route";
     apply_weights(f, 20);
-    start_wait(f);
+    start_wait(f, LONG_US);
     run(f);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.nacked, 1);

@@ -50,6 +50,14 @@ static void name_lagging(const struct push_commit *c, struct str_buf *to)
     arena_deinit(&a);
 }
 
+void push_wait_cancel(struct push_waiter *w)
+{
+    list_remove(&w->link);
+    timer_stop(&w->timer);
+    turn_cancel(&w->task);
+    free(w);
+}
+
 static void finish(struct push_waiter *w, bool is_timed_out)
 {
     const struct push_commit *c = w->commit;
@@ -68,13 +76,12 @@ static void finish(struct push_waiter *w, bool is_timed_out)
         name_lagging(c, &lagging);
         r.lagging_json = str_buf_str(&lagging);
     }
-    list_remove(&w->link);
-    timer_stop(&w->timer);
-    turn_cancel(&w->task);
-    w->done(w->ctx, &r);
+    push_wait_fn *done = w->done;
+    void *ctx = w->ctx;
+    push_wait_cancel(w);
+    done(ctx, &r);
     str_buf_deinit(&nacks);
     str_buf_deinit(&lagging);
-    free(w);
 }
 
 static void on_resolved(struct turn_task *task)
@@ -96,8 +103,8 @@ static struct push_commit *commit_up_to(const struct push *p, uint64_t revision)
     return NULL;
 }
 
-void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait_fn *done,
-               void *ctx)
+struct push_waiter *push_wait(struct push *p, uint64_t revision, uint64_t timeout_us,
+                              push_wait_fn *done, void *ctx)
 {
     struct push_waiter *w = NEW(struct push_waiter);
     w->push = p;
@@ -111,6 +118,7 @@ void push_wait(struct push *p, uint64_t revision, uint64_t timeout_us, push_wait
         turn_soon(p->turn, &w->task);
     else
         timer_start(p->turn, &w->timer, timeout_us);
+    return w;
 }
 
 /* --- commits --- */

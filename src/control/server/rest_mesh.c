@@ -6,10 +6,11 @@
 
 enum { WAIT_MS_DEFAULT = 30000, WAIT_MS_MAX = 3600000 };
 
-/* --- wait: outlives its request when the client leaves --- */
+/* --- wait --- */
 
 struct waiting {
-    struct rest_call *call; /* NULL: the client is gone */
+    struct rest_call *call;
+    struct push_waiter *waiter;
     uint64_t revision;
 };
 
@@ -17,6 +18,8 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
 {
     struct waiting *waiting = ctx;
     struct rest_call *c = waiting->call;
+    /* Names of proxies, and their reasons, are of all namespaces. */
+    bool is_told_all = access_may(&c->who, ACCESS_LIST, API_KIND_COUNT, STR_NULL);
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     struct json_writer w;
     json_writer_init(&w, &out, 0);
@@ -27,13 +30,11 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
     json_writer_u64(&w, "nacked", r->nacked);
     json_writer_u64(&w, "ms", r->ms);
     json_writer_bool(&w, "timedOut", r->is_timed_out);
-    json_writer_raw(&w, "nacks", r->nacks_json);
-    json_writer_raw(&w, "lagging", r->lagging_json);
+    json_writer_raw(&w, "nacks", is_told_all ? r->nacks_json : STR("[]"));
+    json_writer_raw(&w, "lagging", is_told_all ? r->lagging_json : STR("[]"));
     json_writer_end(&w);
-    if (c != NULL) {
-        c->waiting = NULL;
-        rest_reply(c, 200, str_buf_str(&out));
-    }
+    c->waiting = NULL;
+    rest_reply(c, 200, str_buf_str(&out));
     str_buf_deinit(&out);
     free(waiting);
 }
@@ -41,8 +42,10 @@ static void on_waited(void *ctx, const struct push_wait_result *r)
 void rest_mesh_forget(struct rest_call *c)
 {
     struct waiting *waiting = c->waiting;
-    if (waiting != NULL)
-        waiting->call = NULL;
+    if (waiting == NULL)
+        return;
+    push_wait_cancel(waiting->waiter);
+    free(waiting);
     c->waiting = NULL;
 }
 
@@ -65,7 +68,8 @@ static void wait_for(struct rest_call *c)
     waiting->call = c;
     waiting->revision = revision;
     c->waiting = waiting;
-    push_wait(c->server->args.push, revision, timeout_ms * 1000, on_waited, waiting);
+    waiting->waiter =
+        push_wait(c->server->args.push, revision, timeout_ms * 1000, on_waited, waiting);
 }
 
 /* --- status --- */
