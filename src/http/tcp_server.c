@@ -159,7 +159,7 @@ static void on_reset(struct http_end *e, const struct outcome *why)
 }
 
 /* Both ways have ended: the connection closes by itself once all is sent, however slow its reader.
- */
+ * A server that has said all and hears no more: what it said still goes out. */
 static void on_detach(struct http_end *e)
 {
     struct tcp_server *s = of_end(e);
@@ -169,7 +169,7 @@ static void on_detach(struct http_end *e)
     if (s->is_in_done && s->is_out_done && !s->is_abort) {
         if (s->linger_us > 0)
             timer_start(s->turn, &s->linger, s->linger_us);
-    } else if (s->refused == 403 && !s->is_abort) {
+    } else if ((s->is_out_done || s->refused == 403) && !s->is_abort) {
         conn_close(s->conn);
     } else {
         conn_abort(s->conn, -ERR_CANCELED);

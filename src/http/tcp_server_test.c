@@ -224,6 +224,22 @@ static void test_a_slow_reader_gets_all(void **state)
     assert_int_equal(w.outcome.err, 0);
 }
 
+/* A server that has said all and does not listen any more takes nothing back of what it said. */
+static void test_a_slow_reader_gets_all_of_a_server_that_leaves(void **state)
+{
+    conn_pause(C->conn);
+    say_much(O, 90000);
+    conn_end(O->conn);
+    run_us(1000000);
+    conn_abort(O->conn, -ERR_CANCELED);
+    say(C, "too late");
+    run_us(1000000);
+    conn_resume(C->conn);
+    run_us(1000000);
+    assert_int_equal(C->got.len, 90000);
+    assert_int_equal(w.ends, 1);
+}
+
 static void test_a_reader_that_never_reads_is_left(void **state)
 {
     conn_abort(C->conn, -ERR_CANCELED);
@@ -259,6 +275,7 @@ int main(void)
         TEST_HTTP1(test_client_leaves_before_the_answer),
         TEST(test_who_does_not_read_holds_the_other_back),
         TEST(test_a_slow_reader_gets_all),
+        TEST(test_a_slow_reader_gets_all_of_a_server_that_leaves),
         TEST(test_a_reader_that_never_reads_is_left),
     };
 
