@@ -152,6 +152,16 @@ def test_a_client_certificate_with_a_right(control, tmp_path):
     theirs = sign(tmp_path / "theirs", tmp_path / "ca.key", tmp_path / "ca.pem", identity)
     with pytest.raises(OSError):
         control.remote_call(None, "GET", BASE, certificate=theirs)
+    # Of a workload that is revoked the certificate is worth nothing here either.
+    assert control.apply("apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: alice, namespace: ops }\n"
+                         "spec: { serviceAccount: alice, ports: [ { name: http, port: 80 } ] }\n")[0] == 200
+    watch = Watch(control, certificate=mine, resourceVersion=revision_of(control))
+    assert control.call("POST", "/tulle/v1/revoked/ops/alice")[0] == 200
+    assert watch.event() is None
+    watch.close()
+    assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 401
+    assert control.call("DELETE", "/tulle/v1/revoked/ops/alice")[0] == 200
+    assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 200
     control.call("DELETE", "/tulle/v1/access/alice")
     assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 401
 
@@ -192,8 +202,8 @@ def test_strangers_that_hang_on_harm_nobody(control):
 class Watch:
     """Events as they come, by the unix socket; with a token by TLS."""
 
-    def __init__(self, control, path=BASE, token=None, **query):
-        self.connection = control.remote() if token else control.local()
+    def __init__(self, control, path=BASE, token=None, certificate=None, **query):
+        self.connection = control.remote(certificate=certificate) if token or certificate else control.local()
         self.connection.request("GET", path + "?" + urlencode({"watch": "true", **query}),
                                 headers={"authorization": f"Bearer {token}"} if token else {})
         self.answer = self.connection.getresponse()

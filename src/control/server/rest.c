@@ -181,7 +181,8 @@ static int authenticate(struct rest_call *c, const struct server_conn *conn,
     if (str_starts_with_nocase(shown, STR("bearer ")))
         return access_by_token(store, str_trim(str_skip(shown, 7)), now_s, c->a, &c->who);
     struct str principal = downstream_tls(info)->peer_principal;
-    if (info->is_mtls && principal.len > 0)
+    if (info->is_mtls && principal.len > 0 &&
+        !registry_is_revoked(c->server->args.registry, principal))
         return access_by_identity(store, principal, now_s, c->a, &c->who);
     return -ERR_UNAUTHENTICATED;
 }

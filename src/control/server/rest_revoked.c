@@ -66,9 +66,11 @@ static int revoke(struct rest_call *c, struct str identity)
                               arena_printf(c->a, "%.*s by %.*s%s%.*s", STR_FMT(by.at),
                                            STR_FMT(by.who), by.note.len > 0 ? ": " : "",
                                            STR_FMT(by.note)));
-    if (err == 0)
-        push_revoked(c->server->args.push, identity);
-    return err;
+    if (err != 0)
+        return err;
+    push_revoked(c->server->args.push, identity);
+    rest_watch_end_of(c->server, identity);
+    return 0;
 }
 
 static int restore(struct rest_call *c, struct str identity)
