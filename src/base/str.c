@@ -296,6 +296,26 @@ void str_buf_add_char(struct str_buf *b, char c)
     str_buf_add(b, str_from(&c, 1));
 }
 
+void str_buf_add_shown(struct str_buf *b, struct str s)
+{
+    char *at = str_buf_reserve(b, s.len);
+    size_t len = 0;
+
+    if (at == NULL)
+        return;
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.ptr[i], next = i + 1 < s.len ? (uint8_t)s.ptr[i + 1] : 0;
+        bool is_c1 = c == 0xc2 && next >= 0x80 && next <= 0x9f; /* U+0080 to U+009F, in UTF-8 */
+
+        i += is_c1;
+        if (c == '\n' || c == '\r' || c == '\t')
+            at[len++] = ' ';
+        else
+            at[len++] = is_c1 || c < ' ' || c == 0x7f ? '?' : (char)c;
+    }
+    str_buf_grow(b, len);
+}
+
 void str_buf_add_u64(struct str_buf *b, uint64_t value)
 {
     char text[STR_U64_LEN];

@@ -138,6 +138,9 @@ void str_buf_reset(struct str_buf *b); /* keeps the memory */
 void str_buf_add(struct str_buf *b, struct str s);
 void str_buf_add_c(struct str_buf *b, const char *s);
 void str_buf_add_char(struct str_buf *b, char c);
+/* A stranger's text that people will see: what would move a terminal's cursor, or begin another
+ * line, is left out of it. Control bytes become '?', line ends and tabs spaces. */
+void str_buf_add_shown(struct str_buf *b, struct str s);
 void str_buf_add_u64(struct str_buf *b, uint64_t value);
 void str_buf_printf(struct str_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Room for len more bytes at the end, or NULL when that passes the maximum; then str_buf_grow. */

@@ -122,6 +122,18 @@ static void test_hash(void **state)
     }
 }
 
+static void test_what_is_shown(void **state)
+{
+    struct str_buf b = STR_BUF_INIT(30);
+    (void)state;
+    str_buf_add_shown(&b, STR("a\x1b[2J\r\nb\tc\x7f\xc2\x9b\xc3\xa9\xc2"));
+    assert_string_equal(b.ptr, "a?[2J  b c??\xc3\xa9\xc2");
+    str_buf_reset(&b);
+    str_buf_add_shown(&b, STR_NULL);
+    assert_int_equal(b.len, 0);
+    str_buf_deinit(&b);
+}
+
 static void test_buf(void **state)
 {
     struct str_buf b = STR_BUF_INIT(10);
@@ -199,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_hash),
         cmocka_unit_test(test_buf),
         cmocka_unit_test(test_numbers_as_text),
+        cmocka_unit_test(test_what_is_shown),
         cmocka_unit_test(test_ownership),
     };
 

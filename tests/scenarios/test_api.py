@@ -197,6 +197,18 @@ def test_strangers_that_hang_on_harm_nobody(control):
         s.close()
 
 
+def test_what_people_see_moves_no_cursor(control):
+    """Notes and files are anybody's words in somebody's terminal."""
+    token = control.give("writer", role="edit", namespaces=["shop"])
+    body = json.dumps({"files": [{"name": "\x1b]0;x\x07.yaml", "text": virtual_service("words", "words")}]})
+    status, answer = control.remote_call(token, "POST", "/tulle/v1/apply", body, note="a\x1b[2J\nb\x9bc",
+                                         headers={"content-type": "application/json"})
+    assert status == 200, answer
+    _status, answer = control.call("GET", f"/tulle/v1/history/{answer['revision']}")
+    assert answer["acts"][0]["note"] == "a?[2J b?c"
+    assert answer["acts"][0]["objects"][0]["file"] == "?]0;x?.yaml"
+
+
 # --- watches ---
 
 class Watch:

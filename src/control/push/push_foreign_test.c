@@ -551,10 +551,10 @@ static void test_refusals_are_shown(void **state)
     say(f, c, (struct request){RESOURCE_CLUSTER, .has_node = true});
     say(f, c,
         (struct request){RESOURCE_CLUSTER, .nonce = "1",
-                         .error = "Error adding cluster " CATALOG ": not today"});
+                         .error = "Error adding cluster " CATALOG ": not\x1b[2J\ntoday"});
     assert_int_equal(f->push->counters.nacks, 1);
     assert_int_equal(c->count, 1); /* the same is not sent again */
-    assert_true(is_told(f, "not today"));
+    assert_true(is_told(f, ": not?[2J today"));
     assert_true(is_told(f, "\"xds\":\"sotw\""));
 }
 

@@ -198,7 +198,10 @@ static void on_ack(void *ctx, enum resource_type type, uint64_t number)
 
 static void on_nack(void *ctx, enum resource_type type, uint64_t number, struct str detail)
 {
-    push_answered(ctx, type, number, true, detail);
+    struct str_buf reason = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    str_buf_add_shown(&reason, str_sub(detail, 0, PUSH_REASON_LEN_MAX));
+    push_answered(ctx, type, number, true, str_buf_str(&reason));
+    str_buf_deinit(&reason);
 }
 
 /* --- who it is --- */

@@ -61,12 +61,15 @@ void change_parse(struct change *c, struct str file, uint32_t line, struct str t
                   struct str namespace_)
 {
     size_t before = c->docs.docs.len;
+    struct str_buf shown = STR_BUF_INIT(file.len);
+    str_buf_add_shown(&shown, file);
     struct api_source source = {
-        .file = arena_str(&c->arena, file),
+        .file = arena_str(&c->arena, str_buf_str(&shown)),
         .text = text,
         .default_namespace = namespace_,
         .stored_line = line,
     };
+    str_buf_deinit(&shown);
     (void)api_document_parse(&source, &c->docs, &c->findings);
     for (size_t i = before; i < c->docs.docs.len; i++) {
         struct api_document *d = c->docs.docs.ptr[i];

@@ -117,6 +117,15 @@ bool rest_is_method(const struct rest_call *c, const char *method)
     return str_eq(c->head->method, str_from_c(method));
 }
 
+static struct str note_of(struct rest_call *c)
+{
+    struct str_buf shown = STR_BUF_INIT(NOTE_LEN_MAX);
+    str_buf_add_shown(&shown, str_sub(rest_query(c, "note"), 0, NOTE_LEN_MAX));
+    struct str note = arena_str(c->a, str_buf_str(&shown));
+    str_buf_deinit(&shown);
+    return note;
+}
+
 struct store_author rest_author(struct rest_call *c, const char *verb)
 {
     char *at = arena_alloc(c->a, TIME_TEXT_MAX);
@@ -126,7 +135,7 @@ struct store_author rest_author(struct rest_call *c, const char *verb)
         .who = c->who.name,
         .source = c->source,
         .verb = str_from_c(verb),
-        .note = str_sub(rest_query(c, "note"), 0, NOTE_LEN_MAX),
+        .note = note_of(c),
     };
 }
 
