@@ -198,22 +198,25 @@ static void reply_given(struct rest_call *c, const struct access_grant *g, struc
     str_buf_deinit(&out);
 }
 
-static void note(struct rest_call *c, const char *verb, struct str name)
+/* Before it happens: an act that nobody could trace is not done. False: answered. */
+static bool audit(struct rest_call *c, const char *verb, struct str name)
 {
     struct store_author by = rest_author(c, verb);
     by.note = arena_str(c->a, name);
-    (void)store_audit(c->server->args.store, &by);
+    int err = store_audit(c->server->args.store, &by);
+    if (err != 0)
+        rest_fail_store(c, err, NULL);
+    return err == 0;
 }
 
 static void give(struct rest_call *c)
 {
     struct access_grant g = {.created_at = rest_author(c, "").at};
     struct str_buf token = STR_BUF_INIT(256);
-    if (!read_grant(c, &g))
+    if (!read_grant(c, &g) || !audit(c, "access-create", g.name))
         return;
     int err = access_give(c->server->args.store, &g, &token);
     if (err == 0) {
-        note(c, "access-create", g.name);
         reply_given(c, &g, str_buf_str(&token));
     } else if (err == -ERR_EXISTS) {
         rest_fail(c, 409, "AlreadyExists", "access \"%.*s\", or one for this identity, is there",
@@ -231,6 +234,8 @@ static void give(struct rest_call *c)
 static void take(struct rest_call *c, struct str name)
 {
     struct str principal;
+    if (!audit(c, "access-revoke", str_sub(name, 0, ACCESS_NAME_LEN_MAX)))
+        return;
     int err = access_take(c->server->args.store, name, c->a, &principal);
     if (err == -ERR_NOT_FOUND) {
         rest_fail(c, 404, "NotFound", "access \"%.*s\" is not there",
@@ -239,7 +244,6 @@ static void take(struct rest_call *c, struct str name)
         rest_fail_store(c, err, NULL);
     } else {
         rest_watch_end_of(c->server, principal);
-        note(c, "access-revoke", name);
         rest_reply(c, 200,
                    STR("{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Success\"}"));
     }
