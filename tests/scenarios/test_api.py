@@ -2,16 +2,20 @@
 import json
 import os
 import re
+import resource
+import select
 import shutil
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 from lib.control import Control, host_of, virtual_service
+from lib.ports import free_port
 from lib.programs import program, run, wait_until
 
 BASE = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
@@ -207,6 +211,21 @@ def test_what_people_see_moves_no_cursor(control):
     _status, answer = control.call("GET", f"/tulle/v1/history/{answer['revision']}")
     assert answer["acts"][0]["note"] == "a?[2J b?c"
     assert answer["acts"][0]["objects"][0]["file"] == "?]0;x?.yaml"
+
+
+def test_connections_of_strangers_are_bounded(tmp_path, logs):
+    """Metrics are for everybody, but nobody may take all descriptors with them."""
+    port, count, bound = free_port(), 1100, 1000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * count)), hard))
+    with Control(tmp_path, logs, options=["--metrics", f"127.0.0.1:{port}"]) as control, ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+        poll = select.poll()
+        for s in idle:
+            poll.register(s, select.POLLIN)
+        wait_until(lambda: len(poll.poll(0)) == count - bound, "the end of those above the bound")
+        assert control.call("GET", "/version")[0] == 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- watches ---

@@ -11,7 +11,7 @@
 enum {
     CLOSE_TURNS_MAX = 100,
     PATH_LEN_MAX = 4096,
-    REMOTE_CONNS_MAX = 1000,
+    STRANGERS_CONNS_MAX = 1000, /* of each face that is open to the network */
     HANDSHAKE_US = 15 * 1000 * 1000,
 };
 
@@ -113,7 +113,7 @@ static void on_accept(void *ctx, struct conn *c)
 {
     struct server_face *face = ctx;
     struct conn_peer peer = {0};
-    if (face->door == DOOR_REMOTE && face->conn_count >= REMOTE_CONNS_MAX) {
+    if (face->door != DOOR_LOCAL && face->conn_count >= STRANGERS_CONNS_MAX) {
         conn_abort(c, -ERR_LIMIT);
         return;
     }
