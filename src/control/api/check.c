@@ -78,8 +78,9 @@ const char *check_path(struct check *c, const char *fmt, ...)
     return len < 0 ? "" : arena_str(&c->arena, str_from_c(path)).ptr;
 }
 
-static void report(struct check *c, enum api_severity severity, bool is_unmet, struct check_at at,
-                   const char *hint, const char *fmt, va_list args)
+static void __attribute__((format(printf, 6, 0)))
+report(struct check *c, enum api_severity severity, bool is_unmet, struct check_at at,
+       const char *hint, const char *fmt, va_list args)
 {
     char text[1024];
     int len = vsnprintf(text, sizeof text, fmt, args);
