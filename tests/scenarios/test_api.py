@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -186,6 +186,31 @@ def test_too_many_calls(control):
     assert control.remote_call(other, "GET", "/version")[0] == 200
     assert control.call("GET", "/version")[0] == 200
     wait_until(lambda: control.remote_call(token, "GET", "/version")[0] == 200, "calls again")
+
+
+def test_bodies_that_do_not_end_are_bounded(control):
+    """All together; the administrator does not notice, and what ends makes room again."""
+    token, size, part = control.give("endless", role="view"), (64 << 20) - (10 << 10), b" " * (1 << 20)
+
+    def is_refused():
+        status, answer = control.remote_call(token, "POST", "/tulle/v1/apply", b" " * (60 << 10))
+        assert status in (200, 429), answer
+        return status == 429 and "not ended" in answer["message"]
+
+    assert not is_refused()
+    with ExitStack() as stack:
+        for _ in range(4):
+            c = stack.enter_context(closing(control.remote()))
+            c.putrequest("POST", "/tulle/v1/apply")
+            c.putheader("authorization", f"Bearer {token}")
+            c.putheader("content-length", str(size + 1))
+            c.endheaders()
+            for at in range(0, size, len(part)):
+                c.send(part[:size - at])
+        # What is under way is read at its own pace: until it is all there.
+        wait_until(is_refused, "the bound")
+        assert control.call("GET", "/version")[0] == 200
+    wait_until(lambda: not is_refused(), "room again")
 
 
 def test_strangers_that_hang_on_harm_nobody(control):

@@ -45,10 +45,37 @@ static void reply_with_warnings(struct rest_call *c, unsigned status, struct str
     chain_deinit(&body);
 }
 
+/* Who sends and does not end, or asks and does not read, must not have it all. */
+static bool hold(struct rest_call *c, size_t bytes)
+{
+    struct server *s = c->server;
+    if (c->who.is_administrator)
+        return true;
+    if (bytes > REST_HELD_BYTES_MAX - s->held_bytes)
+        return false;
+    s->held_bytes += bytes;
+    c->held_bytes += bytes;
+    return true;
+}
+
+static void refuse_to_hold(struct rest_call *c)
+{
+    c->is_done = true;
+    c->server->counts.limited++;
+    service_reply(c->s, 429, STR("application/json"),
+                  STR("{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\","
+                      "\"message\":\"too much is being sent and not ended, or asked for and not "
+                      "read\",\"reason\":\"TooManyRequests\",\"code\":429}"));
+}
+
 void rest_reply(struct rest_call *c, unsigned status, struct str json)
 {
     if (c->is_done)
         return;
+    if (!hold(c, json.len)) {
+        refuse_to_hold(c);
+        return;
+    }
     c->is_done = true;
     if (c->warning_count > 0)
         reply_with_warnings(c, status, json);
@@ -281,6 +308,10 @@ static void on_body(void *service, struct service_stream *s, struct chain *body,
     (void)service;
     while (!c->is_done && !chain_is_empty(body)) {
         struct str part = chain_first(body);
+        if (!hold(c, part.len)) {
+            refuse_to_hold(c);
+            break;
+        }
         str_buf_add(&c->body, part);
         chain_skip(body, part.len);
         if (c->body.is_overflown)
@@ -298,6 +329,7 @@ static void on_end(void *service, struct service_stream *s, int err)
     (void)service;
     (void)err;
     c->is_done = true;
+    c->server->held_bytes -= c->held_bytes;
     rest_mesh_forget(c);
     rest_watch_forget(c);
     str_buf_deinit(&c->body);

@@ -16,6 +16,7 @@
 enum {
     REST_BODY_BYTES_MAX = 64 * 1024 * 1024,
     REST_ANSWER_BYTES_MAX = 256 * 1024 * 1024,
+    REST_HELD_BYTES_MAX = 256 * 1024 * 1024, /* bodies and answers of all but administrators */
     REST_SEGMENTS_MAX = 12,
     REST_WARNINGS_MAX = 8,
 };
@@ -59,6 +60,7 @@ struct server {
     struct access_rates rates;
     struct list watchers; /* rest_watch.c */
     size_t watcher_count;
+    size_t held_bytes;
     struct server_counts counts;
     struct list conns;
 };
@@ -74,6 +76,7 @@ struct rest_call {
     struct str path[REST_SEGMENTS_MAX]; /* decoded segments */
     size_t path_count;
     struct str_buf body;
+    size_t held_bytes;                      /* of it, and of the answer */
     struct str warnings[REST_WARNINGS_MAX]; /* told in fields `warning` (RFC 9111's 299) */
     size_t warning_count;
     bool is_done;
