@@ -182,3 +182,20 @@ def test_what_is_refused(tmp_path, name):
     path.write_text(json.dumps(bootstrap([listener("in", free_port(), [hcm([route("/", "app")])])], [{**cluster("app", 1), **more}])))
     done = run(*data_plane(), "-c", path, timeout_s=20)
     assert done.code != 0 and place in done.err
+
+
+def test_a_host_that_closes_at_once_leaves_nobody_waiting(proxy):
+    """Its end may come with the connection, before a request could go out on it."""
+    statuses = []
+    with TcpServer(lambda s: None) as server:
+        port = start(proxy, server.port, "V1")
+
+        def ask():
+            for _ in range(20):
+                statuses.append(get(port, "/").status)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(30)
+    assert statuses == [503] * 160

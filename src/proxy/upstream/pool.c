@@ -167,51 +167,47 @@ static void fail_pending(struct upstream_host *h, struct upstream_attempt *a,
     a->why.reason = arena_str(&a->x->arena, why->reason);
 }
 
-/* A connection for the attempt alone, or for all of its caller's when it carries many streams. */
+static bool is_for(struct upstream_host *h, const struct upstream_attempt *a, enum link_kind kind,
+                   const struct upstream_caller *caller)
+{
+    struct upstream_caller buf;
+    return wanted_kind(h, a) == kind && link_is_same_caller(caller, caller_of(h, a, &buf));
+}
+
+/* Those in line before the attempt that take the same connections. */
+static unsigned waiting_before(struct upstream_host *h, const struct upstream_attempt *attempt,
+                               enum link_kind kind, const struct upstream_caller *caller)
+{
+    unsigned waiting = 0;
+    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
+        if (a == attempt)
+            break;
+        waiting += is_for(h, a, kind, caller);
+    }
+    return waiting;
+}
+
+/* A connection for the attempt, unless one of its caller's that is on its way has room. */
 static void open_for_caller(struct upstream_host *h, struct upstream_attempt *a)
 {
     struct upstream_caller buf;
     const struct upstream_caller *caller = caller_of(h, a, &buf);
     enum link_kind kind = wanted_kind(h, a);
     struct outcome why;
-    bool is_coming =
-        streams_of(h, kind) == 1 ? a->is_link_coming : connecting_streams(h, kind, caller) > 0;
-    if (is_coming)
+    if (connecting_streams(h, kind, caller) > waiting_before(h, a, kind, caller))
         return;
-    if (link_open(h, kind, caller, &why) == 0)
-        a->is_link_coming = true;
-    else
+    if (link_open(h, kind, caller, &why) != 0)
         fail_pending(h, a, &why);
-}
-
-/* The connection of a caller did not open: it was for one attempt, or for all of its. */
-static void fail_for_caller(struct upstream_host *h, enum link_kind kind,
-                            const struct upstream_caller *caller, const struct outcome *why)
-{
-    bool is_for_one = streams_of(h, kind) == 1;
-    LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        struct upstream_caller buf;
-        if (wanted_kind(h, a) != kind || !link_is_same_caller(caller, caller_of(h, a, &buf)) ||
-            (is_for_one && !a->is_link_coming))
-            continue;
-        fail_pending(h, a, why);
-        if (is_for_one)
-            return;
-    }
 }
 
 void pool_fail_excess(struct upstream_host *h, enum link_kind kind,
                       const struct upstream_caller *caller, const struct outcome *why)
 {
-    unsigned served = connecting_streams(h, kind, NULL), waiting = 0;
-    if (caller != NULL) {
-        fail_for_caller(h, kind, caller, why);
-        return;
-    }
-    if (find_room(h, kind, NULL) != NULL)
+    unsigned served = connecting_streams(h, kind, caller), waiting = 0;
+    if (find_room(h, kind, caller) != NULL)
         return; /* just now: the pump goes on */
     LIST_FOREACH (&h->pending, a, struct upstream_attempt, link) {
-        if (wanted_kind(h, a) == kind && waiting++ >= served)
+        if (is_for(h, a, kind, caller) && waiting++ >= served)
             fail_pending(h, a, why);
     }
 }

@@ -107,7 +107,6 @@ struct upstream_attempt {
     struct list link;
     bool is_pending, is_counted, is_failed;
     bool is_connection_counted; /* against maxConnections */
-    bool is_link_coming;        /* where the host is told callers: a connection was begun for it */
     uint64_t started_us;
     struct outcome why; /* of a failure not yet told */
 };
