@@ -347,7 +347,8 @@ def test_a_watch_ends_with_the_right_to_it(control):
 
 
 def test_a_watch_that_is_not_read_is_ended(control):
-    slow = Watch(control, resourceVersion=revision_of(control))
+    since = revision_of(control)
+    slow = Watch(control, resourceVersion=since)
     quick = Watch(control, resourceVersion=revision_of(control))
     big = "x" * 200_000
     for i in range(60):
@@ -357,6 +358,13 @@ def test_a_watch_that_is_not_read_is_ended(control):
     wait_until(lambda: "watch_too_slow" in control.process.log(), "the end of the slow watch")
     slow.close()
     quick.close()
+    # That much at once is no client's fault: it is told to list, not to try the same again.
+    late = Watch(control, resourceVersion=since)
+    seen = [late.event()]
+    while seen[-1]:
+        seen.append(late.event())
+    assert len(seen) > 10 and seen[-2][0] == "ERROR" and seen[-2][1]["code"] == 410
+    late.close()
     control.call("DELETE", f"{BASE}/big")
 
 

@@ -45,8 +45,7 @@ static void reply_with_warnings(struct rest_call *c, unsigned status, struct str
     chain_deinit(&body);
 }
 
-/* Who sends and does not end, or asks and does not read, must not have it all. */
-static bool hold(struct rest_call *c, size_t bytes)
+bool rest_hold(struct rest_call *c, size_t bytes)
 {
     struct server *s = c->server;
     if (c->who.is_administrator)
@@ -72,7 +71,7 @@ void rest_reply(struct rest_call *c, unsigned status, struct str json)
 {
     if (c->is_done)
         return;
-    if (!hold(c, json.len)) {
+    if (!rest_hold(c, json.len)) {
         refuse_to_hold(c);
         return;
     }
@@ -308,7 +307,7 @@ static void on_body(void *service, struct service_stream *s, struct chain *body,
     (void)service;
     while (!c->is_done && !chain_is_empty(body)) {
         struct str part = chain_first(body);
-        if (!hold(c, part.len)) {
+        if (!rest_hold(c, part.len)) {
             refuse_to_hold(c);
             break;
         }

@@ -18,6 +18,7 @@ struct watcher {
     struct rest_call *call;
     struct rest_target target;
     bool is_table, has_bookmarks;
+    bool is_catching_up; /* all that it is sent is written in one turn */
     struct timer timeout, bookmark;
 };
 
@@ -31,6 +32,13 @@ static void stop(struct watcher *w)
     free(w);
 }
 
+static void end(struct watcher *w)
+{
+    struct service_stream *s = w->call->s;
+    stop(w);
+    service_end(s, NULL, 0);
+}
+
 void rest_watch_forget(struct rest_call *c)
 {
     if (c->watcher != NULL)
@@ -39,15 +47,34 @@ void rest_watch_forget(struct rest_call *c)
 
 /* --- events --- */
 
-static void send(struct watcher *w, struct str line)
+static void write_line(const struct watcher *w, struct str line)
 {
     struct chain out;
     chain_init(&out, turn_chunks(w->call->server->args.turn), NULL);
     chain_add(&out, line);
     service_write(w->call->s, &out);
     chain_deinit(&out);
+}
+
+/* More than a watch holds has happened: no client could be quick enough, and it would come again
+ * from where it was. So it is told to list. */
+static void end_expired(struct watcher *w)
+{
+    write_line(w, STR("{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"apiVersion\":\"v1\","
+                      "\"metadata\":{},\"status\":\"Failure\",\"message\":\"too much has happened "
+                      "since: list again\",\"reason\":\"Expired\",\"code\":410}}\n"));
+    end(w);
+}
+
+static void send(struct watcher *w, struct str line)
+{
+    write_line(w, line);
     if (service_waiting(w->call->s) <= WAITING_BYTES_MAX)
         return;
+    if (w->is_catching_up && rest_hold(w->call, service_waiting(w->call->s))) {
+        end_expired(w);
+        return;
+    }
     log_event(LOG_WARN, "watch_too_slow", LF("who", w->call->who.name));
     struct rest_call *c = w->call;
     stop(w);
@@ -112,13 +139,6 @@ static void on_present(void *ctx, const struct store_object *o)
 
 /* --- its end --- */
 
-static void end(struct watcher *w)
-{
-    struct service_stream *s = w->call->s;
-    stop(w);
-    service_end(s, NULL, 0);
-}
-
 static void on_timeout(struct timer *timer)
 {
     end(CONTAINER_OF(timer, struct watcher, timeout));
@@ -171,6 +191,7 @@ static void start(struct rest_call *c, const struct rest_target *t, uint64_t tim
     struct watcher *w = NEW(struct watcher);
     w->call = c;
     w->target = *t;
+    w->is_catching_up = true;
     w->is_table = rest_wants_table(c);
     w->has_bookmarks = rest_query_is_true(c, "allowWatchBookmarks");
     timer_init(&w->timeout, on_timeout);
@@ -201,7 +222,10 @@ static void run(struct rest_call *c, const struct rest_target *t, uint64_t since
     int err = since > 0
                   ? store_list_since(store, t->kind->kind, t->namespace_, since, on_version, c)
                   : store_list(store, t->kind->kind, t->namespace_, on_present, c);
-    if (err != 0 && c->watcher != NULL) {
+    if (c->watcher == NULL)
+        return;
+    c->watcher->is_catching_up = false;
+    if (err != 0) {
         stop(c->watcher);
         service_reset(c->s, err);
     }

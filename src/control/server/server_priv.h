@@ -93,6 +93,9 @@ void rest_reply(struct rest_call *c, unsigned status, struct str json);
 /* Kubernetes' Status: {"kind":"Status","code","reason","message",..}. */
 void rest_fail(struct rest_call *c, unsigned status, const char *reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Who sends and does not end, or asks and does not read, must not have all memory: false when these
+ * bytes, kept until the call is over, are too many. */
+bool rest_hold(struct rest_call *c, size_t bytes);
 /* The store's error as a Status. */
 void rest_fail_store(struct rest_call *c, int err, const struct store_object *o);
 /* The decoded value of a query parameter; the null string when there is none. */
