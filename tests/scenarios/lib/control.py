@@ -39,10 +39,12 @@ class Control:
         self.folder, self.logs = Path(folder), Path(logs)
         self.state, self.socket = self.folder / state, self.folder / "api.sock"
         self.before, self.options = list(before), list(options)
-        self.port, self.api_port = free_port(), free_port()
+        self.port, self.api_port = 0, 0
         self.process = None
 
     def start(self):
+        """With ports that are free now: those of an earlier start may be somebody else's by now."""
+        self.port, self.api_port = free_port(), free_port()
         self.process = Process(*self.before, program("tulled"), "--state", self.state, "--socket", self.socket,
                                "--xds", f"127.0.0.1:{self.port}", "--api", f"127.0.0.1:{self.api_port}",
                                *self.options, log=self.logs / "tulled.log")
