@@ -170,6 +170,35 @@ def test_a_client_certificate_with_a_right(control, tmp_path):
     assert control.remote_call(None, "GET", BASE, certificate=mine)[0] == 401
 
 
+def test_a_certificate_counts_while_it_is_valid(control, tmp_path):
+    """On connections and watches that were begun with it, too."""
+    identity = "spiffe://cluster.local/ns/ops/sa/brief"
+    key, csr, cert = (tmp_path / name for name in ("key.pem", "csr.pem", "cert.pem"))
+    run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+        key, "-out", csr, "-subj", "/O=test", "-addext", f"subjectAltName=URI:{identity}").ok()
+    status, _answer = control.call("POST", "/tulle/v1/access",
+                                   json.dumps({"name": "brief", "role": "view", "identity": identity}))
+    assert status == 201
+    status, issued = control.call("POST", "/tulle/v1/ca/issue", csr.read_bytes(), identity=identity, lifetime=6)
+    assert status == 201, issued
+    cert.write_text(issued["certificate"])
+    watch = Watch(control, certificate=(cert, key), resourceVersion=revision_of(control))
+    c = control.remote(certificate=(cert, key))
+
+    def status_of():
+        c.request("GET", BASE)
+        answer = c.getresponse()
+        answer.read()
+        return answer.status
+
+    assert status_of() == 200
+    c.auto_open = False  # it is this connection that is meant
+    wait_until(lambda: status_of() == 401, "the certificate's end", every_s=0.2)
+    assert watch.event() is None
+    watch.close()
+    c.close()
+
+
 def test_too_many_calls(control):
     """Of one principal; others do not notice."""
     token, other = control.give("busy", role="view"), control.give("calm", role="view")
@@ -251,6 +280,19 @@ def test_connections_of_strangers_are_bounded(tmp_path, logs):
         wait_until(lambda: len(poll.poll(0)) == count - bound, "the end of those above the bound")
         assert control.call("GET", "/version")[0] == 200
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_tokens_for_hosts_leave_a_trace(control):
+    """Whoever makes one by the network, whichever kind it is."""
+    assert control.apply("apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: host, namespace: ops }\n"
+                         "spec: { serviceAccount: host, ports: [ { name: http, port: 80 } ] }\n")[0] == 200
+    token = control.give("host-maker", role="admin")
+    path = "/apis/tulle.dev/v1/namespaces/ops/workloads/host/token"
+    for body in ('{"replica":0}', '{"join":true,"replica":1}'):
+        assert control.remote_call(token, "POST", path, body)[0] == 201
+    acts = control.call("GET", "/tulle/v1/history", audit="true", limit=10)[1]["acts"]
+    notes = [a["note"] for a in acts if a["verb"] == "token create" and a["who"] == "token:host-maker"]
+    assert notes == ["ops/host/1", "ops/host/0"]
 
 
 # --- watches ---

@@ -199,6 +199,18 @@ static void run(struct rest_call *c)
 
 /* --- who asks --- */
 
+/* A certificate counts while it is valid, not for as long as the connection lasts. */
+static int by_certificate(struct rest_call *c, const struct server_conn *conn, struct str identity,
+                          uint64_t now_s)
+{
+    uint64_t end_s = conn->not_after_s;
+    if (now_s >= end_s || registry_is_revoked(c->server->args.registry, identity))
+        return -ERR_UNAUTHENTICATED;
+    int err = access_by_identity(c->server->args.store, identity, now_s, c->a, &c->who);
+    c->who.expires_s = c->who.expires_s == 0 ? end_s : MIN(c->who.expires_s, end_s);
+    return err;
+}
+
 static int authenticate(struct rest_call *c, const struct server_conn *conn,
                         const struct downstream_info *info)
 {
@@ -216,9 +228,8 @@ static int authenticate(struct rest_call *c, const struct server_conn *conn,
     if (str_starts_with_nocase(shown, STR("bearer ")))
         return access_by_token(store, str_trim(str_skip(shown, 7)), now_s, c->a, &c->who);
     struct str principal = downstream_tls(info)->peer_principal;
-    if (info->is_mtls && principal.len > 0 &&
-        !registry_is_revoked(c->server->args.registry, principal))
-        return access_by_identity(store, principal, now_s, c->a, &c->who);
+    if (info->is_mtls && principal.len > 0)
+        return by_certificate(c, conn, principal, now_s);
     return -ERR_UNAUTHENTICATED;
 }
 

@@ -44,8 +44,8 @@ static const struct http_server_ops http_ops = {
 
 /* --- connections --- */
 
-static void note_tls(const struct tls_endpoint *endpoint, struct arena *texts,
-                     struct downstream_info *info)
+static void note_tls(struct server_conn *sc, const struct tls_endpoint *endpoint,
+                     struct arena *texts, struct downstream_info *info)
 {
     struct tls_peer peer = tls_endpoint_peer(endpoint, texts);
     struct downstream_tls_info *tls = ARENA_NEW(texts, struct downstream_tls_info);
@@ -55,6 +55,7 @@ static void note_tls(const struct tls_endpoint *endpoint, struct arena *texts,
         .version = str_from_c(peer.version),
     };
     info->is_mtls = peer.is_verified;
+    sc->not_after_s = peer.is_verified ? peer.not_after_s : 0;
     info->tls = tls;
 }
 
@@ -67,7 +68,7 @@ static void on_open(struct conn *c)
     timer_stop(&sc->timer);
     arena_init(&texts, 512);
     if (tls != NULL)
-        note_tls(tls, &texts, &info);
+        note_tls(sc, tls, &texts, &info);
     sc->http = http_server_open(c, &sc->face->server->config, &info, &http_ops, sc);
     arena_deinit(&texts);
 }

@@ -48,6 +48,7 @@ struct server_conn {
     struct conn *conn;
     struct conn_peer peer;    /* DOOR_LOCAL */
     struct timer timer;       /* DOOR_REMOTE: shaking hands */
+    uint64_t not_after_s;     /* of the peer's certificate; 0: it showed none */
     struct http_server *http; /* NULL: not open yet */
 };
 
