@@ -184,11 +184,14 @@ def test_what_is_refused(tmp_path, name):
     assert done.code != 0 and place in done.err
 
 
-def test_a_host_that_closes_at_once_leaves_nobody_waiting(proxy):
-    """Its end may come with the connection, before a request could go out on it."""
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_host_that_closes_at_once_leaves_nobody_waiting(proxy, is_told):
+    """Its end may come with the connection, before a request could go out on it: one connection each."""
     statuses = []
     with TcpServer(lambda s: None) as server:
-        port = start(proxy, server.port, "V1")
+        port = free_port()
+        proxy(bootstrap([listener("in", port, [hcm([route("/", "app")])])],
+                        [cluster("app", server.port, **({"transport_socket": told("V1")} if is_told else {}))]))
 
         def ask():
             for _ in range(20):
@@ -198,4 +201,5 @@ def test_a_host_that_closes_at_once_leaves_nobody_waiting(proxy):
             t.start()
         for t in threads:
             t.join(30)
-    assert statuses == [503] * 160
+        assert statuses == [503] * 160
+        assert server.accepted <= 160

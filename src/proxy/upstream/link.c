@@ -393,7 +393,6 @@ void link_note_open(struct upstream_host *h, const struct conn *c)
 static void on_conn_open(struct conn *c)
 {
     struct upstream_link *l = c->ctx;
-    struct upstream *u = l->host->cluster->u;
     link_note_open(l->host, c);
     timer_stop(&l->timer);
     l->host->links_connecting--;
@@ -405,7 +404,9 @@ static void on_conn_open(struct conn *c)
     /* Asked to drain while it was connecting: those who wait for it come first. */
     l->must_drain = l->is_draining;
     l->is_draining = false;
-    turn_soon(u->env.turn, &l->host->pump_task);
+    /* Before its end is read, which may have come already: who waits gets it and hears of that,
+     * rather than one connection after the other. */
+    pool_pump(l->host);
 }
 
 static void on_conn_input(struct conn *c)
