@@ -103,8 +103,8 @@ const char *const sqlite_statements[ST_COUNT] = {
     [ST_ACTS] = ("SELECT id, revision, at, who, source, verb, note FROM acts"
                  " WHERE (?1 = 0 OR id < ?1) AND (?2 = 0 OR revision = ?2)"
                  " AND (?3 = 0 OR revision > 0)"
-                 " AND (?4 = '' OR EXISTS (SELECT 1 FROM versions v"
-                 "  WHERE v.act_revision = acts.revision AND v.kind = ?4"
+                 " AND (?4 || ?5 || ?6 = '' OR EXISTS (SELECT 1 FROM versions v"
+                 "  WHERE v.act_revision = acts.revision AND (?4 = '' OR v.kind = ?4)"
                  "  AND (?5 = '' OR v.namespace = ?5) AND (?6 = '' OR v.name = ?6)))"
                  " ORDER BY id DESC LIMIT ?7"),
     [ST_ACT_VERSIONS] = ("SELECT " VERSION_COLUMNS " FROM versions v"

@@ -104,11 +104,10 @@ struct store_history_ops {
 };
 struct store_history_query {
     bool has_kind;
-    enum api_kind kind; /* with has_kind: acts that changed such an object (namespace_ and name
-                         * empty: any) */
-    struct str namespace_, name;
-    uint64_t revision;  /* only the act of this revision; 0: all */
-    uint64_t before_id; /* only earlier acts; 0: from the latest */
+    enum api_kind kind;          /* with has_kind */
+    struct str namespace_, name; /* only acts that changed such an object; empty: any */
+    uint64_t revision;           /* only the act of this revision; 0: all */
+    uint64_t before_id;          /* only earlier acts; 0: from the latest */
     size_t acts_max;
     bool is_commits_only;
 };

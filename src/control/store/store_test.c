@@ -300,6 +300,8 @@ static void test_history_tells_who_did_what(void **state)
     s = look(f, (struct store_history_query){
                     .has_kind = true, .kind = API_KIND_SERVICE, .name = STR("b")});
     assert_int_equal(s.act_count, 2);
+    s = look(f, (struct store_history_query){.namespace_ = STR("elsewhere")});
+    assert_int_equal(s.act_count, 0);
     s = look(f, (struct store_history_query){.revision = 3});
     assert_int_equal(s.act_count, 1);
     assert_int_equal(s.version_count, 1);
