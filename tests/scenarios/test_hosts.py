@@ -122,13 +122,15 @@ def test_a_client_calls_a_server_by_name_and_identity(joined):
 def test_status_is_what_the_control_plane_says(joined):
     """No `tulle up` started these hosts: its socket names the mesh."""
     control, _, _ = joined
-    table = control.tulle("status", "--mesh", SOCKET).ok().out
-    assert "control plane: revision" in table
-    rows = [line.split() for line in table.splitlines() if line.startswith("shop ")]
-    assert rows and all(row[2] == "ready" and row[3] == "yes" for row in rows), table
+
+    def rows():
+        lines = control.tulle("status", "--mesh", SOCKET).ok().out.splitlines()
+        return [line.split() for line in lines if line.startswith("shop ")]
+    wait_until(lambda: rows() and all(r[2:4] == ["ready", "yes"] for r in rows()), "both ready and in sync")
+    assert "control plane: revision" in control.tulle("status", "--mesh", SOCKET).ok().out
     got = json.loads(control.tulle("status", "--mesh", SOCKET, "-o", "json").ok().out)
-    assert {w["ready"] for w in got["workloads"]} == {True} and all(w["address"] for w in got["workloads"])
-    assert "identity" in control.tulle("status", rows[0][1], "--mesh", SOCKET).ok().out
+    assert {w["name"] for w in got["workloads"]} == {"web", "till"} and all(w["address"] for w in got["workloads"])
+    assert "identity" in control.tulle("status", rows()[0][1], "--mesh", SOCKET).ok().out
     assert "no control plane answers" in control.tulle("status", "--mesh", "/no/socket").err
 
 
