@@ -75,16 +75,6 @@ static int print_kubeconfig(struct cli *cli, const struct options *o, const stru
     return CLI_OK;
 }
 
-static void print_json(struct cli *cli, const struct json *root)
-{
-    struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
-    struct json_writer w;
-    json_writer_init(&w, &out, 2);
-    json_writer_tree(&w, NULL, root);
-    fprintf(cli->out, "%.*s\n", STR_FMT(str_buf_str(&out)));
-    str_buf_deinit(&out);
-}
-
 static int print_created(struct cli *cli, const struct options *o, enum cli_output output,
                          const struct json *root)
 {
@@ -92,7 +82,7 @@ static int print_created(struct cli *cli, const struct options *o, enum cli_outp
     if (o->is_kubeconfig)
         return print_kubeconfig(cli, o, root);
     if (output == CLI_OUTPUT_JSON)
-        print_json(cli, root);
+        rest_print_json(cli, root);
     else if (token.len > 0)
         fprintf(cli->out, "%.*s\n", STR_FMT(token));
     else
@@ -165,7 +155,7 @@ static int list(struct cli *cli, const struct options *o, enum cli_output output
     int err =
         rest_json(cli, o->mesh, "GET", "/tulle/v1/access", STR_NULL, CALL_TIMEOUT_MS, &a, &root);
     if (err == 0 && output == CLI_OUTPUT_JSON)
-        print_json(cli, root);
+        rest_print_json(cli, root);
     else if (err == 0)
         print_list(cli, json_get(root, "items"));
     arena_deinit(&a);

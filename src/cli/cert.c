@@ -9,9 +9,8 @@
 #include "cli/opt.h"
 #include "cli/rest.h"
 #include "cli/table.h"
-#include "codec/json_writer.h"
 
-enum { CALL_TIMEOUT_MS = 30000, OUTPUT_MAX = 128 * 1024 * 1024, DAY_S = 24 * 3600 };
+enum { CALL_TIMEOUT_MS = 30000, DAY_S = 24 * 3600 };
 
 struct str cert_text(const struct json *v, const char *key)
 {
@@ -128,17 +127,6 @@ static void print_stage(struct cli *cli, const struct json *root)
                 STR_FMT(cert_text(root, "since")), (unsigned)cert_number(root, "renewed"), of);
 }
 
-static void print_json(struct cli *cli, const struct json *root)
-{
-    struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
-    struct json_writer w;
-    json_writer_init(&w, &out, 2);
-    json_writer_tree(&w, NULL, root);
-    str_buf_add_c(&out, "\n");
-    fwrite(out.ptr, 1, out.len, cli->out);
-    str_buf_deinit(&out);
-}
-
 int cert_status(struct cli *cli, const struct cert_options *o)
 {
     struct arena a;
@@ -146,7 +134,7 @@ int cert_status(struct cli *cli, const struct cert_options *o)
     arena_init(&a, 65536);
     int err = rest_json(cli, o->mesh, "GET", "/tulle/v1/ca", STR_NULL, CALL_TIMEOUT_MS, &a, &root);
     if (err == 0 && o->output == CLI_OUTPUT_JSON) {
-        print_json(cli, root);
+        rest_print_json(cli, root);
     } else if (err == 0) {
         print_roots(cli, root);
         fputc('\n', cli->out);

@@ -8,7 +8,6 @@
 #include "cli/opt.h"
 #include "cli/rest.h"
 #include "cli/table.h"
-#include "codec/json_writer.h"
 #include "codec/yaml.h"
 
 enum { CALL_TIMEOUT_MS = 30000, OUTPUT_MAX = 128 * 1024 * 1024, CONTEXT_LINES = 3, NAMED_MAX = 3 };
@@ -129,17 +128,6 @@ static void print_revision(struct cli *cli, const struct json *root)
 
 /* --- the verb --- */
 
-static void print_json(struct cli *cli, const struct json *root)
-{
-    struct str_buf out = STR_BUF_INIT(OUTPUT_MAX);
-    struct json_writer w;
-    json_writer_init(&w, &out, 2);
-    json_writer_tree(&w, NULL, root);
-    str_buf_add_c(&out, "\n");
-    fwrite(out.ptr, 1, out.len, cli->out);
-    str_buf_deinit(&out);
-}
-
 struct options {
     const char *mesh, *namespace, *limit, *show, *output;
     bool is_audit;
@@ -167,7 +155,7 @@ static int run(struct cli *cli, const struct options *o, const struct api_kind_i
     arena_init(&a, 65536);
     int err = rest_json(cli, o->mesh, "GET", path.ptr, STR_NULL, CALL_TIMEOUT_MS, &a, &root);
     if (err == 0 && output == CLI_OUTPUT_JSON)
-        print_json(cli, root);
+        rest_print_json(cli, root);
     else if (err == 0 && o->show != NULL)
         print_revision(cli, root);
     else if (err == 0)

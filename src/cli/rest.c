@@ -14,6 +14,7 @@
 enum {
     WAIT_MS_DEFAULT = 30000,
     BODY_MAX = 32 * 1024 * 1024,
+    PRINTED_BYTES_MAX = 128 * 1024 * 1024,
 };
 
 int rest_call(struct cli *cli, const char *mesh, const char *method, const char *path,
@@ -316,4 +317,15 @@ int rest_wait(struct cli *cli, const char *mesh, uint64_t revision, uint64_t tim
         fprintf(cli->out, "live on %llu of %llu proxies in %llu ms\n", (unsigned long long)acked,
                 (unsigned long long)proxies, (unsigned long long)ms);
     return nacked > 0 ? CLI_NACK : CLI_OK;
+}
+
+void rest_print_json(struct cli *cli, const struct json *root)
+{
+    struct str_buf out = STR_BUF_INIT(PRINTED_BYTES_MAX);
+    struct json_writer w;
+    json_writer_init(&w, &out, 2);
+    json_writer_tree(&w, NULL, root);
+    str_buf_add_c(&out, "\n");
+    fwrite(out.ptr, 1, out.len, cli->out);
+    str_buf_deinit(&out);
 }

@@ -44,3 +44,6 @@ bool rest_wait_option(struct cli *cli, const char *text, uint64_t *ret_timeout_m
 
 /* `"revision"` of an answer; false when it has none. */
 bool rest_revision(const struct json *root, uint64_t *ret_revision);
+
+/* A whole answer on cli->out, for -o json. */
+void rest_print_json(struct cli *cli, const struct json *root);

@@ -84,7 +84,7 @@ const struct api_kind_info *api_kind_parse(struct str name)
     return NULL;
 }
 
-static bool has_version(const struct api_kind_info *k, struct str version)
+bool api_kind_has_version(const struct api_kind_info *k, struct str version)
 {
     for (const char *const *v = k->versions; *v != NULL; v++)
         if (str_eq(version, str_from_c(*v)))
@@ -92,11 +92,20 @@ static bool has_version(const struct api_kind_info *k, struct str version)
     return false;
 }
 
+bool api_kind_is_first_of_group(const struct api_kind_info *info)
+{
+    for (int k = 0; k < (int)info->kind; k++) {
+        if (strcmp(api_kind_info((enum api_kind)k)->group, info->group) == 0)
+            return false;
+    }
+    return true;
+}
+
 const struct api_kind_info *api_kind_by_path(struct str group, struct str version,
                                              struct str plural)
 {
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        if (str_eq(group, str_from_c(kinds[i].group)) && has_version(&kinds[i], version) &&
+        if (str_eq(group, str_from_c(kinds[i].group)) && api_kind_has_version(&kinds[i], version) &&
             str_eq(plural, str_from_c(kinds[i].plural)))
             return &kinds[i];
     return NULL;
@@ -116,7 +125,7 @@ const struct api_kind_info *api_kind_by_document(struct str api_version, struct 
     struct str group, version;
     split_api_version(api_version, &group, &version);
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        if (str_eq(group, str_from_c(kinds[i].group)) && has_version(&kinds[i], version) &&
+        if (str_eq(group, str_from_c(kinds[i].group)) && api_kind_has_version(&kinds[i], version) &&
             str_eq(kind, str_from_c(kinds[i].name)))
             return &kinds[i];
     return NULL;

@@ -37,6 +37,9 @@ const struct api_kind_info *api_kind_parse(struct str name);
 /* By REST path: group ("" for core), version, plural; NULL when there is none. */
 const struct api_kind_info *api_kind_by_path(struct str group, struct str version,
                                              struct str plural);
+bool api_kind_has_version(const struct api_kind_info *k, struct str version);
+/* Whether it is the first of the table with its group, for lists of groups. */
+bool api_kind_is_first_of_group(const struct api_kind_info *info);
 /* By `apiVersion` and `kind` of a document; NULL when there is none. */
 const struct api_kind_info *api_kind_by_document(struct str api_version, struct str kind);
 /* Whether Istio, Kubernetes or the Gateway API have such a kind, which Tulle does not support yet.

@@ -13,15 +13,6 @@ static void reply_version(struct rest_call *c)
                    "\",\"version\":\"" TULLE_VERSION "\"}"));
 }
 
-static bool is_first_of_group(enum api_kind kind)
-{
-    for (int k = 0; k < (int)kind; k++) {
-        if (strcmp(api_kind_info((enum api_kind)k)->group, api_kind_info(kind)->group) == 0)
-            return false;
-    }
-    return api_kind_info(kind)->group[0] != '\0';
-}
-
 static void write_version(struct json_writer *w, const struct api_kind_info *info,
                           const char *version)
 {
@@ -59,8 +50,9 @@ static void reply_groups(struct rest_call *c)
     json_writer_c(&w, "apiVersion", "v1");
     json_writer_array(&w, "groups");
     for (int k = 0; k < API_KIND_COUNT; k++) {
-        if (is_first_of_group((enum api_kind)k))
-            write_group(&w, api_kind_info((enum api_kind)k));
+        const struct api_kind_info *info = api_kind_info((enum api_kind)k);
+        if (info->group[0] != '\0' && api_kind_is_first_of_group(info))
+            write_group(&w, info);
     }
     json_writer_end(&w);
     json_writer_end(&w);
@@ -68,21 +60,12 @@ static void reply_groups(struct rest_call *c)
     str_buf_deinit(&out);
 }
 
-static bool has_version(const struct api_kind_info *info, struct str version)
-{
-    for (const char *const *v = info->versions; *v != NULL; v++) {
-        if (str_eq(str_from_c(*v), version))
-            return true;
-    }
-    return false;
-}
-
 static size_t write_resources(struct json_writer *w, struct str group, struct str version)
 {
     size_t count = 0;
     for (int k = 0; k < API_KIND_COUNT; k++) {
         const struct api_kind_info *info = api_kind_info((enum api_kind)k);
-        if (!str_eq(str_from_c(info->group), group) || !has_version(info, version))
+        if (!str_eq(str_from_c(info->group), group) || !api_kind_has_version(info, version))
             continue;
         count++;
         json_writer_object(w, NULL);

@@ -3,15 +3,6 @@
  * and found out by dryRun. */
 #include "control/server/server_priv.h"
 
-static bool has_version(const struct api_kind_info *info, struct str version)
-{
-    for (const char *const *v = info->versions; *v != NULL; v++) {
-        if (str_eq(str_from_c(*v), version))
-            return true;
-    }
-    return false;
-}
-
 /* "api/v1", "apis/GROUP/VERSION" */
 static struct str group_path(struct rest_call *c, const struct api_kind_info *info,
                              const char *version)
@@ -29,21 +20,13 @@ static void write_path(struct rest_call *c, struct json_writer *w, struct str pa
     json_writer_end(w);
 }
 
-static bool is_first(enum api_kind kind)
-{
-    for (int k = 0; k < (int)kind; k++) {
-        if (strcmp(api_kind_info((enum api_kind)k)->group, api_kind_info(kind)->group) == 0)
-            return false;
-    }
-    return true;
-}
-
 static void write_paths(struct rest_call *c, struct json_writer *w)
 {
     json_writer_object(w, "paths");
     for (int k = 0; k < API_KIND_COUNT; k++) {
         const struct api_kind_info *info = api_kind_info((enum api_kind)k);
-        for (const char *const *v = info->versions; is_first((enum api_kind)k) && *v != NULL; v++)
+        for (const char *const *v = info->versions; api_kind_is_first_of_group(info) && *v != NULL;
+             v++)
             write_path(c, w, group_path(c, info, *v));
     }
     json_writer_end(w);
@@ -106,7 +89,7 @@ static size_t each_kind(struct rest_call *c, struct json_writer *w, struct str g
     size_t count = 0;
     for (int k = 0; k < API_KIND_COUNT; k++) {
         const struct api_kind_info *info = api_kind_info((enum api_kind)k);
-        if (!str_eq(str_from_c(info->group), group) || !has_version(info, version))
+        if (!str_eq(str_from_c(info->group), group) || !api_kind_has_version(info, version))
             continue;
         write(c, w, info, version);
         count++;
