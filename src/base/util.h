@@ -10,6 +10,18 @@
 
 #define ASSERT(cond) ((cond) ? (void)0 : util_assert_failed(#cond, __FILE__, __LINE__))
 
+/* Built to find mistakes: dearer checks are worth it. */
+#if defined(__SANITIZE_ADDRESS__)
+#define UTIL_IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UTIL_IS_SANITIZED 1
+#endif
+#endif
+#ifndef UTIL_IS_SANITIZED
+#define UTIL_IS_SANITIZED 0
+#endif
+
 _Noreturn void util_assert_failed(const char *what, const char *file, int line);
 
 /* AUTO(fn) calls fn(&variable) when the variable leaves its scope. For pointers to heap objects,

@@ -51,7 +51,7 @@ struct conn_io *conn_io_new(struct turn *t, enum conn_state state)
     turn_task_init(&io->task, conn_io_run);
     timer_init(&io->timer, on_timer);
     list_init(&io->dirty_link);
-    list_init(&io->full_link);
+    list_init(&io->barred_link);
     list_push_back(&t->conns, &io->link);
     return io;
 }
@@ -87,7 +87,7 @@ static void unlink_conn(struct conn_io *io)
     turn_cancel(&io->task);
     timer_stop(&io->timer);
     list_remove(&io->dirty_link);
-    list_remove(&io->full_link);
+    list_remove(&io->barred_link);
 }
 
 void conn_io_discard(struct conn_io *io)
@@ -233,15 +233,13 @@ void conn_io_mark_writable(struct conn_io *io)
     }
 }
 
-void conn_io_check_full(struct turn *t)
+void conn_io_lift_bar(struct turn *t)
 {
     if (turn_is_barred(t))
         return;
-    LIST_FOREACH (&t->full, io, struct conn_io, full_link) {
-        if (io->conn->in.len < io->conn->read_max) {
-            list_remove(&io->full_link);
-            turn_soon(t, &io->task);
-        }
+    LIST_FOREACH (&t->barred, io, struct conn_io, barred_link) {
+        list_remove(&io->barred_link);
+        turn_soon(t, &io->task);
     }
 }
 
@@ -281,7 +279,7 @@ void conn_set_layer(struct conn *c, const struct conn_layer_ops *layer_ops, void
     io->state = CONN_HANDSHAKE;
     io->wants_open = io->wants_input = io->is_in_ended = false;
     io->wants_feed = true;
-    list_remove(&io->full_link);
+    list_remove(&io->barred_link);
     chain_move(&io->wire->in, &c->in, c->in.len);
     turn_soon(c->turn, &io->task);
 }
@@ -392,7 +390,7 @@ void conn_close(struct conn *c)
     }
     io->state = CONN_CLOSING;
     io->is_end_wanted = true;
-    list_remove(&io->full_link);
+    list_remove(&io->barred_link);
     timer_start(c->turn, &io->timer, CONN_LINGER_US);
     conn_io_mark_dirty(io);
 }

@@ -4,6 +4,7 @@
  *
  * The handler reads and consumes `in`, appends to `out` and calls conn_mark_dirty; it never sends.
  * Flow control: reading goes on only while `in` holds less than read_max bytes and is not paused;
+ * whoever makes room outside of on_input (takes from `in`, raises read_max) calls conn_wake;
  * the handler watches chain `out` (plus what the layer holds: conn_out_len) and is told by
  * on_drain, when it asks (conn_ask_drain), that all of it has been sent.
  *

@@ -11,7 +11,7 @@ static void fail_layer(struct conn_io *io, int err)
         c->err = err;
     io->state = CONN_CLOSING;
     io->is_farewell = io->is_end_wanted = io->is_end_added = true;
-    list_remove(&io->full_link);
+    list_remove(&io->barred_link);
     chain_clear(&c->out);
     timer_start(c->turn, &io->timer, CONN_LINGER_US);
     conn_io_mark_dirty(io);
@@ -181,8 +181,14 @@ static void settle(struct conn_io *io)
         conn_io_die(io, 0);
     else if (may_read(io))
         turn_later(c->turn, &io->task);
-    else if (io->is_readable && !has_room(io) && !list_is_linked(&io->full_link))
-        list_push_back(&c->turn->full, &io->full_link);
+    else if (io->is_readable && turn_is_barred(c->turn) && !list_is_linked(&io->barred_link))
+        list_push_back(&c->turn->barred, &io->barred_link);
+}
+
+void conn_io_check_none_forgotten(struct turn *t)
+{
+    LIST_FOREACH (&t->conns, io, struct conn_io, link)
+        ASSERT(!may_read(io) || list_is_linked(&io->task.link) || turn_is_barred(t));
 }
 
 static void pump(struct conn_io *io)

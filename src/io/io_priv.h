@@ -24,10 +24,10 @@ struct turn {
     uint64_t now_us;
     atomic_bool is_stopping;
 
-    struct list run;   /* tasks of this turn */
-    struct list later; /* tasks of the next turn */
-    struct list dirty; /* conn_io.dirty_link */
-    struct list full;  /* conn_io.full_link: readable, but `in` had reached read_max */
+    struct list run;    /* tasks of this turn */
+    struct list later;  /* tasks of the next turn */
+    struct list dirty;  /* conn_io.dirty_link */
+    struct list barred; /* conn_io.barred_link: readable, but the byte budget was used up */
     struct list graves;
     struct list conns; /* conn_io.link: all of them */
     struct list listens;
@@ -78,7 +78,7 @@ struct conn_wire {
 struct conn_io {
     struct conn *conn;
     struct turn_task task;
-    struct list link, dirty_link, full_link;
+    struct list link, dirty_link, barred_link;
     union {
         struct timer timer; /* connect, linger */
         struct grave grave; /* when all that is over */
@@ -166,7 +166,9 @@ void conn_io_mark_readable(struct conn_io *io, bool is_hup);
 void conn_io_mark_writable(struct conn_io *io);
 /* For the turn. */
 void conn_io_flush(struct conn_io *io);
-void conn_io_check_full(struct turn *t);
+void conn_io_lift_bar(struct turn *t);
+/* Of a build that looks for such mistakes: nobody made room without conn_wake. */
+void conn_io_check_none_forgotten(struct turn *t);
 
 /* Runs the accept callbacks of what waits; starved sockets rest for a moment. */
 void listen_io_mark(struct listen_socket *s);

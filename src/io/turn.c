@@ -24,7 +24,7 @@ struct turn *turn_new(const struct io_ops *ops, void *backend)
     t->backend = backend;
     atomic_init(&t->is_stopping, false);
     atomic_init(&t->mailbox, NULL);
-    struct list *lists[] = {&t->run,    &t->later, &t->dirty,   &t->full,
+    struct list *lists[] = {&t->run,    &t->later, &t->dirty,   &t->barred,
                             &t->graves, &t->conns, &t->listens, &t->conn_pool};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
@@ -127,7 +127,10 @@ static void run_rounds(struct turn *t)
     run_tasks(t);
     if (t->hook != NULL)
         t->hook(t->hook_ctx);
-    conn_io_check_full(t);
+    conn_io_lift_bar(t);
+#if UTIL_IS_SANITIZED
+    conn_io_check_none_forgotten(t);
+#endif
     t->is_drain_due = false;
     flush_dirty(t);
     for (int round = 1; round < ROUNDS_MAX && t->is_drain_due; round++) {

@@ -350,6 +350,36 @@ static void test_tcp_slow_reader(void **state)
     close_world();
 }
 
+/* So, too, when the app has ended its side and then hears something that it cannot take. */
+static void test_tcp_reset_after_end(void **state)
+{
+    enum { MORE_THAN_A_PIPE = 256 * 1024 + 10 * 1000 };
+    struct client k;
+    open_world();
+    app_open();
+    set_listener(&in_tcp);
+    client_open(&k, "10.1.0.1", 8080);
+    conn_pause(k.conn);
+    client_say(&k, "request");
+    rig_run(SECOND);
+    char *bytes = mem_alloc(MORE_THAN_A_PIPE);
+    memset(bytes, 'a', MORE_THAN_A_PIPE);
+    chain_add(&app.conn->out, str_from(bytes, MORE_THAN_A_PIPE));
+    free(bytes);
+    conn_end(app.conn);
+    rig_run(SECOND);
+    conn_abort(app.conn, -ERR_RESET);
+    rig_run(SECOND);
+    assert_false(k.is_closed);
+    conn_resume(k.conn);
+    rig_run(SECOND);
+    assert_int_equal(k.got.len, MORE_THAN_A_PIPE);
+    assert_true(k.got_end && k.err == 0);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
 static void test_tcp_backpressure(void **state)
 {
     struct client k;
@@ -776,6 +806,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_tcp_half_close),
         cmocka_unit_test(test_tcp_slow_reader),
+        cmocka_unit_test(test_tcp_reset_after_end),
         cmocka_unit_test(test_tcp_backpressure),
         cmocka_unit_test(test_tcp_break_reaches_both),
         cmocka_unit_test(test_tcp_policy),

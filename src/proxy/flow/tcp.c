@@ -163,12 +163,14 @@ static void up_drain(struct conn *c)
     go_on(t->down);
 }
 
-/* A clean end of one side lets the other finish; a break ends both at once. */
-static void side_closed(struct flow_tcp *t, struct conn *other, int err)
+/* A clean end of one side lets the other finish; a break ends both at once, but for what a side had
+ * said up to its end: that is still owed to the other. */
+static void side_closed(struct flow_tcp *t, const struct conn *c, struct conn *other)
 {
-    if (err != 0 && other != NULL && !t->is_broken) {
+    bool had_ended = conn_is_in_ended(c) && c->err != -ERR_TRUNCATED;
+    if (c->err != 0 && !had_ended && other != NULL && !t->is_broken) {
         t->is_broken = true;
-        conn_abort(other, err);
+        conn_abort(other, c->err);
     } else if (other != NULL && !t->is_broken && !conn_is_in_ended(other)) {
         conn_close(other);
     } /* else it has ended, too, and closes by itself once all is sent, however slow its reader */
@@ -181,7 +183,7 @@ static void down_close(struct conn *c, int err)
     t->down = NULL;
     if (t->up == NULL && t->host == NULL)
         t->flags |= FLAG_BIT(DOWNSTREAM_CLOSED); /* left before there was an upstream */
-    side_closed(t, t->up, err);
+    side_closed(t, c, t->up);
 }
 
 static void up_close(struct conn *c, int err)
@@ -192,7 +194,7 @@ static void up_close(struct conn *c, int err)
         t->failure = arena_str(&t->fc->arena, text.len > 0 ? text : str_from_c(err_text(err)));
     }
     t->up = NULL;
-    side_closed(t, t->down, err);
+    side_closed(t, c, t->down);
 }
 
 static const struct conn_handler down_handler = {
