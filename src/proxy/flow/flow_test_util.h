@@ -265,3 +265,61 @@ static void close_world(void)
 }
 
 #define GET "GET /x HTTP/1.1\r\nHost: catalog\r\n\r\n"
+
+static const struct rbac_policy anybody[] = {
+    {.permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
+static const struct rbac denies = {.action = RBAC_DENY, .policies = anybody, .policy_count = 1};
+
+static const struct spec in_http = {.name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c"};
+static const struct spec in_tcp = {
+    .name = "in", .ip = "10.1.0.1", .port = 8080, .cluster = "c", .is_tcp = true};
+
+/* --- an app that speaks TCP --- */
+
+/* An app that answers with what it is told when the client has ended its side. */
+static struct {
+    struct conn *conn;
+    struct str_buf got;
+    size_t answer_len;
+    bool is_slow;
+} app;
+
+static void app_input(struct conn *c)
+{
+    if (app.is_slow)
+        return;
+    for (uint32_t i = 0; i < c->in.count; i++)
+        str_buf_add(&app.got, chain_slice_str(&c->in, i));
+    chain_clear(&c->in);
+    if (!conn_is_in_ended(c))
+        return;
+    char *bytes = mem_alloc(app.answer_len + 1);
+    memset(bytes, 'a', app.answer_len);
+    chain_add(&c->out, str_from(bytes, app.answer_len));
+    free(bytes);
+    conn_end(c);
+}
+
+static void app_close(struct conn *c, int err)
+{
+    app.conn = NULL;
+}
+
+static const struct conn_handler app_handler = {.on_input = app_input, .on_close = app_close};
+
+static void app_accept(void *ctx, struct conn *c)
+{
+    app.conn = c;
+    conn_set_handler(c, &app_handler, NULL);
+}
+
+static inline void app_open(void)
+{
+    static const struct listen_options options = {.inherited_fd = -1};
+    listen_close(rig.origins[0].socket);
+    memset(&app, 0, sizeof app);
+    app.got = (struct str_buf)STR_BUF_INIT(8 * 1024 * 1024);
+    assert_int_equal(listen_open(rig.turn, &rig.origins[0].addr, &options, app_accept, NULL,
+                                 &rig.origins[0].socket),
+                     0);
+}

@@ -5,7 +5,6 @@
 #include "proxy/flow/flow_test_util.h"
 
 #define ID "spiffe://mesh.local/ns/shop/sa/catalog"
-#define GET "GET /x HTTP/1.1\r\nHost: catalog\r\n\r\n"
 
 static struct test_id ca;
 
@@ -144,8 +143,9 @@ static void test_mutual_tls(void **state)
          .permission = {.kind = RBAC_ANY},
          .principal = {.kind = RBAC_PRINCIPAL,
                        .string = {.kind = STRING_MATCH_EXACT, .value = {ID, sizeof ID - 1}}}}};
-    static const struct rbac denies = {.action = RBAC_DENY, .policies = nobody, .policy_count = 1};
-    set_in(&denies);
+    static const struct rbac denies_id = {
+        .action = RBAC_DENY, .policies = nobody, .policy_count = 1};
+    set_in(&denies_id);
     ask(&k);
     assert_true(client_got(&k, "HTTP/1.1 403 "));
     assert_true(client_got(&k, "x-tulle-origin: AuthorizationPolicy/shop/deny\r\n"));
@@ -297,9 +297,6 @@ static void test_certificate_becomes_required(void **state)
 /* A policy, or the listener's end, that comes while a client is shaking hands holds for it. */
 static void test_change_during_the_handshake(void **state)
 {
-    static const struct rbac_policy anybody[] = {
-        {.name = {"p", 1}, .permission = {.kind = RBAC_ANY}, .principal = {.kind = RBAC_ANY}}};
-    static const struct rbac denies = {.action = RBAC_DENY, .policies = anybody, .policy_count = 1};
     struct spec in = {.name = "in",
                       .ip = "10.1.0.1",
                       .port = 8080,
