@@ -65,7 +65,8 @@ static void add_text(struct table *t, const struct json *v, const char *key)
 
 static void print_roots(struct cli *cli, const struct json *root)
 {
-    static const char *const head[] = {"ROOT", "SIGNS", "LEFT", "VALID UNTIL", "SUBJECT", NULL};
+    static const char *const head[] = {"ROOT",        "SIGNS",   "LEFT", "VALID UNTIL",
+                                       "KEY ON DISK", "SUBJECT", NULL};
     const struct json *roots = json_get(root, "roots");
     struct table t;
     table_init(&t, head);
@@ -75,6 +76,7 @@ static void print_roots(struct cli *cli, const struct json *root)
         table_cell(&t, "%s", cert_is(r, "signs") ? "yes" : "no");
         add_left(&t, r);
         add_text(&t, r, "notAfter");
+        add_text(&t, r, "keyAtRest");
         add_text(&t, r, "subject");
     }
     table_print(&t, cli->out);

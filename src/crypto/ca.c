@@ -163,18 +163,34 @@ int ca_issue_leaf(const struct key *ca_key, const struct cert *ca_cert, const st
     return err;
 }
 
+static int issue_server(const struct key *ca_key, const struct cert *ca_cert, EVP_PKEY *pkey,
+                        const struct server_names *n, uint64_t not_before_s, uint64_t not_after_s,
+                        struct cert **ret_cert)
+{
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    ASSERT(names != NULL);
+    bool is_ok = str_is_empty(n->spiffe_id) || push_text(names, GEN_URI, n->spiffe_id);
+    for (size_t i = 0; i < n->dns_count && is_ok; i++)
+        is_ok = push_ip(names, n->dns[i]) || push_text(names, GEN_DNS, n->dns[i]);
+    int err = -ERR_INVALID;
+    if (is_ok && sk_GENERAL_NAME_num(names) > 0)
+        err = issue(ca_key, ca_cert, pkey, names, not_before_s, not_after_s, ret_cert);
+    GENERAL_NAMES_free(names);
+    return err;
+}
+
 int ca_issue_server(const struct key *ca_key, const struct cert *ca_cert, const struct key *k,
                     const struct str *dns_names, size_t dns_count, struct str spiffe_id,
                     uint64_t not_before_s, uint64_t not_after_s, struct cert **ret_cert)
 {
-    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
-    ASSERT(names != NULL);
-    bool is_ok = str_is_empty(spiffe_id) || push_text(names, GEN_URI, spiffe_id);
-    for (size_t i = 0; i < dns_count && is_ok; i++)
-        is_ok = push_ip(names, dns_names[i]) || push_text(names, GEN_DNS, dns_names[i]);
-    int err = -ERR_INVALID;
-    if (is_ok && sk_GENERAL_NAME_num(names) > 0)
-        err = issue(ca_key, ca_cert, k->pkey, names, not_before_s, not_after_s, ret_cert);
-    GENERAL_NAMES_free(names);
-    return err;
+    struct server_names n = {dns_names, dns_count, spiffe_id};
+    return issue_server(ca_key, ca_cert, k->pkey, &n, not_before_s, not_after_s, ret_cert);
+}
+
+int ca_issue_server_csr(const struct key *ca_key, const struct cert *ca_cert, const struct csr *csr,
+                        const struct server_names *names, uint64_t not_before_s,
+                        uint64_t not_after_s, struct cert **ret_cert)
+{
+    return issue_server(ca_key, ca_cert, X509_REQ_get0_pubkey(csr->req), names, not_before_s,
+                        not_after_s, ret_cert);
 }

@@ -29,7 +29,8 @@ struct csr {
     X509_REQ *req;
 };
 
-struct cert *cert_wrap(X509 *x509); /* takes over the reference */
+int key_take(EVP_PKEY *pkey, struct key **ret_key); /* takes over; -ERR_UNSUPPORTED: its kind */
+struct cert *cert_wrap(X509 *x509);                 /* takes over the reference */
 
 /* The next PEM block of a text that has label `label`; another label, or anything that is damaged,
  * is -ERR_SYNTAX. *ret_der is OPENSSL_free'd by the caller; NULL at the end of the text. */

@@ -37,6 +37,16 @@ bool pkey_is_accepted(const EVP_PKEY *pkey)
            strcmp(group, "secp384r1") == 0 || strcmp(group, "P-384") == 0;
 }
 
+int key_take(EVP_PKEY *pkey, struct key **ret_key)
+{
+    if (!pkey_is_accepted(pkey)) {
+        EVP_PKEY_free(pkey);
+        return -ERR_UNSUPPORTED;
+    }
+    *ret_key = wrap(pkey);
+    return 0;
+}
+
 /* Nobody is asked for a passphrase: an encrypted key is refused. */
 static int no_passphrase(char *buf, int size, int rwflag, void *ctx)
 {
@@ -55,14 +65,7 @@ int key_from_pem(struct str pem, struct key **ret_key)
     EVP_PKEY *pkey = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
     BIO_free(bio);
     ERR_clear_error();
-    if (pkey == NULL)
-        return -ERR_SYNTAX;
-    if (!pkey_is_accepted(pkey)) {
-        EVP_PKEY_free(pkey);
-        return -ERR_UNSUPPORTED;
-    }
-    *ret_key = wrap(pkey);
-    return 0;
+    return pkey != NULL ? key_take(pkey, ret_key) : -ERR_SYNTAX;
 }
 
 void key_to_pem(const struct key *k, struct str_buf *to)

@@ -52,6 +52,15 @@ int ca_issue_leaf(const struct key *ca_key, const struct cert *ca_cert, const st
 int ca_issue_server(const struct key *ca_key, const struct cert *ca_cert, const struct key *k,
                     const struct str *dns_names, size_t dns_count, struct str spiffe_id,
                     uint64_t not_before_s, uint64_t not_after_s, struct cert **ret_cert);
+/* The same for the public key of a CSR. */
+struct server_names {
+    const struct str *dns; /* DNS names and IPs */
+    size_t dns_count;
+    struct str spiffe_id; /* may be empty */
+};
+int ca_issue_server_csr(const struct key *ca_key, const struct cert *ca_cert, const struct csr *csr,
+                        const struct server_names *names, uint64_t not_before_s,
+                        uint64_t not_after_s, struct cert **ret_cert);
 /* Verifies leaf + intermediates against roots at a time; 0 or -ERR_CERTIFICATE. */
 int cert_verify(const struct cert *leaf, struct cert *const *chain, size_t chain_count,
                 struct cert *const *roots, size_t root_count, uint64_t now_s,

@@ -49,6 +49,31 @@ static void test_key_pem(void **state)
     str_buf_deinit(&pem);
 }
 
+static void test_key_under_a_passphrase(void **state)
+{
+    (void)state;
+    AUTO(key_unref_auto) struct key *k = key_new_p256();
+    struct key *again;
+    struct str_buf pem = STR_BUF_INIT(4096), plain = STR_BUF_INIT(4096), back = STR_BUF_INIT(4096);
+    key_to_pem(k, &plain);
+    assert_int_equal(key_to_pem_encrypted(k, STR_NULL, &pem), -ERR_INVALID);
+    assert_int_equal(key_to_pem_encrypted(k, STR("correct horse"), &pem), 0);
+    struct str text = str_buf_str(&pem);
+    assert_true(key_pem_is_encrypted(text) && !key_pem_is_encrypted(str_buf_str(&plain)));
+    assert_int_equal(key_from_pem(text, &again), -ERR_SYNTAX);
+    assert_int_equal(key_from_pem_encrypted(text, STR("correct horsf"), &again), -ERR_DENIED);
+    assert_int_equal(key_from_pem_encrypted(text, STR_NULL, &again), -ERR_DENIED);
+    assert_int_equal(key_from_pem_encrypted(str_buf_str(&plain), STR("correct horse"), &again),
+                     -ERR_SYNTAX);
+    assert_int_equal(key_from_pem_encrypted(text, STR("correct horse"), &again), 0);
+    key_to_pem(again, &back);
+    assert_true(str_eq(str_buf_str(&plain), str_buf_str(&back)));
+    key_unref(again);
+    str_buf_deinit(&pem);
+    str_buf_deinit(&plain);
+    str_buf_deinit(&back);
+}
+
 static void test_leaf_facts(void **state)
 {
     (void)state;
@@ -317,6 +342,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_key_pem),
+        cmocka_unit_test(test_key_under_a_passphrase),
         cmocka_unit_test(test_leaf_facts),
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_leaf_ends_with_ca),

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -16,7 +17,7 @@
 
 #define ROOT_LIFETIME_S (10ull * 365 * 24 * 3600)
 
-enum { WHY_BYTES_MAX = 4096 };
+enum { WHY_BYTES_MAX = 4096, PATH_LEN_MAX = 4096 };
 
 struct tulled {
     struct turn *turn;
@@ -76,9 +77,39 @@ static int make_state(const struct tulled_options *o, struct str_buf *why)
     return -ERR_SYSTEM;
 }
 
+/* What the operator named, or what systemd hands over (LoadCredential=ca-passphrase:...). */
+static void find_passphrase(const struct tulled_options *o, char path[PATH_LEN_MAX],
+                            struct ca_signer_options *to)
+{
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+    to->passphrase_file = o->ca_passphrase_file;
+    if (to->passphrase_file != NULL || credentials == NULL)
+        return;
+    int len = snprintf(path, PATH_LEN_MAX, "%s/ca-passphrase", credentials);
+    to->is_credential = len > 0 && len < PATH_LEN_MAX && access(path, F_OK) == 0;
+    to->passphrase_file = to->is_credential ? path : NULL;
+}
+
+static int open_ca(struct tulled *t, const struct tulled_options *o)
+{
+    char path[PATH_LEN_MAX];
+    struct ca_signer_options signer = {.dir = o->state};
+    struct ca_options ca = {.store = t->store,
+                            .state_dir = str_from_c(o->state),
+                            .trust_domain = registry_mesh(t->registry)->trust_domain,
+                            .root_lifetime_s = ROOT_LIFETIME_S};
+    find_passphrase(o, path, &signer);
+    int err = ca_signer_local(&signer, &t->why, &ca.signer);
+    if (err == 0)
+        err = ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
+    if (err == 0 && ca_was_converted(t->ca))
+        log_event(LOG_WARN, "ca_key_encrypted", LFC("state", o->state));
+    return err;
+}
+
 static int open_state(struct tulled *t, const struct tulled_options *o)
 {
-    char path[4096];
+    char path[PATH_LEN_MAX];
     int err = make_state(o, &t->why);
     if (err != 0)
         return err;
@@ -90,9 +121,7 @@ static int open_state(struct tulled *t, const struct tulled_options *o)
     t->registry = registry_new(t->store, &t->why);
     if (t->registry == NULL)
         return -ERR_CORRUPT;
-    struct ca_options ca = {t->store, str_from_c(o->state),
-                            registry_mesh(t->registry)->trust_domain, ROOT_LIFETIME_S};
-    return ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
+    return open_ca(t, o);
 }
 
 static int listen_at(struct tulled *t, const struct tulled_options *o)

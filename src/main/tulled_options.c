@@ -17,6 +17,7 @@ static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
     "              [--api ADDRESS:PORT] [--history REVISIONS] [--config FILE]\n"
+    "              [--ca-passphrase-file FILE]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
     "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
@@ -26,6 +27,9 @@ static const char usage[] =
     "  --api           the same by TLS, for kubectl and others: tokens and certificates\n"
     "                  ('tulle access create'); usually :15016\n"
     "  --history N     how many revisions are kept to look at and go back to (10000)\n"
+    "  --ca-passphrase-file FILE\n"
+    "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
+    "                  else systemd's credential ca-passphrase does\n"
     "  --config FILE   YAML with these options by their names (state: DIR, ...); what the command\n"
     "                  line says counts first\n"
     "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
@@ -34,7 +38,7 @@ struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 10 };
+enum { OPTION_COUNT = 11 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -49,6 +53,7 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"history", &o->history},
         {"restore", &o->restore},
         {"api", &o->api},
+        {"ca-passphrase-file", &o->ca_passphrase_file},
     };
     memcpy(table, all, sizeof all);
 }

@@ -1,18 +1,18 @@
 /* Opening the CA, and what it issues. */
 #include "control/ca/ca.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "control/ca/ca_file.h"
 #include "control/ca/ca_priv.h"
+#include "crypto/digest.h"
 
 enum {
     BUNDLE_BYTES_MAX = CA_ROOTS_MAX * CA_FILE_BYTES_MAX,
     /* Clocks of other machines may be behind: valid from a little earlier on. */
     BACKDATE_S_MAX = 300,
     BACKDATE_PART = 20,
+    CSR_BYTES_MAX = 16 * 1024,
 };
 
 /* --- life --- */
@@ -29,9 +29,10 @@ static int open_present(struct ca *c, const struct ca_options *o, uint64_t now_s
         str_buf_add_c(why, "ca-key.pem is missing, and the root is being rotated");
         return -ERR_CORRUPT;
     }
-    err = ca_root_make(c, CA_SLOT_PRESENT, o->trust_domain, now_s, &c->roots[0]);
-    if (err != 0)
-        str_buf_printf(why, "making a CA: %s", err_text(err));
+    str_buf_add_c(why, "making a CA: ");
+    err = ca_root_make(c, CA_SLOT_PRESENT, o->trust_domain, now_s, why, &c->roots[0]);
+    if (err == 0)
+        str_buf_reset(why);
     return err;
 }
 
@@ -48,11 +49,6 @@ static int open_next(struct ca *c, uint64_t now_s, struct str_buf *why)
 
 static int open_roots(struct ca *c, const struct ca_options *o, uint64_t now_s, struct str_buf *why)
 {
-    int len = snprintf(c->dir, sizeof c->dir, "%.*s", STR_FMT(o->state_dir));
-    if (len < 0 || (size_t)len >= sizeof c->dir) {
-        str_buf_add_c(why, "the state directory's name is too long");
-        return -ERR_TOO_LARGE;
-    }
     int err = ca_rotation_load(c, why);
     if (err == 0)
         err = open_present(c, o, now_s, why);
@@ -61,12 +57,18 @@ static int open_roots(struct ca *c, const struct ca_options *o, uint64_t now_s, 
     c->root_count = 1;
     if (c->stage != CA_STAGE_NONE)
         err = open_next(c, now_s, why);
-    if (err != 0)
-        return err;
-    err = ca_make_bundle(c);
-    if (err != 0)
-        str_buf_printf(why, "ca-bundle.pem: %s", err_text(err));
-    return err;
+    return err != 0 ? err : ca_make_bundle(c, why);
+}
+
+/* Whoever brought no signer has one in this process. */
+static int take_signer(struct ca *c, const struct ca_options *o, struct str_buf *why)
+{
+    c->signer = o->signer;
+    if (o->signer.ops != NULL)
+        return 0;
+    AUTO(mem_free_auto) char *dir = str_dup_c(o->state_dir);
+    struct ca_signer_options local = {.dir = dir};
+    return ca_signer_local(&local, why, &c->signer);
 }
 
 int ca_open(const struct ca_options *o, uint64_t now_s, struct str_buf *why, struct ca **ret_ca)
@@ -75,7 +77,9 @@ int ca_open(const struct ca_options *o, uint64_t now_s, struct str_buf *why, str
     c->store = o->store;
     c->root_lifetime_s = o->root_lifetime_s;
     c->bundle = STR_BUF_INIT(BUNDLE_BYTES_MAX);
-    int err = open_roots(c, o, now_s, why);
+    int err = take_signer(c, o, why);
+    if (err == 0)
+        err = open_roots(c, o, now_s, why);
     if (err != 0) {
         ca_free(c);
         return err;
@@ -90,6 +94,8 @@ struct ca *ca_free(struct ca *c)
         return NULL;
     for (size_t i = 0; i < CA_ROOTS_MAX; i++)
         ca_root_deinit(&c->roots[i]);
+    if (c->signer.ops != NULL)
+        c->signer.ops->free(c->signer.signer);
     str_buf_deinit(&c->bundle);
     free(c);
     return NULL;
@@ -97,29 +103,24 @@ struct ca *ca_free(struct ca *c)
 
 /* --- roots --- */
 
+static enum ca_slot signing_slot(const struct ca *c)
+{
+    return c->stage == CA_STAGE_SIGN ? CA_SLOT_NEXT : CA_SLOT_PRESENT;
+}
+
 static const struct ca_root *signing(const struct ca *c)
 {
-    return &c->roots[c->stage == CA_STAGE_SIGN ? 1 : 0];
+    return &c->roots[signing_slot(c)];
 }
 
-/* A full disk keeps nobody from starting who has nothing new to write. */
-static int write_if_new(const char *path, struct str pem)
+int ca_make_bundle(struct ca *c, struct str_buf *why)
 {
-    struct str_buf old = STR_BUF_INIT(BUNDLE_BYTES_MAX);
-    bool is_same = ca_file_read(path, false, &old) == 0 && str_eq(str_buf_str(&old), pem);
-    str_buf_deinit(&old);
-    return is_same ? 0 : ca_file_write(path, 0644, pem);
-}
-
-int ca_make_bundle(struct ca *c)
-{
-    char path[CA_PATH_LEN_MAX];
     struct cert *roots[CA_ROOTS_MAX];
     size_t count = ca_roots(c, roots);
     str_buf_reset(&c->bundle);
     for (size_t i = 0; i < count; i++)
         cert_to_pem(roots[i], &c->bundle);
-    return write_if_new(ca_path(c, "ca-bundle.pem", path), str_buf_str(&c->bundle));
+    return ca_call_plain(c, CA_SIGNER_BUNDLE, str_buf_str(&c->bundle), why);
 }
 
 struct str ca_bundle(const struct ca *c)
@@ -143,6 +144,35 @@ size_t ca_roots(const struct ca *c, struct cert *ret_roots[CA_ROOTS_MAX])
     for (size_t i = 0; i < c->root_count; i++)
         ret_roots[i] = c->roots[(first + i) % CA_ROOTS_MAX].cert;
     return c->root_count;
+}
+
+bool ca_root_is_encrypted(const struct ca *c, const struct cert *root)
+{
+    for (size_t i = 0; i < c->root_count; i++) {
+        if (c->roots[i].cert == root)
+            return c->roots[i].is_encrypted;
+    }
+    return false;
+}
+
+bool ca_was_converted(const struct ca *c)
+{
+    return c->roots[0].is_converted || c->roots[1].is_converted;
+}
+
+int ca_export(const struct ca *c, size_t index, struct str_buf *ret_pem)
+{
+    struct arena a;
+    struct ca_signer_request r = {.verb = CA_SIGNER_EXPORT, .index = (uint32_t)index};
+    struct ca_signer_reply reply;
+    arena_init(&a, CA_FILE_BYTES_MAX);
+    int err = ca_call(c, &r, &a, &reply);
+    if (err == 0) {
+        str_buf_add(ret_pem, reply.text);
+        secret_wipe((char *)(uintptr_t)reply.text.ptr, reply.text.len); /* the arena's, ours */
+    }
+    arena_deinit(&a);
+    return err;
 }
 
 struct str ca_root_id(const struct cert *root, struct arena *a)
@@ -172,7 +202,7 @@ struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf)
 /* --- issuing --- */
 
 static void set_times(const struct ca_root *by, uint64_t now_s, uint64_t lifetime_s,
-                      struct ca_sign_request *to)
+                      struct ca_signer_request *to)
 {
     uint64_t backdate_s = MIN(lifetime_s / BACKDATE_PART, (uint64_t)BACKDATE_S_MAX);
     to->not_before_s = now_s - MIN(now_s, backdate_s);
@@ -183,29 +213,54 @@ int ca_issue(struct ca *c, const struct ca_request *r, struct str_buf *ret_leaf_
              struct str_buf *why)
 {
     struct arena a;
-    const struct ca_root *by = signing(c);
-    struct ca_sign_request message = {.csr_pem = r->csr_pem, .spiffe_id = r->spiffe_id};
-    struct ca_sign_reply reply = {.cert_pem = STR_NULL};
+    struct ca_signer_request message = {
+        .verb = CA_SIGNER_LEAF, .slot = signing_slot(c), .text = r->csr_pem, .name = r->spiffe_id};
+    struct ca_signer_reply reply;
     arena_init(&a, 4096);
-    set_times(by, r->now_s, r->lifetime_s, &message);
-    int err = by->signer.ops->sign(by->signer.signer, &message, &a, &reply);
-    str_buf_add(err == 0 ? ret_leaf_pem : why, err == 0 ? reply.cert_pem : reply.why);
+    set_times(signing(c), r->now_s, r->lifetime_s, &message);
+    int err = ca_call(c, &message, &a, &reply);
+    str_buf_add(err == 0 ? ret_leaf_pem : why, err == 0 ? reply.text : reply.why);
     arena_deinit(&a);
     return err;
 }
 
 /* The elder root, unless it is about to end. */
-static const struct ca_root *own_root(const struct ca *c, uint64_t until_s)
+static enum ca_slot own_slot(const struct ca *c, uint64_t until_s)
 {
     bool is_elder_long = c->roots[0].not_after_s >= until_s;
-    return c->stage == CA_STAGE_SIGN && !is_elder_long ? &c->roots[1] : &c->roots[0];
+    return c->stage == CA_STAGE_SIGN && !is_elder_long ? CA_SLOT_NEXT : CA_SLOT_PRESENT;
 }
 
-int ca_issue_own(struct ca *c, const struct key *k, const struct str *dns_names, size_t count,
-                 struct str spiffe_id, uint64_t now_s, uint64_t lifetime_s, struct cert **ret_cert)
+static int call_for_cert(struct ca *c, const struct ca_signer_request *r, struct str_buf *why,
+                         struct cert **ret_cert)
 {
-    struct ca_sign_request message = {.spiffe_id = spiffe_id};
-    const struct ca_root *by = own_root(c, now_s + lifetime_s);
-    set_times(by, now_s, lifetime_s, &message);
-    return by->signer.ops->sign_server(by->signer.signer, k, dns_names, count, &message, ret_cert);
+    struct arena a;
+    struct ca_signer_reply reply;
+    arena_init(&a, 4096);
+    int err = ca_call(c, r, &a, &reply);
+    if (err == 0)
+        err = cert_from_pem(reply.text, ret_cert);
+    else
+        str_buf_add(why, reply.why);
+    arena_deinit(&a);
+    return err;
+}
+
+int ca_issue_own(struct ca *c, const struct ca_own_request *r, struct str_buf *why,
+                 struct cert **ret_cert)
+{
+    struct str_buf csr = STR_BUF_INIT(CSR_BYTES_MAX);
+    struct ca_signer_request message = {.verb = CA_SIGNER_SERVER, .name = r->spiffe_id};
+    ASSERT(r->dns_count <= CA_SIGNER_DNS_MAX);
+    message.slot = own_slot(c, r->now_s + r->lifetime_s);
+    message.dns_count = r->dns_count;
+    memcpy(message.dns, r->dns, r->dns_count * sizeof *r->dns);
+    set_times(&c->roots[message.slot], r->now_s, r->lifetime_s, &message);
+    /* The request's own name does not count. */
+    int err = csr_make(r->key, STR("spiffe://own"), &csr);
+    message.text = str_buf_str(&csr);
+    if (err == 0)
+        err = call_for_cert(c, &message, why, ret_cert);
+    str_buf_deinit(&csr);
+    return err;
 }

@@ -1,14 +1,15 @@
 /* The certificate authority of a mesh.
  *
  * The CA key lives behind a message interface (struct ca_signer: a request by value, a reply by
- * value), so that the signer can move into a process of its own. Made at first start in the state
- * directory, or given as files there. Leaves come from CSRs: the CA takes the public key from the
- * CSR and nothing else; the name comes from the attestation.
+ * value), in a process of its own where signer_process_start made one. Made at first start in the
+ * state directory, or given as files there. Leaves come from CSRs: the CA takes the public key from
+ * the CSR and nothing else; the name comes from the attestation.
  *
  * Owner and thread: the brain. */
 #pragma once
 
 #include "base/arena.h"
+#include "control/ca/signer.h"
 #include "control/store/store.h"
 #include "crypto/x509.h"
 
@@ -19,6 +20,7 @@ struct ca_options {
     struct str state_dir;     /* ca-key.pem (0600) and ca-cert.pem */
     struct str trust_domain;  /* labels the root's subject when it is made */
     uint64_t root_lifetime_s; /* 10 years */
+    struct ca_signer signer;  /* taken over, whatever comes of it; ops NULL: one in this process */
 };
 
 /* Opens the CA of the directory, or makes one where there is neither key nor certificate. One
@@ -27,12 +29,16 @@ struct ca_options {
 int ca_open(const struct ca_options *o, uint64_t now_s, struct str_buf *why, struct ca **ret_ca);
 struct ca *ca_free(struct ca *c);
 
-/* The CA's files, as a backup takes them along. One that is not there is not there in the backup
- * either; keys are secret: the caller wipes. */
+/* The CA's files, as a backup takes them along: as they lie on the disk, keys under their
+ * passphrase where there is one. A file that is not there is not there in the backup either; keys
+ * are secret: the caller wipes. */
 enum { CA_FILE_BYTES_MAX = 64 * 1024, CA_FILE_COUNT = 4 };
 extern const struct str ca_file_names[CA_FILE_COUNT];
 /* -ERR_NOT_FOUND; -ERR_X. */
-int ca_read_file(struct str state_dir, size_t index, struct str_buf *ret_pem);
+int ca_export(const struct ca *c, size_t index, struct str_buf *ret_pem);
+/* How a root's key lies on the disk; whether one was encrypted when the CA was opened. */
+bool ca_root_is_encrypted(const struct ca *c, const struct cert *root);
+bool ca_was_converted(const struct ca *c);
 
 /* PEM of all roots to be trusted; the one that signs leaves comes first: a workload whose leaf is
  * another's asks for a new one. */
@@ -78,12 +84,20 @@ struct ca_request {
     uint64_t now_s, lifetime_s;
 };
 /* The leaf as PEM, appended. Never valid for longer than its root. -ERR_INVALID and what parsing
- * gives: the CSR (why). */
+ * gives: the CSR; -ERR_DENIED: against the signer's policy; -ERR_UNAVAILABLE, -ERR_TIMEOUT: the
+ * signer (why). */
 int ca_issue(struct ca *c, const struct ca_request *r, struct str_buf *ret_leaf_pem,
              struct str_buf *why);
 /* A server certificate for tulled itself, by the root that the mesh has known longest. */
-int ca_issue_own(struct ca *c, const struct key *k, const struct str *dns_names, size_t count,
-                 struct str spiffe_id, uint64_t now_s, uint64_t lifetime_s, struct cert **ret_cert);
+struct ca_own_request {
+    const struct key *key;
+    const struct str *dns; /* at most CA_SIGNER_DNS_MAX */
+    size_t dns_count;
+    struct str spiffe_id;
+    uint64_t now_s, lifetime_s;
+};
+int ca_issue_own(struct ca *c, const struct ca_own_request *r, struct str_buf *why,
+                 struct cert **ret_cert);
 
 /* --- attestation: join tokens --- */
 

@@ -11,12 +11,17 @@
 
 enum { PATH_LEN_MAX = 4096, READ_LEN = 4096 };
 
-static int check_secret(int fd)
+static int check_readers(int fd, enum ca_file_readers readers)
 {
+    static const mode_t forbidden[] = {
+        [CA_FILE_ANY] = 0,
+        [CA_FILE_GROUP] = S_IRWXO,
+        [CA_FILE_OWNER_ONLY] = S_IRWXG | S_IRWXO,
+    };
     struct stat st;
     if (fstat(fd, &st) != 0)
         return err_from_errno(errno);
-    return (st.st_mode & (S_IRWXG | S_IRWXO)) != 0 ? -ERR_DENIED : 0;
+    return (st.st_mode & forbidden[readers]) != 0 ? -ERR_DENIED : 0;
 }
 
 static int read_all(int fd, struct str_buf *to)
@@ -31,12 +36,12 @@ static int read_all(int fd, struct str_buf *to)
     return to->is_overflown ? -ERR_TOO_LARGE : 0;
 }
 
-int ca_file_read(const char *path, bool is_secret, struct str_buf *to)
+int ca_file_read(const char *path, enum ca_file_readers readers, struct str_buf *to)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? -ERR_NOT_FOUND : err_from_errno(errno);
-    int err = is_secret ? check_secret(fd) : 0;
+    int err = check_readers(fd, readers);
     if (err == 0)
         err = read_all(fd, to);
     close(fd);

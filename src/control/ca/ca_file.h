@@ -6,8 +6,10 @@
 
 #include <sys/types.h>
 
-/* -ERR_NOT_FOUND; -ERR_DENIED: is_secret and others than the owner may read it; -ERR_TOO_LARGE. */
-int ca_file_read(const char *path, bool is_secret, struct str_buf *to);
+/* Who else may be able to read a file. */
+enum ca_file_readers { CA_FILE_ANY, CA_FILE_GROUP, CA_FILE_OWNER_ONLY };
+/* -ERR_NOT_FOUND; -ERR_DENIED: we may not, or more than `readers` may; -ERR_TOO_LARGE. */
+int ca_file_read(const char *path, enum ca_file_readers readers, struct str_buf *to);
 /* A file that exists is replaced; on disk when this returns. */
 int ca_file_write(const char *path, mode_t mode, struct str bytes);
 /* What was renamed or removed in the folder stays so. */

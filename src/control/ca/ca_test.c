@@ -20,12 +20,23 @@ struct fixture {
     struct ca *ca;
     struct arena arena;
     struct str_buf why;
+    uint64_t root_lifetime_s;
+    const char *passphrase_file;
 };
 
 static int open_ca(struct fixture *f, uint64_t now_s)
 {
-    struct ca_options o = {f->store, str_from_c(f->dir), STR("mesh.local"), 10ull * YEAR};
+    struct ca_options o = {.store = f->store,
+                           .state_dir = str_from_c(f->dir),
+                           .trust_domain = STR("mesh.local"),
+                           .root_lifetime_s = f->root_lifetime_s};
     str_buf_reset(&f->why);
+    if (f->passphrase_file != NULL) {
+        struct ca_signer_options signer = {.dir = f->dir, .passphrase_file = f->passphrase_file};
+        int err = ca_signer_local(&signer, &f->why, &o.signer);
+        if (err != 0)
+            return err;
+    }
     return ca_open(&o, now_s, &f->why, &f->ca);
 }
 
@@ -41,6 +52,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     arena_init(&f->arena, 1024);
     f->why = STR_BUF_INIT(1000);
+    f->root_lifetime_s = 10ull * YEAR;
     assert_int_equal(store_open_sqlite(str_from_c(file(f, "store.db")), &f->why, &f->store), 0);
     *state = f;
     return 0;
@@ -135,8 +147,18 @@ static void test_the_name_comes_from_the_attestation(void **state)
     assert_int_equal(cert_info(leaf, &f->arena, &info), 0);
     assert_true(info.not_before_s == NOW && info.not_after_s == NOW + 6);
     cert_unref(leaf);
-    /* Never longer than the root. */
-    leaf = issue(f, k, "spiffe://a/ns/b/sa/c", "spiffe://mesh.local/ns/shop/sa/web", 20ull * YEAR);
+    key_unref(k);
+}
+
+static void test_a_leaf_ends_with_its_root(void **state)
+{
+    struct fixture *f = *state;
+    struct cert_info info;
+    struct key *k = key_new_p256();
+    f->root_lifetime_s = 86400;
+    assert_int_equal(open_ca(f, NOW), 0);
+    struct cert *leaf =
+        issue(f, k, "spiffe://a/ns/b/sa/c", "spiffe://mesh.local/ns/shop/sa/web", 2 * 86400);
     assert_int_equal(cert_info(leaf, &f->arena, &info), 0);
     assert_true(info.not_after_s == ca_root_not_after_s(f->ca));
     cert_unref(leaf);
@@ -168,16 +190,163 @@ static void test_own_server(void **state)
     struct cert *cert;
     struct cert_info info;
     assert_int_equal(open_ca(f, NOW), 0);
-    assert_int_equal(ca_issue_own(f->ca, k, names, 1,
-                                  STR("spiffe://mesh.local/ns/tulle-system/sa/tulled"), NOW, 86400,
-                                  &cert),
-                     0);
+    struct ca_own_request r = {k,   names, 1, STR("spiffe://mesh.local/ns/tulle-system/sa/tulled"),
+                               NOW, 86400};
+    assert_int_equal(ca_issue_own(f->ca, &r, &f->why, &cert), 0);
     assert_int_equal(cert_info(cert, &f->arena, &info), 0);
     assert_int_equal(info.dns_san_count, 1);
     assert_true(str_eq(info.dns_sans[0], STR("tulled")));
     assert_int_equal(info.uri_san_count, 1);
     cert_unref(cert);
     key_unref(k);
+}
+
+/* --- what the signer signs, whoever asks --- */
+
+static void test_the_policy_of_the_signer(void **state)
+{
+    struct fixture *f = *state;
+    enum { DAY = 86400 };
+    static const struct {
+        const char *name;
+        uint64_t lifetime_s;
+        bool is_signed;
+    } rows[] = {
+        {"spiffe://mesh.local/ns/tulle-system/sa/tulled", DAY, false},
+        {"spiffe://mesh.local/ns/tulle-system/sa/tulled-api", DAY, false},
+        {"spiffe://mesh.local", DAY, false},
+        {"spiffe://mesh.local/admin", DAY, false},
+        {"spiffe://mesh.local/ns/shop/sa/web", 100 * DAY, false},
+        {"spiffe://mesh.local/ns/shop/sa/web", 90 * DAY, true},
+        {"spiffe://other.test/ns/shop/sa/web", DAY, false}, /* after the first */
+        {"spiffe://mesh.local/ns/tulle-system/sa/other", DAY, true},
+    };
+    struct key *k = key_new_p256();
+    struct str_buf csr = STR_BUF_INIT(8192), leaf = STR_BUF_INIT(16384);
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_int_equal(csr_make(k, STR("spiffe://a/b"), &csr), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct ca_request r = {str_buf_str(&csr), str_from_c(rows[i].name), NOW,
+                               rows[i].lifetime_s};
+        str_buf_reset(&f->why);
+        int err = ca_issue(f->ca, &r, &leaf, &f->why);
+        if (err != (rows[i].is_signed ? 0 : -ERR_DENIED))
+            fail_msg("row %zu: %d %s", i, err, f->why.ptr);
+        assert_true(rows[i].is_signed || str_contains(str_buf_str(&f->why), STR("policy")));
+    }
+    key_unref(k);
+    str_buf_deinit(&csr);
+    str_buf_deinit(&leaf);
+}
+
+static void test_servers_have_our_name_only(void **state)
+{
+    struct fixture *f = *state;
+    static const struct str names[] = {{"tulled", 6}};
+    struct key *k = key_new_p256();
+    struct cert *cert;
+    assert_int_equal(open_ca(f, NOW), 0);
+    struct ca_own_request r = {k, names, 1, STR("spiffe://mesh.local/ns/shop/sa/web"), NOW, 86400};
+    assert_int_equal(ca_issue_own(f->ca, &r, &f->why, &cert), -ERR_DENIED);
+    key_unref(k);
+}
+
+/* --- the key on the disk --- */
+
+static void write_file(struct fixture *f, const char *name, const char *text)
+{
+    FILE *to = fopen(file(f, name), "w");
+    fputs(text, to);
+    fclose(to);
+    chmod(file(f, name), 0600);
+}
+
+static bool key_file_has(struct fixture *f, const char *name, const char *text)
+{
+    char bytes[8192] = "";
+    FILE *from = fopen(file(f, name), "r");
+    assert_non_null(from);
+    (void)!fread(bytes, 1, sizeof bytes - 1, from);
+    fclose(from);
+    return strstr(bytes, text) != NULL;
+}
+
+static struct str leaf_of(struct fixture *f)
+{
+    struct key *k = key_new_p256();
+    struct cert *leaf = issue(f, k, "spiffe://a/ns/b/sa/c", "spiffe://mesh.local/ns/a/sa/b", 60);
+    struct str id = ca_root_id(ca_signer_of(f->ca, leaf), &f->arena);
+    cert_unref(leaf);
+    key_unref(k);
+    return id;
+}
+
+static void test_a_key_under_a_passphrase(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    write_file(f, "pass", "correct horse\n");
+    write_file(f, "wrong", "correct horsf\n");
+    f->passphrase_file = file(f, "pass");
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_true(ca_root_is_encrypted(f->ca, ca_root(f->ca)) && !ca_was_converted(f->ca));
+    assert_true(key_file_has(f, "ca-key.pem", "BEGIN ENCRYPTED PRIVATE KEY"));
+    assert_int_equal(stat(file(f, "ca-key.pem"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    struct str id = leaf_of(f);
+    /* The next root's key, too. */
+    assert_int_equal(ca_rotation_begin(f->ca, STR("mesh.local"), NOW), 0);
+    assert_true(key_file_has(f, "ca-next-key.pem", "BEGIN ENCRYPTED PRIVATE KEY"));
+    assert_int_equal(ca_rotation_cancel(f->ca), 0);
+    f->ca = ca_free(f->ca);
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_true(str_eq(leaf_of(f), id));
+    f->ca = ca_free(f->ca);
+    f->passphrase_file = file(f, "wrong");
+    assert_int_equal(open_ca(f, NOW), -ERR_DENIED);
+    assert_true(str_contains(str_buf_str(&f->why), STR("does not open with this passphrase")));
+    f->passphrase_file = NULL;
+    assert_int_equal(open_ca(f, NOW), -ERR_DENIED);
+    assert_true(str_contains(str_buf_str(&f->why), STR("there is no passphrase")));
+}
+
+static void test_a_key_in_the_clear_is_encrypted_at_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_false(ca_root_is_encrypted(f->ca, ca_root(f->ca)));
+    struct str id = leaf_of(f);
+    f->ca = ca_free(f->ca);
+    /* Another name of the same bytes: where they lay nothing is left. */
+    assert_int_equal(link(file(f, "ca-key.pem"), file(f, "old")), 0);
+    assert_true(key_file_has(f, "old", "BEGIN PRIVATE KEY"));
+    write_file(f, "pass", "correct horse");
+    f->passphrase_file = file(f, "pass");
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_true(ca_was_converted(f->ca) && ca_root_is_encrypted(f->ca, ca_root(f->ca)));
+    assert_true(str_eq(leaf_of(f), id));
+    assert_true(key_file_has(f, "ca-key.pem", "BEGIN ENCRYPTED PRIVATE KEY"));
+    assert_false(key_file_has(f, "old", "PRIVATE"));
+    f->ca = ca_free(f->ca);
+    /* A crash before the rename: the new file is beside, the old one counts. */
+    write_file(f, "ca-key.pem.new", "half a ke");
+    assert_int_equal(open_ca(f, NOW), 0);
+    assert_false(ca_was_converted(f->ca));
+    assert_true(str_eq(leaf_of(f), id));
+}
+
+static void test_passphrases_that_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    f->passphrase_file = file(f, "pass");
+    assert_int_equal(open_ca(f, NOW), -ERR_INVALID); /* there is none */
+    write_file(f, "pass", "short\n");
+    assert_int_equal(open_ca(f, NOW), -ERR_INVALID);
+    write_file(f, "pass", "long enough\n");
+    chmod(f->passphrase_file, 0640);
+    assert_int_equal(open_ca(f, NOW), -ERR_DENIED);
+    assert_true(str_contains(str_buf_str(&f->why), STR("chmod 0600")));
+    assert_int_equal(access(file(f, "ca-key.pem"), F_OK), -1);
 }
 
 static struct str make_token(struct fixture *f, uint64_t now_s)
@@ -258,6 +427,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_name_comes_from_the_attestation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_server, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_leaf_ends_with_its_root, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_policy_of_the_signer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_servers_have_our_name_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_key_under_a_passphrase, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_key_in_the_clear_is_encrypted_at_the_next_start,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_passphrases_that_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tokens_hold_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tokens_are_hashed_and_purged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_tokens, setup, teardown),

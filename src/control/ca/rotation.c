@@ -51,7 +51,7 @@ static int forget(const struct ca *c)
 
 static int finish_files(const struct ca *c)
 {
-    int err = ca_root_replace(c);
+    int err = ca_call_plain(c, CA_SIGNER_REPLACE, STR_NULL, NULL);
     return err != 0 ? err : forget(c);
 }
 
@@ -98,7 +98,9 @@ int ca_rotation_begin(struct ca *c, struct str trust_domain, uint64_t now_s)
 {
     if (!is_in(c, CA_STAGE_NONE))
         return -ERR_CONFLICT;
-    int err = ca_root_make(c, CA_SLOT_NEXT, trust_domain, now_s, &c->roots[1]);
+    struct str_buf why = STR_BUF_INIT(1024);
+    int err = ca_root_make(c, CA_SLOT_NEXT, trust_domain, now_s, &why, &c->roots[1]);
+    str_buf_deinit(&why);
     if (err == 0)
         err = put(c, stage_names[CA_STAGE_TRUST].ptr, now_s);
     if (err != 0) {
@@ -108,7 +110,7 @@ int ca_rotation_begin(struct ca *c, struct str trust_domain, uint64_t now_s)
     c->root_count = 2;
     c->stage = CA_STAGE_TRUST;
     c->since_s = now_s;
-    return ca_make_bundle(c);
+    return ca_make_bundle(c, NULL);
 }
 
 int ca_rotation_sign(struct ca *c, uint64_t now_s)
@@ -120,7 +122,7 @@ int ca_rotation_sign(struct ca *c, uint64_t now_s)
         return err;
     c->stage = CA_STAGE_SIGN;
     c->since_s = now_s;
-    return ca_make_bundle(c);
+    return ca_make_bundle(c, NULL);
 }
 
 static void set_none(struct ca *c)
@@ -143,7 +145,7 @@ int ca_rotation_finish(struct ca *c)
     c->roots[0] = c->roots[1];
     c->roots[1] = (struct ca_root){0};
     set_none(c);
-    return ca_make_bundle(c);
+    return ca_make_bundle(c, NULL);
 }
 
 int ca_rotation_cancel(struct ca *c)
@@ -154,7 +156,7 @@ int ca_rotation_cancel(struct ca *c)
     if (err != 0)
         return err;
     ca_root_deinit(&c->roots[1]);
-    ca_root_remove_next(c);
+    (void)ca_call_plain(c, CA_SIGNER_DISCARD, STR_NULL, NULL);
     set_none(c);
-    return ca_make_bundle(c);
+    return ca_make_bundle(c, NULL);
 }

@@ -107,7 +107,8 @@ static struct str own_signer(struct fixture *f, uint64_t now_s)
     static const struct str names[] = {{"tulled", 6}};
     struct key *k = key_new_p256();
     struct cert *leaf;
-    assert_int_equal(ca_issue_own(f->ca, k, names, 1, STR_NULL, now_s, 86400, &leaf), 0);
+    struct ca_own_request r = {k, names, 1, STR_NULL, now_s, 86400};
+    assert_int_equal(ca_issue_own(f->ca, &r, &f->why, &leaf), 0);
     struct str id = ca_root_id(ca_signer_of(f->ca, leaf), &f->arena);
     cert_unref(leaf);
     key_unref(k);
@@ -117,7 +118,7 @@ static struct str own_signer(struct fixture *f, uint64_t now_s)
 static void expect_bundle_file(struct fixture *f)
 {
     struct str_buf pem = STR_BUF_INIT(CA_FILE_BYTES_MAX);
-    assert_int_equal(ca_file_read(file(f, "ca-bundle.pem"), false, &pem), 0);
+    assert_int_equal(ca_file_read(file(f, "ca-bundle.pem"), CA_FILE_ANY, &pem), 0);
     assert_true(str_eq(str_buf_str(&pem), ca_bundle(f->ca)));
     str_buf_deinit(&pem);
 }

@@ -1,65 +1,34 @@
 /* The signer in this process. */
 #include <stdlib.h>
 
-#include "base/err.h"
-#include "control/ca/signer.h"
+#include "control/ca/vault.h"
 
-enum { CERT_PEM_BYTES_MAX = 16 * 1024 };
-
-struct signer {
-    struct key *key;
-    struct cert *cert;
-};
-
-static int sign(void *signer, const struct ca_sign_request *r, struct arena *a,
-                struct ca_sign_reply *ret_reply)
+static int call(void *signer, const struct ca_signer_request *request, struct arena *a,
+                struct ca_signer_reply *ret_reply)
 {
-    struct signer *s = signer;
-    AUTO(csr_free_auto) struct csr *csr = NULL;
-    AUTO(cert_unref_auto) struct cert *leaf = NULL;
-    int err = csr_from_pem(r->csr_pem, &csr);
-    if (err != 0) {
-        ret_reply->why = arena_printf(a, "the signing request: %s", err_text(err));
-        return err;
-    }
-    err = ca_issue_leaf(s->key, s->cert, csr, r->spiffe_id, r->not_before_s, r->not_after_s, &leaf);
-    if (err != 0) {
-        ret_reply->why = arena_printf(a, "issuing: %s", err_text(err));
-        return err;
-    }
-    struct str_buf pem = STR_BUF_INIT(CERT_PEM_BYTES_MAX);
-    cert_to_pem(leaf, &pem);
-    ret_reply->cert_pem = arena_str(a, str_buf_str(&pem));
-    str_buf_deinit(&pem);
-    return 0;
-}
-
-static int sign_server(void *signer, const struct key *k, const struct str *dns_names,
-                       size_t dns_count, const struct ca_sign_request *r, struct cert **ret_cert)
-{
-    const struct signer *s = signer;
-    return ca_issue_server(s->key, s->cert, k, dns_names, dns_count, r->spiffe_id, r->not_before_s,
-                           r->not_after_s, ret_cert);
+    return vault_call(signer, request, a, ret_reply);
 }
 
 static void signer_free(void *signer)
 {
-    struct signer *s = signer;
-    key_unref(s->key);
-    cert_unref(s->cert);
-    free(s);
+    vault_deinit(signer);
+    free(signer);
 }
 
 static const struct ca_signer_ops local_ops = {
-    .sign = sign,
-    .sign_server = sign_server,
+    .call = call,
     .free = signer_free,
 };
 
-struct ca_signer ca_signer_local(struct key *key, struct cert *cert)
+int ca_signer_local(const struct ca_signer_options *o, struct str_buf *why,
+                    struct ca_signer *ret_signer)
 {
-    struct signer *s = NEW(struct signer);
-    s->key = key_ref(key);
-    s->cert = cert_ref(cert);
-    return (struct ca_signer){&local_ops, s};
+    struct vault *v = NEW(struct vault);
+    int err = vault_init(v, o, NULL, why);
+    if (err != 0) {
+        signer_free(v);
+        return err;
+    }
+    *ret_signer = (struct ca_signer){&local_ops, v};
+    return 0;
 }

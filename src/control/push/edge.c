@@ -177,16 +177,21 @@ static int renew(struct edge *e, struct str_buf *why)
     static const struct str names[] = {{"tulled", 6}};
     AUTO(cert_unref_auto) struct cert *leaf = NULL;
     struct tls_context *context = NULL;
-    uint64_t now_s = turn_wall_us(e->turn) / 1000000;
     str_buf_reset(&e->identity);
     str_buf_printf(&e->identity, "spiffe://%.*s/ns/tulle-system/sa/tulled",
                    STR_FMT(registry_mesh(e->push->registry)->trust_domain));
-    int err = ca_issue_own(e->push->ca, e->key, names, ARRAY_LEN(names), str_buf_str(&e->identity),
-                           now_s, OWN_LIFETIME_S, &leaf);
-    if (err != 0)
-        str_buf_printf(why, "a certificate for tulled itself: %s", err_text(err));
-    else
+    struct ca_own_request r = {e->key,
+                               names,
+                               ARRAY_LEN(names),
+                               str_buf_str(&e->identity),
+                               turn_wall_us(e->turn) / 1000000,
+                               OWN_LIFETIME_S};
+    str_buf_add_c(why, "a certificate for tulled itself: ");
+    int err = ca_issue_own(e->push->ca, &r, why, &leaf);
+    if (err == 0) {
+        str_buf_reset(why);
         err = make_context(e, leaf, why, &context);
+    }
     timer_start(e->turn, &e->renew_timer, (uint64_t)OWN_LIFETIME_S / 2 * 1000000);
     if (err != 0)
         return err;

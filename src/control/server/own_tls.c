@@ -44,12 +44,18 @@ static int renew(struct own_tls *t, struct str_buf *why)
     struct str_buf id = STR_BUF_INIT(TEXT_LEN_MAX);
     str_buf_printf(&id, "spiffe://%.*s/ns/tulle-system/sa/%s",
                    STR_FMT(t->args.trust_domain(t->args.ctx)), t->args.account);
-    int err = ca_issue_own(t->args.ca, t->key, t->args.names, t->args.name_count, str_buf_str(&id),
-                           turn_wall_us(t->args.turn) / 1000000, LIFETIME_S, &leaf);
-    if (err != 0)
-        str_buf_printf(why, "a certificate for %s: %s", t->args.account, err_text(err));
-    else
+    struct ca_own_request r = {t->key,
+                               t->args.names,
+                               t->args.name_count,
+                               str_buf_str(&id),
+                               turn_wall_us(t->args.turn) / 1000000,
+                               LIFETIME_S};
+    str_buf_printf(why, "a certificate for %s: ", t->args.account);
+    int err = ca_issue_own(t->args.ca, &r, why, &leaf);
+    if (err == 0) {
+        str_buf_reset(why);
         err = make_context(t, leaf, why);
+    }
     str_buf_deinit(&id);
     timer_start(t->args.turn, &t->timer, (uint64_t)LIFETIME_S / 2 * 1000000);
     return err;

@@ -51,7 +51,7 @@ static int make(struct rest_call *c, struct str_buf *why, struct str_buf *out)
     int err = 0;
     for (size_t i = 0; i < CA_FILE_COUNT; i++) {
         pems[i] = STR_BUF_INIT(CA_FILE_BYTES_MAX);
-        int read_err = ca_read_file(c->server->args.state_dir, i, &pems[i]);
+        int read_err = ca_export(c->server->args.ca, i, &pems[i]);
         if (read_err == 0)
             files[count++] = (struct store_file){ca_file_names[i], str_buf_str(&pems[i])};
         else if (read_err != -ERR_NOT_FOUND)

@@ -155,6 +155,7 @@ static void write_roots(struct rest_call *c, struct json_writer *w)
                         time_format((int64_t)info.not_before_s * 1000, false, text));
         write_end(c, w, info.not_after_s);
         json_writer_bool(w, "signs", roots[i] == ca_root(ca));
+        json_writer_c(w, "keyAtRest", ca_root_is_encrypted(ca, roots[i]) ? "encrypted" : "plain");
         json_writer_end(w);
     }
     json_writer_end(w);
