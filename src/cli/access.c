@@ -18,11 +18,6 @@ struct options {
     bool is_kubeconfig;
 };
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
 /* --- create --- */
 
 static void write_list(struct json_writer *w, const char *key, const struct opt_list *list)
@@ -52,7 +47,7 @@ static void write_request(const struct options *o, const char *name, uint64_t li
 
 static int print_kubeconfig(struct cli *cli, const struct options *o, const struct json *root)
 {
-    struct str server = text_at(root, "server");
+    struct str server = json_text_at(root, "server");
     struct str_buf ca = STR_BUF_INIT(OUTPUT_MAX), url = STR_BUF_INIT(URL_LEN_MAX);
     if (o->server != NULL)
         str_buf_add_c(&url, o->server);
@@ -60,7 +55,7 @@ static int print_kubeconfig(struct cli *cli, const struct options *o, const stru
         str_buf_printf(&url, "https://%.*s", STR_FMT(server));
     else
         return cli_fail(cli, CLI_ERROR, "the control plane has no --api address; say --server URL");
-    base64_encode(&ca, BASE64_STD, text_at(root, "ca"));
+    base64_encode(&ca, BASE64_STD, json_text_at(root, "ca"));
     fprintf(cli->out,
             "apiVersion: v1\nkind: Config\n"
             "clusters:\n- name: tulle\n  cluster:\n    server: %.*s\n"
@@ -68,8 +63,9 @@ static int print_kubeconfig(struct cli *cli, const struct options *o, const stru
             "users:\n- name: %.*s\n  user:\n    token: %.*s\n"
             "contexts:\n- name: tulle\n  context: { cluster: tulle, user: %.*s }\n"
             "current-context: tulle\n",
-            STR_FMT(str_buf_str(&url)), STR_FMT(str_buf_str(&ca)), STR_FMT(text_at(root, "name")),
-            STR_FMT(text_at(root, "token")), STR_FMT(text_at(root, "name")));
+            STR_FMT(str_buf_str(&url)), STR_FMT(str_buf_str(&ca)),
+            STR_FMT(json_text_at(root, "name")), STR_FMT(json_text_at(root, "token")),
+            STR_FMT(json_text_at(root, "name")));
     str_buf_deinit(&ca);
     str_buf_deinit(&url);
     return CLI_OK;
@@ -78,7 +74,7 @@ static int print_kubeconfig(struct cli *cli, const struct options *o, const stru
 static int print_created(struct cli *cli, const struct options *o, enum cli_output output,
                          const struct json *root)
 {
-    struct str token = text_at(root, "token");
+    struct str token = json_text_at(root, "token");
     if (o->is_kubeconfig)
         return print_kubeconfig(cli, o, root);
     if (output == CLI_OUTPUT_JSON)
@@ -131,13 +127,13 @@ static void print_list(struct cli *cli, const struct json *items)
     table_init(&t, head);
     for (size_t i = 0; i < json_count(items); i++) {
         const struct json *g = json_at(items, i);
-        struct str identity = text_at(g, "identity"), expires = text_at(g, "expiresAt");
-        table_cell(&t, "%.*s", STR_FMT(text_at(g, "name")));
+        struct str identity = json_text_at(g, "identity"), expires = json_text_at(g, "expiresAt");
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(g, "name")));
         table_cell(&t, "%.*s", STR_FMT(identity.len > 0 ? identity : STR("token")));
         add_list(&t, json_get(g, "verbs"), "-");
         add_list(&t, json_get(g, "kinds"), "all");
         add_list(&t, json_get(g, "namespaces"), "all");
-        table_cell(&t, "%.*s", STR_FMT(text_at(g, "createdAt")));
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(g, "createdAt")));
         table_cell(&t, "%.*s", STR_FMT(expires.len > 0 ? expires : STR("never")));
     }
     if (json_count(items) > 0)

@@ -57,11 +57,10 @@ void apply_print_changes(struct cli *cli, const struct json *root)
     const struct json *applied = json_get(root, "applied");
     for (size_t i = 0; i < json_count(applied); i++) {
         const struct json *d = json_at(applied, i);
-        struct str namespace = json_str_or(json_get(d, "namespace"), STR_NULL);
-        fprintf(cli->out, "%.*s/%.*s%s%.*s %.*s\n",
-                STR_FMT(json_str_or(json_get(d, "kind"), STR_NULL)), STR_FMT(namespace),
-                namespace.len > 0 ? "/" : "", STR_FMT(json_str_or(json_get(d, "name"), STR_NULL)),
-                STR_FMT(json_str_or(json_get(d, "change"), STR_NULL)));
+        struct str namespace = json_text_at(d, "namespace");
+        fprintf(cli->out, "%.*s/%.*s%s%.*s %.*s\n", STR_FMT(json_text_at(d, "kind")),
+                STR_FMT(namespace), namespace.len > 0 ? "/" : "", STR_FMT(json_text_at(d, "name")),
+                STR_FMT(json_text_at(d, "change")));
     }
 }
 

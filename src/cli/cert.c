@@ -14,7 +14,7 @@ enum { CALL_TIMEOUT_MS = 30000, DAY_S = 24 * 3600 };
 
 struct str cert_text(const struct json *v, const char *key)
 {
-    return json_str_or(json_get(v, key), STR_NULL);
+    return json_text_at(v, key);
 }
 
 uint64_t cert_number(const struct json *v, const char *key)

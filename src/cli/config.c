@@ -45,7 +45,7 @@ static const struct json *find_part(const struct json *root, const char *type)
 {
     const struct json *configs = json_get(root, "configs");
     for (size_t i = 0; i < json_count(configs); i++) {
-        struct str have = json_str_or(json_get(json_at(configs, i), "@type"), STR_NULL);
+        struct str have = json_text_at(json_at(configs, i), "@type");
         if (str_ends_with(have, str_from_c(type)))
             return json_at(configs, i);
     }

@@ -40,9 +40,9 @@ static void add_lagging(struct cli *cli, const char *mesh, const struct json *wo
 {
     const struct json *root, *proxies;
     struct str_buf path = STR_BUF_INIT(1024);
-    struct str name = json_str_or(json_get(workload, "name"), STR_NULL);
-    struct str namespace = json_str_or(json_get(workload, "namespace"), STR_NULL);
-    if (!str_eq(json_str_or(json_get(workload, "kind"), STR_NULL), STR("Workload")))
+    struct str name = json_text_at(workload, "name");
+    struct str namespace = json_text_at(workload, "namespace");
+    if (!str_eq(json_text_at(workload, "kind"), STR("Workload")))
         return;
     str_buf_printf(&path, "/tulle/v1/status?namespace=%.*s&workload=%.*s", STR_FMT(namespace),
                    STR_FMT(name));
@@ -132,7 +132,7 @@ static int ask_local(struct cli *cli, const struct question *q, struct explain_l
 
 static int exit_code(const struct json *answer)
 {
-    struct str decision = json_str_or(json_get(answer, "decision"), STR_NULL);
+    struct str decision = json_text_at(answer, "decision");
     return str_eq(decision, STR("ALLOWED")) ? CLI_OK : CLI_ERROR;
 }
 

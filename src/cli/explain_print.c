@@ -24,22 +24,10 @@ struct rows {
 
 /* --- looking --- */
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
 static bool is_true(const struct json *v, const char *key)
 {
     bool value = false;
     return json_bool(json_get(v, key), &value) && value;
-}
-
-static unsigned long long number_at(const struct json *v, const char *key)
-{
-    uint64_t value = 0;
-    json_u64(json_get(v, key), &value);
-    return value;
 }
 
 static struct str join(struct arena *a, const struct json *list, size_t shown_max)
@@ -87,10 +75,11 @@ static void print_rows(const struct rows *r, FILE *f)
 
 static void add_workload(struct rows *r, struct str label, const struct json *w)
 {
-    struct str identity = text_at(w, "identity");
-    struct str text = arena_printf(&r->arena, "%.*s/%.*s%s%.*s", STR_FMT(text_at(w, "namespace")),
-                                   STR_FMT(text_at(w, "name")),
-                                   identity.len > 0 ? ", " : " (service)", STR_FMT(identity));
+    struct str identity = json_text_at(w, "identity");
+    struct str text =
+        arena_printf(&r->arena, "%.*s/%.*s%s%.*s", STR_FMT(json_text_at(w, "namespace")),
+                     STR_FMT(json_text_at(w, "name")), identity.len > 0 ? ", " : " (service)",
+                     STR_FMT(identity));
     add(r, label, text, json_get(w, "origin"));
 }
 
@@ -99,11 +88,11 @@ static void add_question(struct rows *r, const struct json *answer)
     const struct json *request = json_get(answer, "request"), *from = json_get(answer, "from");
     const struct json *service = json_get(answer, "service");
     add(r, STR("request"),
-        arena_printf(&r->arena, "%.*s %.*s%.*s", STR_FMT(text_at(request, "method")),
-                     STR_FMT(text_at(request, "authority")),
-                     STR_FMT(str_eq(text_at(request, "method"), STR("TCP"))
+        arena_printf(&r->arena, "%.*s %.*s%.*s", STR_FMT(json_text_at(request, "method")),
+                     STR_FMT(json_text_at(request, "authority")),
+                     STR_FMT(str_eq(json_text_at(request, "method"), STR("TCP"))
                                  ? STR_NULL
-                                 : text_at(request, "path"))),
+                                 : json_text_at(request, "path"))),
         NULL);
     if (json_count(from) > 0)
         add_workload(r, STR("from"), from);
@@ -115,23 +104,23 @@ static void add_question(struct rows *r, const struct json *answer)
     add_workload(r, STR("to"), json_get(answer, "workload"));
     if (json_count(service) > 0)
         add(r, STR("service"),
-            arena_printf(&r->arena, "%.*s:%llu%s%.*s", STR_FMT(text_at(service, "host")),
-                         number_at(service, "port"),
+            arena_printf(&r->arena, "%.*s:%llu%s%.*s", STR_FMT(json_text_at(service, "host")),
+                         json_number_at(service, "port"),
                          json_get(service, "protocol") != NULL ? ", " : "",
-                         STR_FMT(text_at(service, "protocol"))),
+                         STR_FMT(json_text_at(service, "protocol"))),
             json_get(service, "origin"));
 }
 
 static void add_retries(struct rows *r, const struct json *retries)
 {
-    unsigned long long timeout = number_at(retries, "perTryTimeoutMs");
+    unsigned long long timeout = json_number_at(retries, "perTryTimeoutMs");
     if (json_count(retries) == 0) {
         add(r, STR("retries"), STR("none"), NULL);
         return;
     }
     struct str on = join(&r->arena, json_get(retries, "on"), RETRY_REASONS_MAX);
     struct str text =
-        arena_printf(&r->arena, "%llu on %.*s", number_at(retries, "attempts"), STR_FMT(on));
+        arena_printf(&r->arena, "%llu on %.*s", json_number_at(retries, "attempts"), STR_FMT(on));
     if (timeout > 0)
         text = arena_printf(&r->arena, "%.*s; %llu ms a try", STR_FMT(text), timeout);
     add(r, STR("retries"), text, json_get(retries, "origin"));
@@ -142,15 +131,15 @@ static void add_route(struct rows *r, const struct json *answer)
     const struct json *route = json_get(answer, "route"), *skipped;
     skipped = json_get(answer, "skippedRoutes");
     for (size_t i = 0; i < json_count(skipped); i++)
-        add(r, STR("not route"), text_at(json_at(skipped, i), "why"),
+        add(r, STR("not route"), json_text_at(json_at(skipped, i), "why"),
             json_get(json_at(skipped, i), "origin"));
     if (json_count(route) == 0)
         return;
-    unsigned long long timeout = number_at(route, "timeoutMs");
+    unsigned long long timeout = json_number_at(route, "timeoutMs");
     bool is_default = json_count(json_get(route, "origin")) == 0;
     struct str text =
-        is_default ? STR("no VirtualService: the service itself") : text_at(route, "match");
-    struct str path = text_at(route, "pathRewrite"), host = text_at(route, "hostRewrite");
+        is_default ? STR("no VirtualService: the service itself") : json_text_at(route, "match");
+    struct str path = json_text_at(route, "pathRewrite"), host = json_text_at(route, "hostRewrite");
     if (path.len > 0)
         text = arena_printf(&r->arena, "%.*s; path becomes %.*s", STR_FMT(text), STR_FMT(path));
     if (host.len > 0)
@@ -158,7 +147,7 @@ static void add_route(struct rows *r, const struct json *answer)
     if (timeout > 0)
         text = arena_printf(&r->arena, "%.*s; timeout %llu ms", STR_FMT(text), timeout);
     add(r, STR("route"), text, json_get(route, "origin"));
-    if (str_eq(text_at(route, "action"), STR("forward")))
+    if (str_eq(json_text_at(route, "action"), STR("forward")))
         add_retries(r, json_get(route, "retries"));
 }
 
@@ -177,16 +166,16 @@ static struct str split_wanted(struct str *why)
 
 static void add_policy(struct rows *r, const struct json *p)
 {
-    struct str why = text_at(p, "why"), rule = text_at(p, "rule");
+    struct str why = json_text_at(p, "why"), rule = json_text_at(p, "rule");
     bool is_matched = is_true(p, "matched");
     struct str wanted = split_wanted(&why);
     (void)str_split(&rule, '/'); /* the kind */
-    struct str text =
-        arena_printf(&r->arena, "%.*s %.*s %s: %.*s", STR_FMT(text_at(p, "action")), STR_FMT(rule),
-                     is_true(p, "decides") ? "MATCHES"
-                     : is_matched          ? "matches too"
-                                           : "does not match",
-                     STR_FMT(is_matched ? text_at(p, "wants") : why));
+    struct str text = arena_printf(&r->arena, "%.*s %.*s %s: %.*s",
+                                   STR_FMT(json_text_at(p, "action")), STR_FMT(rule),
+                                   is_true(p, "decides") ? "MATCHES"
+                                   : is_matched          ? "matches too"
+                                                         : "does not match",
+                                   STR_FMT(is_matched ? json_text_at(p, "wants") : why));
     add(r, STR("  policy"), text, json_get(p, "origin"));
     if (wanted.len > 0)
         add(r, STR_NULL, wanted, NULL);
@@ -194,8 +183,8 @@ static void add_policy(struct rows *r, const struct json *p)
 
 static struct str mtls_text(struct rows *r, const struct json *mtls)
 {
-    struct str caller = text_at(mtls, "caller");
-    struct str mode = text_at(mtls, "mode");
+    struct str caller = json_text_at(mtls, "caller");
+    struct str mode = json_text_at(mtls, "mode");
     if (caller.len > 0)
         return arena_printf(&r->arena, "%.*s; the caller proves %.*s", STR_FMT(mode),
                             STR_FMT(caller));
@@ -210,9 +199,10 @@ static void add_arrival(struct rows *r, const struct json *w)
     if (at.len > 0)
         at = arena_printf(&r->arena, " at %.*s", STR_FMT(at));
     add(r, STR("  workload"),
-        arena_printf(&r->arena, "%.*s/%.*s:%llu %.*s: %.*s%.*s", STR_FMT(text_at(w, "namespace")),
-                     STR_FMT(text_at(w, "name")), number_at(w, "port"),
-                     STR_FMT(text_at(w, "decision")), STR_FMT(text_at(w, "reason")), STR_FMT(at)),
+        arena_printf(&r->arena, "%.*s/%.*s:%llu %.*s: %.*s%.*s",
+                     STR_FMT(json_text_at(w, "namespace")), STR_FMT(json_text_at(w, "name")),
+                     json_number_at(w, "port"), STR_FMT(json_text_at(w, "decision")),
+                     STR_FMT(json_text_at(w, "reason")), STR_FMT(at)),
         NULL);
     if (!is_true(w, "captured"))
         return;
@@ -229,7 +219,7 @@ static void add_arrival(struct rows *r, const struct json *w)
 
 static const char *tls_text(const struct json *d)
 {
-    struct str tls = text_at(d, "tls");
+    struct str tls = json_text_at(d, "tls");
     return str_eq(tls, STR("mTLS"))    ? ", by mutual TLS"
            : str_eq(tls, STR("plain")) ? ", in clear"
                                        : "";
@@ -240,13 +230,14 @@ static void add_destination(struct rows *r, const struct json *d, bool has_sidec
     double percent = 0;
     json_f64(json_get(d, "percent"), &percent);
     struct str label = has_sidecar ? arena_printf(&r->arena, "to %.4g %%", percent) : STR("to");
-    unsigned long long count = number_at(d, "endpoints");
-    struct str labels = text_at(d, "labels");
+    unsigned long long count = json_number_at(d, "endpoints");
+    struct str labels = json_text_at(d, "labels");
     struct str text =
         !is_true(d, "exists")
-            ? arena_printf(&r->arena, "%.*s, which does not exist", STR_FMT(text_at(d, "cluster")))
+            ? arena_printf(&r->arena, "%.*s, which does not exist",
+                           STR_FMT(json_text_at(d, "cluster")))
             : arena_printf(&r->arena, "%.*s%s%.*s%s, %llu endpoint%s%s",
-                           STR_FMT(text_at(d, "cluster")), labels.len > 0 ? " (" : "",
+                           STR_FMT(json_text_at(d, "cluster")), labels.len > 0 ? " (" : "",
                            STR_FMT(labels), labels.len > 0 ? ")" : "", count, count == 1 ? "" : "s",
                            has_sidecar ? tls_text(d) : "");
     add(r, label, text, json_get(d, "origin"));
@@ -262,7 +253,7 @@ static void add_lagging(struct rows *r, const struct json *lagging)
         const struct json *p = json_at(lagging, i);
         add(r, STR("not yet"),
             arena_printf(&r->arena, "%.*s does not run this yet: %.*s",
-                         STR_FMT(text_at(p, "proxy")), STR_FMT(text_at(p, "why"))),
+                         STR_FMT(json_text_at(p, "proxy")), STR_FMT(json_text_at(p, "why"))),
             NULL);
     }
 }
@@ -271,16 +262,16 @@ static void add_lagging(struct rows *r, const struct json *lagging)
 
 static void print_decision(struct cli *cli, struct arena *a, const struct json *answer)
 {
-    struct str decision = text_at(answer, "decision");
-    struct str by = text_at(answer, "decidedBy");
+    struct str decision = json_text_at(answer, "decision");
+    struct str by = json_text_at(answer, "decidedBy");
     struct str place = origin_place(a, json_get(answer, "origin"));
-    unsigned long long status = number_at(answer, "status");
+    unsigned long long status = json_number_at(answer, "status");
     bool is_good = str_eq(decision, STR("ALLOWED"));
     const char *color = !cli->is_color ? "" : is_good ? "\033[1;32m" : "\033[1;31m";
     fprintf(cli->out, "%s%.*s%s", color, STR_FMT(decision), cli->is_color ? "\033[0m" : "");
     if (status > 0)
         fprintf(cli->out, " %llu", status);
-    fprintf(cli->out, ": %.*s\n", STR_FMT(text_at(answer, "reason")));
+    fprintf(cli->out, ": %.*s\n", STR_FMT(json_text_at(answer, "reason")));
     if (by.len > 0 || place.len > 0)
         fprintf(cli->out, "  by %.*s%s%.*s\n", STR_FMT(by), by.len > 0 ? "  " : "", STR_FMT(place));
     fputc('\n', cli->out);

@@ -9,11 +9,6 @@
 
 enum { CALL_TIMEOUT_MS = 30000, OUTPUT_MAX = 128 * 1024 * 1024 };
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
 static void add_workload_cells(struct table *t, const struct json *doc)
 {
     const struct json *replicas = json_get(json_get(doc, "status"), "replicas");
@@ -24,7 +19,7 @@ static void add_workload_cells(struct table *t, const struct json *doc)
         const struct json *r = json_at(replicas, i);
         json_bool(json_get(r, "ready"), &is_ready);
         ready += is_ready;
-        str_buf_printf(&addresses, "%s%.*s", i > 0 ? "," : "", STR_FMT(text_at(r, "address")));
+        str_buf_printf(&addresses, "%s%.*s", i > 0 ? "," : "", STR_FMT(json_text_at(r, "address")));
     }
     table_cell(t, "%zu/%zu", ready, json_count(replicas));
     table_cell(t, "%s", addresses.len > 0 ? addresses.ptr : "-");
@@ -41,9 +36,9 @@ static void print_table(struct cli *cli, const struct api_kind_info *kind,
     table_init(&t, is_workload ? workload_head : head);
     for (size_t i = 0; i < count; i++) {
         const struct json *metadata = json_get(docs[i], "metadata");
-        struct str namespace = text_at(metadata, "namespace");
+        struct str namespace = json_text_at(metadata, "namespace");
         table_cell(&t, "%.*s", STR_FMT(namespace.len > 0 ? namespace : STR("-")));
-        table_cell(&t, "%.*s", STR_FMT(text_at(metadata, "name")));
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(metadata, "name")));
         if (is_workload)
             add_workload_cells(&t, docs[i]);
     }
@@ -74,8 +69,8 @@ static const struct json *with_pids(struct arena *a, const struct json *doc, str
     for (size_t i = 0; i < json_count(replicas); i++) {
         uint64_t index = UINT32_MAX;
         json_u64(json_get(json_at(replicas, i), "index"), &index);
-        const struct state_replica *r = state_find(state, text_at(metadata, "namespace"),
-                                                   text_at(metadata, "name"), (uint32_t)index);
+        const struct state_replica *r = state_find(state, json_text_at(metadata, "namespace"),
+                                                   json_text_at(metadata, "name"), (uint32_t)index);
         const struct json *pid =
             r != NULL && proc_is_alive(r->app) ? json_new_i64(a, r->app.pid) : json_new_null(a);
         json_array_add(a, list, with_member(a, json_at(replicas, i), "pid", pid));

@@ -12,18 +12,6 @@
 
 enum { CALL_TIMEOUT_MS = 30000, OUTPUT_MAX = 128 * 1024 * 1024, CONTEXT_LINES = 3, NAMED_MAX = 3 };
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
-static uint64_t number_at(const struct json *v, const char *key)
-{
-    uint64_t number = 0;
-    (void)json_u64(json_get(v, key), &number);
-    return number;
-}
-
 /* "uid:0" is "root" where this machine knows the number. */
 static struct str name_of(struct str who)
 {
@@ -36,9 +24,9 @@ static struct str name_of(struct str who)
 
 static void add_subject(const struct json *o, struct str_buf *to)
 {
-    struct str namespace = text_at(o, "namespace");
-    str_buf_printf(to, "%.*s/%.*s%s%.*s", STR_FMT(text_at(o, "kind")), STR_FMT(namespace),
-                   namespace.len > 0 ? "/" : "", STR_FMT(text_at(o, "name")));
+    struct str namespace = json_text_at(o, "namespace");
+    str_buf_printf(to, "%.*s/%.*s%s%.*s", STR_FMT(json_text_at(o, "kind")), STR_FMT(namespace),
+                   namespace.len > 0 ? "/" : "", STR_FMT(json_text_at(o, "name")));
 }
 
 /* "VirtualService/shop/catalog configured, and 2 more" */
@@ -49,7 +37,7 @@ static void add_objects(struct table *t, const struct json *objects)
     for (size_t i = 0; i < named; i++) {
         str_buf_add_c(&text, i > 0 ? ", " : "");
         add_subject(json_at(objects, i), &text);
-        str_buf_printf(&text, " %.*s", STR_FMT(text_at(json_at(objects, i), "change")));
+        str_buf_printf(&text, " %.*s", STR_FMT(json_text_at(json_at(objects, i), "change")));
     }
     if (count > named)
         str_buf_printf(&text, ", and %zu more", count - named);
@@ -66,16 +54,16 @@ static void print_acts(struct cli *cli, const struct json *root)
     table_init(&t, head);
     for (size_t i = 0; i < json_count(acts); i++) {
         const struct json *act = json_at(acts, i);
-        uint64_t revision = number_at(act, "revision");
+        uint64_t revision = json_number_at(act, "revision");
         if (revision > 0)
             table_cell(&t, "%llu", (unsigned long long)revision);
         else
             table_cell(&t, "-");
-        table_cell(&t, "%.*s", STR_FMT(text_at(act, "at")));
-        table_cell(&t, "%.*s", STR_FMT(name_of(text_at(act, "who"))));
-        table_cell(&t, "%.*s", STR_FMT(text_at(act, "verb")));
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(act, "at")));
+        table_cell(&t, "%.*s", STR_FMT(name_of(json_text_at(act, "who"))));
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(act, "verb")));
         add_objects(&t, json_get(act, "objects"));
-        table_cell(&t, "%.*s", STR_FMT(text_at(act, "note")));
+        table_cell(&t, "%.*s", STR_FMT(json_text_at(act, "note")));
     }
     if (json_count(acts) > 0)
         table_print(&t, cli->out);
@@ -97,10 +85,10 @@ static void print_object(struct cli *cli, const struct json *o)
     struct str_buf before = STR_BUF_INIT(OUTPUT_MAX), after = STR_BUF_INIT(OUTPUT_MAX),
                    out = STR_BUF_INIT(OUTPUT_MAX);
     add_subject(o, &out);
-    str_buf_printf(&out, " %.*s", STR_FMT(text_at(o, "change")));
-    if (text_at(o, "file").len > 0)
-        str_buf_printf(&out, " (%.*s:%llu)", STR_FMT(text_at(o, "file")),
-                       (unsigned long long)number_at(o, "line"));
+    str_buf_printf(&out, " %.*s", STR_FMT(json_text_at(o, "change")));
+    if (json_text_at(o, "file").len > 0)
+        str_buf_printf(&out, " (%.*s:%llu)", STR_FMT(json_text_at(o, "file")),
+                       json_number_at(o, "line"));
     str_buf_add_c(&out, "\n");
     add_yaml(json_get(o, "before"), &before);
     add_yaml(json_get(o, "after"), &after);
@@ -115,11 +103,11 @@ static void print_revision(struct cli *cli, const struct json *root)
 {
     const struct json *act = json_at(json_get(root, "acts"), 0);
     const struct json *objects = json_get(act, "objects");
-    struct str note = text_at(act, "note");
+    struct str note = json_text_at(act, "note");
     fprintf(cli->out, "revision %llu, %.*s by %.*s (%.*s) at %.*s%s%.*s\n",
-            (unsigned long long)number_at(act, "revision"), STR_FMT(text_at(act, "verb")),
-            STR_FMT(name_of(text_at(act, "who"))), STR_FMT(text_at(act, "source")),
-            STR_FMT(text_at(act, "at")), note.len > 0 ? ": " : "", STR_FMT(note));
+            json_number_at(act, "revision"), STR_FMT(json_text_at(act, "verb")),
+            STR_FMT(name_of(json_text_at(act, "who"))), STR_FMT(json_text_at(act, "source")),
+            STR_FMT(json_text_at(act, "at")), note.len > 0 ? ": " : "", STR_FMT(note));
     for (size_t i = 0; i < json_count(objects); i++) {
         fputc('\n', cli->out);
         print_object(cli, json_at(objects, i));

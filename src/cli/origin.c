@@ -58,10 +58,10 @@ static struct str shown_file(const struct refine *r, struct str file)
 
 static const struct json *origin(struct refine *r, const struct json *o)
 {
-    struct str subject = json_str_or(json_get(o, "document"), STR_NULL);
-    struct str hash = json_str_or(json_get(o, "hash"), STR_NULL);
-    struct str path = json_str_or(json_get(o, "path"), STR_NULL);
-    struct str file = json_str_or(json_get(o, "file"), STR_NULL);
+    struct str subject = json_text_at(o, "document");
+    struct str hash = json_text_at(o, "hash");
+    struct str path = json_text_at(o, "path");
+    struct str file = json_text_at(o, "file");
     struct api_place place = {0, 0};
     uint64_t line = 0;
     json_u64(json_get(o, "line"), &line);
@@ -119,11 +119,11 @@ const struct json *origin_refine(struct arena *a, const struct json *answer,
 
 struct str origin_place(struct arena *a, const struct json *o)
 {
-    struct str file = json_str_or(json_get(o, "file"), STR_NULL);
+    struct str file = json_text_at(o, "file");
     uint64_t line = 0;
     bool is_exact = false;
     if (file.len == 0)
-        return json_str_or(json_get(o, "document"), STR_NULL);
+        return json_text_at(o, "document");
     json_u64(json_get(o, "line"), &line);
     json_bool(json_get(o, "exact"), &is_exact);
     return arena_printf(a, "%.*s:%llu%s", STR_FMT(file), (unsigned long long)line,

@@ -46,7 +46,7 @@ int rest_call(struct cli *cli, const char *mesh, const char *method, const char 
 
 static void print_refusal(struct cli *cli, int status, const struct json *root, struct str body)
 {
-    struct str text = json_str_or(json_get(root, "message"), STR_NULL);
+    struct str text = json_text_at(root, "message");
     if (text.len == 0)
         text = json_str_or(json_get(root, "error"), body);
     cli_fail(cli, CLI_ERROR, "%.*s (status %d)", STR_FMT(str_sub(str_trim(text), 0, 2000)), status);
@@ -203,14 +203,12 @@ static void add_finding(struct api_findings *to, const struct json *f, const str
 {
     uint64_t line = 0, column = 0;
     struct api_finding finding = {
-        .severity = str_eq(json_str_or(json_get(f, "severity"), STR_NULL), STR("warning"))
-                        ? API_WARNING
-                        : API_ERROR,
-        .file = json_str_or(json_get(f, "file"), STR_NULL),
-        .subject = json_str_or(json_get(f, "document"), STR_NULL),
-        .path = json_str_or(json_get(f, "path"), STR_NULL),
-        .text = json_str_or(json_get(f, "text"), STR_NULL),
-        .hint = json_str_or(json_get(f, "hint"), STR_NULL),
+        .severity = str_eq(json_text_at(f, "severity"), STR("warning")) ? API_WARNING : API_ERROR,
+        .file = json_text_at(f, "file"),
+        .subject = json_text_at(f, "document"),
+        .path = json_text_at(f, "path"),
+        .text = json_text_at(f, "text"),
+        .hint = json_text_at(f, "hint"),
     };
     json_u64(json_get(f, "line"), &line);
     json_u64(json_get(f, "column"), &column);

@@ -18,8 +18,8 @@ const struct json *status_proxy(const struct status_view *v, const struct state_
     for (size_t i = 0; i < json_count(proxies); i++) {
         const struct json *p = json_at(proxies, i);
         uint64_t index;
-        if (str_eq(json_str_or(json_get(p, "workload"), STR_NULL), r->workload) &&
-            str_eq(json_str_or(json_get(p, "namespace"), STR_NULL), r->namespace) &&
+        if (str_eq(json_text_at(p, "workload"), r->workload) &&
+            str_eq(json_text_at(p, "namespace"), r->namespace) &&
             json_u64(json_get(p, "replica"), &index) && index == r->index)
             return p;
     }
@@ -64,7 +64,7 @@ struct str status_why(const struct status_view *v, const struct state_replica *r
 {
     const struct json *proxy = status_proxy(v, r);
     if (proxy != NULL)
-        return json_str_or(json_get(proxy, "why"), STR_NULL);
+        return json_text_at(proxy, "why");
     if (v->control == NULL)
         return STR("the control plane does not answer");
     if (r->phase == STATE_WAITING || r->phase == STATE_SETUP)
@@ -250,8 +250,8 @@ static void add_remote(struct state *s, const struct json *proxy)
     json_u64(json_get(proxy, "replica"), &index);
     json_bool(json_get(proxy, "ready"), &is_ready);
     struct state_replica r = {
-        .namespace = json_str_or(json_get(proxy, "namespace"), STR_NULL),
-        .workload = json_str_or(json_get(proxy, "workload"), STR_NULL),
+        .namespace = json_text_at(proxy, "namespace"),
+        .workload = json_text_at(proxy, "workload"),
         .index = (uint32_t)index,
         .is_wanted = true,
         .phase = is_ready ? STATE_READY : STATE_UNREADY,
@@ -266,9 +266,9 @@ static int load_remote(struct status_view *v, struct state *s, const char *socke
     if (v->control == NULL)
         return cli_fail(v->cli, CLI_ERROR, "no control plane answers at %s", socket);
     const struct json *proxies = json_get(v->control, "proxies");
-    s->name = json_str_or(json_get(v->control, "mesh"), STR_NULL);
+    s->name = json_text_at(v->control, "mesh");
     s->dir = str_from_c(socket);
-    s->trust_domain = json_str_or(json_get(v->control, "trustDomain"), STR_NULL);
+    s->trust_domain = json_text_at(v->control, "trustDomain");
     for (size_t i = 0; i < json_count(proxies); i++)
         add_remote(s, json_at(proxies, i));
     return CLI_OK;

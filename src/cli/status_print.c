@@ -8,18 +8,6 @@
 
 enum { VERSION_DIGITS = 8, AGE_LEN_MAX = 24, PENDING_SHOWN_MAX = 10, DOCUMENTS_SHOWN_MAX = 4 };
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
-static unsigned long long number_at(const struct json *v, const char *key)
-{
-    uint64_t value = 0;
-    json_u64_or_str(json_get(v, key), &value);
-    return value;
-}
-
 /* "12s", "3m", "2h", "5d" from a time till now; "-" when there is none. */
 static const char *age(struct str since, char text[AGE_LEN_MAX])
 {
@@ -48,8 +36,8 @@ static struct str short_version(struct str version)
 /* What runs, and where it differs what should. */
 static struct str versions(struct arena *a, const struct json *v)
 {
-    struct str runs = short_version(text_at(v, "version"));
-    struct str target = short_version(text_at(v, "target"));
+    struct str runs = short_version(json_text_at(v, "version"));
+    struct str target = short_version(json_text_at(v, "target"));
     return str_eq(runs, target) ? runs
                                 : arena_printf(a, "%.*s, not %.*s", STR_FMT(runs), STR_FMT(target));
 }
@@ -70,7 +58,7 @@ static void add_row(struct table *t, const struct status_view *v, const struct s
                : status_is_synced(proxy) ? "yes"
                                          : "no");
     table_cell(t, "%.*s", STR_FMT(versions(v->a, proxy)));
-    table_cell(t, "%s", age(text_at(proxy, "since"), text));
+    table_cell(t, "%s", age(json_text_at(proxy, "since"), text));
     table_cell(t, "%.*s", STR_FMT(status_address(v, r)));
     if (v->is_remote)
         table_cell(t, "-");
@@ -104,7 +92,7 @@ static void print_documents(const struct status_view *v, const struct json *docu
 {
     for (size_t i = 0; i < json_count(documents) && i < DOCUMENTS_SHOWN_MAX; i++) {
         const struct json *d = json_at(documents, i);
-        fprintf(v->cli->out, "      %.*s  %.*s\n", STR_FMT(text_at(d, "document")),
+        fprintf(v->cli->out, "      %.*s  %.*s\n", STR_FMT(json_text_at(d, "document")),
                 STR_FMT(origin_place(v->a, d)));
     }
 }
@@ -112,12 +100,12 @@ static void print_documents(const struct status_view *v, const struct json *docu
 static void print_pending(const struct status_view *v, const struct json *p)
 {
     char text[AGE_LEN_MAX];
-    struct str state = text_at(p, "state");
-    fprintf(v->cli->out, "    %.*s %.*s runs %.*s: %.*s", STR_FMT(text_at(p, "type")),
-            STR_FMT(text_at(p, "name")), STR_FMT(versions(v->a, p)), STR_FMT(state));
-    if (text_at(p, "since").len > 0)
-        fprintf(v->cli->out, " %s ago", age(text_at(p, "since"), text));
-    fprintf(v->cli->out, ": %.*s\n", STR_FMT(text_at(p, "reason")));
+    struct str state = json_text_at(p, "state");
+    fprintf(v->cli->out, "    %.*s %.*s runs %.*s: %.*s", STR_FMT(json_text_at(p, "type")),
+            STR_FMT(json_text_at(p, "name")), STR_FMT(versions(v->a, p)), STR_FMT(state));
+    if (json_text_at(p, "since").len > 0)
+        fprintf(v->cli->out, " %s ago", age(json_text_at(p, "since"), text));
+    fprintf(v->cli->out, ": %.*s\n", STR_FMT(json_text_at(p, "reason")));
     print_documents(v, json_get(p, "documents"));
 }
 
@@ -131,8 +119,8 @@ static void print_why(const struct status_view *v, const struct state_replica *r
     if (json_count(pending) == 0)
         fprintf(v->cli->out, ": %.*s\n", STR_FMT(why));
     else
-        fprintf(v->cli->out, " lacks %llu resource%s\n", number_at(proxy, "pendingCount"),
-                number_at(proxy, "pendingCount") == 1 ? "" : "s");
+        fprintf(v->cli->out, " lacks %llu resource%s\n", json_number_at(proxy, "pendingCount"),
+                json_number_at(proxy, "pendingCount") == 1 ? "" : "s");
     for (size_t i = 0; i < json_count(pending) && i < PENDING_SHOWN_MAX; i++)
         print_pending(v, json_at(pending, i));
 }
@@ -156,10 +144,11 @@ static void print_control(const struct status_view *v)
         return;
     }
     if (v->is_remote)
-        fprintf(v->cli->out, "control plane: revision %llu\n", number_at(v->control, "revision"));
+        fprintf(v->cli->out, "control plane: revision %llu\n",
+                json_number_at(v->control, "revision"));
     else
         fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
-                (int)v->state->tulled.pid, number_at(v->control, "revision"),
+                (int)v->state->tulled.pid, json_number_at(v->control, "revision"),
                 v->state->tulled_restarts);
     for (size_t i = 0; i < json_count(warnings); i++)
         fprintf(v->cli->out, "warning: %.*s\n",
@@ -172,9 +161,9 @@ static void print_types(const struct status_view *v, const struct json *types)
 {
     for (size_t i = 0; i < json_count(types); i++) {
         const struct json *t = json_at(types, i);
-        if (number_at(t, "resources") > 0 || text_at(t, "target").len == 0)
+        if (json_number_at(t, "resources") > 0 || json_text_at(t, "target").len == 0)
             fprintf(v->cli->out, "  %-12.*s %llu, version %.*s\n", STR_FMT(types->keys[i]),
-                    number_at(t, "resources"), STR_FMT(versions(v->a, t)));
+                    json_number_at(t, "resources"), STR_FMT(versions(v->a, t)));
     }
 }
 
@@ -185,10 +174,10 @@ static void print_detail(const struct status_view *v, const struct state_replica
     fprintf(v->cli->out, "\n%.*s/%.*s/%u\n", STR_FMT(r->namespace), STR_FMT(r->workload), r->index);
     if (proxy == NULL)
         return;
-    fprintf(v->cli->out, "  identity     %.*s, until %.*s\n", STR_FMT(text_at(proxy, "identity")),
-            STR_FMT(text_at(proxy, "certNotAfter")));
-    fprintf(v->cli->out, "  app          %.*s\n", STR_FMT(text_at(proxy, "state")));
-    fprintf(v->cli->out, "  connected    %s\n", age(text_at(proxy, "connectedSince"), text));
+    fprintf(v->cli->out, "  identity     %.*s, until %.*s\n",
+            STR_FMT(json_text_at(proxy, "identity")), STR_FMT(json_text_at(proxy, "certNotAfter")));
+    fprintf(v->cli->out, "  app          %.*s\n", STR_FMT(json_text_at(proxy, "state")));
+    fprintf(v->cli->out, "  connected    %s\n", age(json_text_at(proxy, "connectedSince"), text));
     print_types(v, json_get(proxy, "types"));
 }
 

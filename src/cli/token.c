@@ -37,7 +37,7 @@ static bool write_body(const struct options *o, struct str_buf *out)
 
 static void print(struct cli *cli, const struct json *root, enum cli_output output)
 {
-    struct str join = json_str_or(json_get(root, "join"), STR_NULL);
+    struct str join = json_text_at(root, "join");
     const struct json *pins = json_get(root, "pins");
     uint64_t lifetime_s = 0;
     (void)json_u64(json_get(root, "expiresInSeconds"), &lifetime_s);

@@ -15,11 +15,6 @@ struct options {
     bool is_shared;
 };
 
-static struct str text_at(const struct json *v, const char *key)
-{
-    return json_str_or(json_get(v, key), STR_NULL);
-}
-
 static int list(struct cli *cli, const struct options *o)
 {
     static const char *const head[] = {"IDENTITY", "SINCE", NULL};
@@ -33,8 +28,8 @@ static int list(struct cli *cli, const struct options *o)
         struct table t;
         table_init(&t, head);
         for (size_t i = 0; i < json_count(items); i++) {
-            table_cell(&t, "%.*s", STR_FMT(text_at(json_at(items, i), "identity")));
-            table_cell(&t, "%.*s", STR_FMT(text_at(json_at(items, i), "note")));
+            table_cell(&t, "%.*s", STR_FMT(json_text_at(json_at(items, i), "identity")));
+            table_cell(&t, "%.*s", STR_FMT(json_text_at(json_at(items, i), "note")));
         }
         if (json_count(items) > 0)
             table_print(&t, cli->out);

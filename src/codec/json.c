@@ -80,6 +80,18 @@ struct str json_str_or(const struct json *v, struct str fallback)
     return fallback;
 }
 
+struct str json_text_at(const struct json *v, const char *key)
+{
+    return json_str_or(json_get(v, key), STR_NULL);
+}
+
+unsigned long long json_number_at(const struct json *v, const char *key)
+{
+    uint64_t value = 0;
+    json_u64_or_str(json_get(v, key), &value);
+    return value;
+}
+
 const char *json_type_name(enum json_type type)
 {
     static const char *const names[] = {

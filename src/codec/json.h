@@ -67,6 +67,10 @@ bool json_f64(const struct json *v, double *ret_value); /* integers too */
 bool json_u64_or_str(const struct json *v, uint64_t *ret_value);
 
 struct str json_str_or(const struct json *v, struct str fallback);
+/* Of a member: STR_NULL or 0 when there is none, or none of that type (a number may be a string).
+ */
+struct str json_text_at(const struct json *v, const char *key);
+unsigned long long json_number_at(const struct json *v, const char *key);
 const char *json_type_name(enum json_type type); /* "object" */
 
 /* Building trees in an arena, for the REST API and the command line. Members keep their order;

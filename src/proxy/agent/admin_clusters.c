@@ -29,7 +29,7 @@ struct table {
 
 static struct str text_of(const struct json *v, const char *key)
 {
-    return json_str_or(json_get(v, key), STR_NULL);
+    return json_text_at(v, key);
 }
 
 static struct cluster_rows *cluster_of(struct table *t, const struct json *cluster)
