@@ -134,6 +134,8 @@ static int listen_at(struct tulled *t, const struct tulled_options *o)
         return -ERR_INVALID;
     }
     int err = push_listen(t->push, &xds, &t->why);
+    if (err == 0 && o->xds_local != NULL)
+        err = push_listen_local(t->push, str_from_c(o->xds_local), &t->why);
     if (err == 0 && o->metrics != NULL)
         err = server_listen_metrics(t->server, &metrics, &t->why);
     if (err == 0 && o->api != NULL)

@@ -17,7 +17,7 @@ static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
     "              [--api ADDRESS:PORT] [--history REVISIONS] [--config FILE]\n"
-    "              [--ca-passphrase-file FILE]\n"
+    "              [--ca-passphrase-file FILE] [--xds-local PATH]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
     "  --state DIR     store.db, ca-key.pem, ca-cert.pem; made when it is missing\n"
@@ -26,6 +26,8 @@ static const char usage[] =
     "  --metrics       Prometheus' /metrics; usually :15014\n"
     "  --api           the same by TLS, for kubectl and others: tokens and certificates\n"
     "                  ('tulle access create'); usually :15016\n"
+    "  --xds-local     xDS without TLS at a unix socket, for measurements: root and the user\n"
+    "                  of this process say by the header x-tulle-identity whom they stand for\n"
     "  --history N     how many revisions are kept to look at and go back to (10000)\n"
     "  --ca-passphrase-file FILE\n"
     "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
@@ -38,7 +40,7 @@ struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 11 };
+enum { OPTION_COUNT = 12 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -54,6 +56,7 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"restore", &o->restore},
         {"api", &o->api},
         {"ca-passphrase-file", &o->ca_passphrase_file},
+        {"xds-local", &o->xds_local},
     };
     memcpy(table, all, sizeof all);
 }

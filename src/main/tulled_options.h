@@ -6,7 +6,7 @@
 
 struct tulled_options {
     const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
-    const char *history, *restore, *api, *ca_passphrase_file;
+    const char *history, *restore, *api, *ca_passphrase_file, *xds_local;
     uint64_t history_revisions;
 };
 

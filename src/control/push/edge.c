@@ -1,5 +1,7 @@
 /* Connections of proxies: accepted, handshaken under our own certificate, handed to HTTP/2. */
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "control/push/edge_priv.h"
@@ -21,6 +23,7 @@ struct edge_conn {
     struct timer timer;
     uint64_t not_after_s;
     char root[CA_ID_LEN + 1];
+    bool is_local; /* by the unix socket: says itself who it is */
 };
 
 static void conn_free(struct edge_conn *ec)
@@ -48,6 +51,7 @@ static void on_exchange(void *ctx, struct exchange *x)
     struct edge_conn *ec = ctx;
     struct edge_call *c = ARENA_NEW(&x->arena, struct edge_call);
     c->edge = ec->edge;
+    c->is_local = ec->is_local;
     if (x->info->is_mtls)
         c->peer.identity = arena_str(&x->arena, downstream_tls(x->info)->peer_principal);
     c->peer.address = ip_of(&x->info->remote);
@@ -131,12 +135,12 @@ static void on_handshake_timeout(struct timer *timer)
     conn_abort(CONTAINER_OF(timer, struct edge_conn, timer)->conn, -ERR_TIMEOUT);
 }
 
-static void on_accept(void *ctx, struct conn *c)
+/* NULL: there are too many; the connection is aborted. */
+static struct edge_conn *take_conn(struct edge *e, struct conn *c)
 {
-    struct edge *e = ctx;
     if (e->conn_count >= CONNS_MAX) {
         conn_abort(c, -ERR_LIMIT);
-        return;
+        return NULL;
     }
     struct edge_conn *ec = NEW(struct edge_conn);
     ec->edge = e;
@@ -144,10 +148,65 @@ static void on_accept(void *ctx, struct conn *c)
     timer_init(&ec->timer, on_handshake_timeout);
     list_push_back(&e->conns, &ec->link);
     e->conn_count++;
+    return ec;
+}
+
+static void on_accept(void *ctx, struct conn *c)
+{
+    struct edge *e = ctx;
+    struct edge_conn *ec = take_conn(e, c);
+    if (ec == NULL)
+        return;
     conn_set_handler(c, &handshake_handler, ec);
     conn_set_layer(c, &tls_layer_ops,
                    tls_endpoint_new(&(struct tls_endpoint_args){.context = e->tls}));
     timer_start(e->turn, &ec->timer, HANDSHAKE_US);
+}
+
+/* --- the unix socket --- */
+
+static void on_local_open(struct conn *c)
+{
+    struct edge_conn *ec = c->ctx;
+    struct downstream_info info = {.local = c->local, .remote = c->remote};
+    ec->server = http_server_open(c, &ec->edge->config, &info, &server_ops, ec);
+}
+
+static const struct conn_handler local_handler = {
+    .on_open = on_local_open,
+    .on_input = on_input,
+    .on_close = on_close,
+};
+
+/* The file's mode keeps others out already; the kernel's word on the peer is what counts. */
+static void on_accept_local(void *ctx, struct conn *c)
+{
+    struct conn_peer peer;
+    if (conn_peer(c, &peer) != 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+        log_event(LOG_WARN, "xds_refused", LFC("reason", "neither root nor our user"));
+        conn_abort(c, -ERR_DENIED);
+        return;
+    }
+    struct edge_conn *ec = take_conn(ctx, c);
+    if (ec == NULL)
+        return;
+    ec->is_local = true;
+    conn_set_handler(c, &local_handler, ec);
+}
+
+int edge_listen_local(struct edge *e, struct str path, struct str_buf *why)
+{
+    struct addr at;
+    if (!addr_set_path(&at, path)) {
+        str_buf_printf(why, "--xds-local takes a path of at most %d bytes", ADDR_PATH_LEN_MAX);
+        return -ERR_INVALID;
+    }
+    mode_t old = umask(0177);
+    int err = listen_open(e->turn, &at, NULL, on_accept_local, e, &e->local);
+    umask(old);
+    if (err != 0)
+        str_buf_printf(why, "listening on %.*s: %s", STR_FMT(path), err_text(err));
+    return err;
 }
 
 /* --- our own certificate --- */
@@ -286,6 +345,9 @@ struct edge *edge_close(struct edge *e)
         return NULL;
     timer_stop(&e->renew_timer);
     listen_close(e->socket);
+    if (e->local != NULL)
+        (void)unlink(addr_path(listen_addr(e->local)));
+    listen_close(e->local);
     LIST_FOREACH (&e->conns, ec, struct edge_conn, link) {
         if (ec->server != NULL)
             http_server_abort(ec->server, -ERR_CLOSED);

@@ -185,6 +185,8 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
     const struct method *m = method_of(head);
     c->method = m != NULL ? m->method : EDGE_NONE;
     c->token = bearer(head);
+    if (c->is_local)
+        c->peer.identity = http_head_get_named(head, STR("x-tulle-identity"));
     c->message = STR_BUF_INIT(MESSAGE_BYTES_MAX + 1);
     chain_init(&c->in, turn_chunks(e->turn), NULL);
     service_set_ctx(s, c);

@@ -9,7 +9,7 @@
 struct edge {
     struct push *push;
     struct turn *turn;
-    struct listen_socket *socket;
+    struct listen_socket *socket, *local; /* local: NULL: none */
     struct list conns;
     size_t conn_count;
     struct key *key;
@@ -36,6 +36,7 @@ struct edge_call {
     struct str_buf message;
     struct push_stream *stream; /* xDS */
     bool is_responded, is_done;
+    bool is_local; /* its head says who it is */
 };
 
 /* edge_call.c */

@@ -12,6 +12,7 @@ static void on_run(struct turn_task *task)
         list_remove(&s->dirty_link);
         if (s->is_ended || !push_stream_check(s))
             continue;
+        p->counters.visits++;
         if (!push_stream_flush(s))
             continue; /* push_stream_room comes back */
         s->is_dirty = false;
@@ -191,6 +192,12 @@ int push_listen(struct push *p, const struct addr *at, struct str_buf *why)
     ASSERT(p->edge == NULL);
     p->edge = edge_open(p, at, why, &err);
     return err;
+}
+
+int push_listen_local(struct push *p, struct str path, struct str_buf *why)
+{
+    ASSERT(p->edge != NULL);
+    return edge_listen_local(p->edge, path, why);
 }
 
 uint64_t push_bytes_sent(const struct push *p)

@@ -35,6 +35,10 @@ struct push *push_free(struct push *p);
  * IstioCertificateService/CreateCertificate (client certificate, or join token);
  * tulle.mesh.v1.Agent/Roots (anybody: the roots as PEM). */
 int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
+/* The same without TLS at a unix socket, for root and the user of this process, who could have the
+ * CA's key as well: a call says by the header x-tulle-identity whose SPIFFE id it stands for.
+ * After push_listen. */
+int push_listen_local(struct push *p, struct str path, struct str_buf *why);
 /* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);
 /* The CA's roots, or which of them signs, changed: tells the proxies, and shows another certificate

@@ -68,6 +68,7 @@ struct push_nack {
 
 struct push_counters {
     uint64_t bytes, resources, responses[RESOURCE_TYPE_COUNT], acks, nacks, rejects, certificates;
+    uint64_t visits; /* of streams, to see what they lack */
     uint64_t convergence[PUSH_CONVERGENCE_BUCKETS + 1], convergence_us;
 };
 
@@ -256,6 +257,7 @@ void push_expire_soon(struct push *p);
 
 /* edge.c */
 struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err);
+int edge_listen_local(struct edge *e, struct str path, struct str_buf *why);
 struct edge *edge_close(struct edge *e);
 void edge_mesh_changed(struct edge *e);
 void edge_roots_changed(struct edge *e);

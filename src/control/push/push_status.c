@@ -190,10 +190,20 @@ static void convergence(const struct push *p, struct str_buf *to)
                    (unsigned long long)sum);
 }
 
+static uint64_t pending(const struct push *p)
+{
+    uint64_t count = 0;
+    LIST_FOREACH (&p->streams, s, struct push_stream, link)
+        count += !s->is_ended && (s->is_dirty || s->sent.len > 0);
+    return count;
+}
+
 void push_render_metrics(const struct push *p, struct str_buf *to)
 {
     const struct push_counters *c = &p->counters;
     gauge(to, "pilot_xds", "Proxies connected by xDS.", p->stream_count);
+    gauge(to, "tulled_xds_pending", "Proxies that lack something or owe an answer.", pending(p));
+    counter(to, "tulled_xds_visits_total", "Proxies looked at for what they lack.", c->visits);
     pushes(p, to);
     counter(to, "pilot_total_xds_rejects", "Responses that a proxy refused.", c->nacks);
     convergence(p, to);
