@@ -14,8 +14,8 @@ TOP = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TULLE_BUILD", str(TOP / "build"))
 sys.path.insert(0, str(TOP / "tests/scenarios"))
 
-from lib.mesh import SHOP, Mesh  # noqa: E402
-from lib.programs import Process, wait_until  # noqa: E402
+from lib.mesh import OWN_RUN_ROOT, SHOP, Mesh  # noqa: E402
+from lib.programs import PYTHON, TOOLS, Process, wait_until  # noqa: E402
 
 CATALOG = "http://catalog:8080/products/scarf-1"
 DENIAL = "AuthorizationPolicy/shop/payment-allow-orders"
@@ -72,15 +72,15 @@ class Tour:
         return f"{len(set(found.values()))} identities, as {found['orders']}"
 
     def wire(self):
-        pcap, marker = self.scratch / "wire.pcap", secrets.token_hex(12)
-        tcpdump = Process("nsenter", "-t", self.mesh.pid("orders"), "-n", "tcpdump", "-i", "eth0", "-U", "-s", "0",
-                          "-Z", "root", "-w", pcap, "tcp", log=self.scratch / "tcpdump.log")
-        wait_until(lambda: "listening on" in tcpdump.log(), "tcpdump")
+        wire, marker = self.scratch / "wire", secrets.token_hex(12)
+        sniffer = Process(*self.mesh.nsenter_command("orders"), PYTHON, "-B", TOOLS / "sniff.py", "eth0", wire,
+                          log=self.scratch / "sniffer.log")
+        wait_until(lambda: "listening on" in sniffer.log(), "the sniffer")
         status, _, body = self.mesh.curl("web", f"http://127.0.0.1:8080/order?sku={marker}")
         expect(status == 200, f"the order was answered {status}", body)
-        wait_until(lambda: pcap.read_bytes().count(b"\x17\x03\x03") > 4, "TLS records on the wire")
-        tcpdump.stop()
-        packets = pcap.read_bytes()
+        wait_until(lambda: wire.read_bytes().count(b"\x17\x03\x03") > 4, "TLS records on the wire")
+        sniffer.stop()
+        packets = wire.read_bytes()
         for clear in (marker.encode(), b"HTTP/1.1", b"priceCents"):
             expect(clear not in packets, f"{clear} passed in clear")
         # ServerHello: handshake record, type 2; supported_versions says 1.3.
@@ -222,7 +222,7 @@ The shop stays up. Try:
 def main():
     is_once = "--once" in sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="tulle-demo-") as scratch:
-        mesh = Mesh(SHOP, Path(scratch) / "logs", name="shop", run_root="/run/tulle")
+        mesh = Mesh(SHOP, Path(scratch) / "logs", name="shop", run_root=OWN_RUN_ROOT)
         mesh.tulle("down", "--mesh", "shop")
         tour = Tour(mesh, scratch)
         failure = None

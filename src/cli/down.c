@@ -75,8 +75,6 @@ int cli_down(struct cli *cli)
         return code;
     if (args.count > 1 || (is_all && args.count > 0))
         return cli_fail(cli, CLI_USAGE, "one mesh at a time, or --all");
-    if (geteuid() != 0)
-        return cli_fail(cli, CLI_ERROR, "needs root, as 'tulle up' does");
     if (is_all)
         return down_all(cli);
     const char *mesh = choose(cli, args.count == 1 ? args.args[0] : mesh_name, &code);

@@ -184,8 +184,6 @@ int cli_forward(struct cli *cli)
         return code;
     if (args.count != 2)
         return cli_fail(cli, CLI_USAGE, "say [HOST:]PORT, then WORKLOAD[/REPLICA][:PORT]");
-    if (geteuid() != 0)
-        return cli_fail(cli, CLI_ERROR, "needs root, as 'tulle up' does");
     struct state_replica *r =
         mesh_open_replica(cli, mesh_name, namespace, args.args[1], &state, &target, &code);
     if (r != NULL)

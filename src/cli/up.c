@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -267,6 +268,22 @@ static int check_machine(struct cli *cli, const struct box_programs *programs)
     return is_good ? CLI_OK : CLI_ERROR;
 }
 
+/* What a box of a plain user is not, said before somebody looks for it. */
+static void say_rootless(struct cli *cli)
+{
+    struct rlimit files = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    fprintf(cli->err,
+            "not root: this box lives in a user namespace of yours, with one uid, which is root "
+            "inside\n"
+            "  - a program that changes to another user (www-data, postgres) cannot\n"
+            "  - sidecar and app have the same uid; marks and capabilities tell them apart\n"
+            "  - calls to the outside are yours: the supervisor opens them, as you (TCP, and DNS)\n"
+            "  - 'tulle forward' cannot take the host's ports below 1024\n"
+            "  - each process has %llu open files at most, your limit\n",
+            (unsigned long long)files.rlim_max);
+}
+
 /* A program of this name in PATH; NULL: none. */
 static const char *in_path(struct arena *a, struct str name)
 {
@@ -325,6 +342,8 @@ static int up_dir(struct cli *cli, const char *dir, const char *name, bool is_de
                        .list = &list,
                        .is_detach = is_detach,
                        .deadline_ms = proc_now_ms() + timeout_ms};
+        if (geteuid() != 0)
+            say_rootless(cli);
         code = run(&u, &spec, &programs);
     }
     up_spec_deinit(&spec);

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "host/box_priv.h"
 #include "host/netns.h"
+#include "host/userns.h"
 
 enum {
     BACKOFF_FIRST_MS = 100,
@@ -75,15 +76,10 @@ pid_t box_fork(const char *name)
 /* The mesh's network namespace: a bridge with the gateway's and tulled's addresses. */
 static int setup_network(struct box *b)
 {
-    int back, err;
     b->netns = netns_new();
     if (b->netns < 0)
         return b->netns;
-    err = netns_enter(b->netns, &back);
-    if (err != 0)
-        return err;
-    err = netlink_open(&b->netlink);
-    netns_leave(back);
+    int err = netlink_open_in(&b->netlink, b->netns);
     if (err != 0)
         return err;
     err = netlink_add_bridge(&b->netlink, "tulle0", netlink_mac_of(STATE_ADDRESS_GATEWAY));
@@ -121,7 +117,8 @@ static int setup_state(struct box *b)
     if (err == 0)
         err = logfile_open(&b->tulled_log, paths_in_mesh(mesh, "logs/tulled.log", path));
     if (err == 0)
-        err = egress_open(paths_in_mesh(mesh, "egress.sock", path), SANDBOX_PROXY_UID, &b->egress);
+        err = egress_open(paths_in_mesh(mesh, "egress.sock", path),
+                          userns_uid_or_own(SANDBOX_PROXY_UID), &b->egress);
     return err == 0 ? state_save(&b->state) : err;
 }
 
@@ -315,7 +312,9 @@ static void turn(struct box *b, struct pollfd *fds)
 
 static int run(struct box *b)
 {
-    int err = setup_signals(b);
+    int err = geteuid() == 0 ? 0 : userns_enter();
+    if (err == 0)
+        err = setup_signals(b);
     if (err == 0)
         err = setup_state(b);
     if (err == 0)

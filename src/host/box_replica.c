@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "host/box_priv.h"
 #include "host/netns.h"
+#include "host/userns.h"
 
 enum { TOKEN_RETRY_MS = 300 };
 
@@ -88,8 +89,9 @@ static int open_logs(struct box *b, struct box_replica *r, struct logfile *app_l
 
 static int make_state_dir(const struct box_replica *r)
 {
+    unsigned uid = userns_uid_or_own(SANDBOX_PROXY_UID);
     int err = paths_make_dir(r->args.state_dir, 0700);
-    if (err == 0 && chown(r->args.state_dir, SANDBOX_PROXY_UID, SANDBOX_PROXY_UID) != 0)
+    if (err == 0 && chown(r->args.state_dir, uid, uid) != 0)
         err = err_from_errno(errno);
     return err;
 }

@@ -13,6 +13,7 @@
 #include "host/box_priv.h"
 #include "host/http_call.h"
 #include "host/netns.h"
+#include "host/userns.h"
 
 enum {
     READY_POLL_MS = 10,
@@ -24,11 +25,10 @@ enum {
 _Noreturn static void exec_tulled(const struct box *b)
 {
     char state[PATH_LEN_MAX], socket[PATH_LEN_MAX];
-    int back;
     const char *mesh = b->spec->name;
     dup2(b->tulled_log.fd, STDOUT_FILENO);
     dup2(b->tulled_log.fd, STDERR_FILENO);
-    if (netns_enter(b->netns, &back) != 0)
+    if (netns_enter(b->netns) != 0)
         _exit(126);
     close_range(3, ~0u, 0);
     execl(b->programs->tulled, "tulled", "--state", paths_in_mesh(mesh, "tulled", state),
@@ -164,7 +164,8 @@ static int fetch_token(const struct box *b, const struct box_replica *r)
     if (err == 0)
         err = parse_token(str_buf_str(&answer.body), &arena, &token);
     if (err == 0)
-        err = proc_write_file_for(r->args.token_file, token, 0400, SANDBOX_PROXY_UID);
+        err = proc_write_file_for(r->args.token_file, token, 0400,
+                                  userns_uid_or_own(SANDBOX_PROXY_UID));
     if (err != 0)
         fprintf(stderr, "no token for %s: %s (status %d)\n", r->args.sandbox.slug, err_text(err),
                 answer.status);
@@ -200,7 +201,8 @@ static int copy_root_cert(const struct box *b, const struct box_replica *r)
                                CERT_BYTES_MAX, &len);
     if (pem == NULL)
         return -ERR_NOT_FOUND;
-    int err = proc_write_file_for(r->args.root_cert, str_from(pem, len), 0444, SANDBOX_PROXY_UID);
+    int err = proc_write_file_for(r->args.root_cert, str_from(pem, len), 0444,
+                                  userns_uid_or_own(SANDBOX_PROXY_UID));
     free(pem);
     return err;
 }

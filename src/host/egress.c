@@ -139,34 +139,13 @@ static int open_requested(struct str line)
     return is_found ? open_connected(ip, 53, SOCK_DGRAM) : -ERR_NOT_FOUND;
 }
 
-/* Status byte, and the descriptor when fd >= 0. */
-static int answer(int client_fd, uint8_t status, int fd)
-{
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {0};
-    struct iovec iov = {&status, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd >= 0) {
-        m.msg_control = control.bytes;
-        m.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    }
-    return sendmsg(client_fd, &m, MSG_NOSIGNAL) == 1 ? 0 : -ERR_CLOSED;
-}
-
 /* False: the client is to be dropped. */
 static bool serve_line(struct egress_client *c, struct str line)
 {
     int fd = open_requested(line);
     if (fd == -ERR_SYNTAX)
         return false;
-    int err = answer(c->fd, fd >= 0 ? 0 : (uint8_t)-fd, fd);
+    int err = proc_send_fd(c->fd, fd >= 0 ? 0 : (uint8_t)-fd, fd);
     if (fd >= 0)
         close(fd);
     return err == 0;
@@ -216,7 +195,7 @@ static void on_listener(struct egress *e)
         e->client_count++;
         return;
     }
-    answer(fd, ERR_LIMIT, -1);
+    proc_send_fd(fd, ERR_LIMIT, -1);
     close(fd);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "host/netns.h"
 
 enum { REQUEST_LEN_MAX = 1024, ANSWER_LEN_MAX = 16384 };
 
@@ -23,11 +24,11 @@ struct request {
     };
 };
 
-int netlink_open(struct netlink *nl)
+/* Takes over the descriptor, an error being passed on. */
+static int open_with(struct netlink *nl, int fd)
 {
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
-        return err_from_errno(errno);
+        return fd;
     struct sockaddr_nl local = {.nl_family = AF_NETLINK};
     if (bind(fd, (struct sockaddr *)&local, sizeof local) != 0) {
         int err = err_from_errno(errno);
@@ -36,6 +37,17 @@ int netlink_open(struct netlink *nl)
     }
     *nl = (struct netlink){fd, 0};
     return 0;
+}
+
+int netlink_open(struct netlink *nl)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    return open_with(nl, fd >= 0 ? fd : err_from_errno(errno));
+}
+
+int netlink_open_in(struct netlink *nl, int ns_fd)
+{
+    return open_with(nl, netns_socket(ns_fd, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC));
 }
 
 void netlink_close(struct netlink *nl)

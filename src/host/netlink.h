@@ -13,7 +13,8 @@ struct netlink {
     uint32_t seq;
 };
 
-int netlink_open(struct netlink *nl); /* in the current namespace; 0 or -ERR_X */
+int netlink_open(struct netlink *nl);               /* in the current namespace; 0 or -ERR_X */
+int netlink_open_in(struct netlink *nl, int ns_fd); /* in that of the descriptor */
 void netlink_close(struct netlink *nl);
 
 /* An address of either family. */

@@ -2,13 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "host/proc.h"
 
 int netns_of(pid_t pid)
 {
@@ -18,31 +22,28 @@ int netns_of(pid_t pid)
     return fd >= 0 ? fd : err_from_errno(errno);
 }
 
-static int own_netns(void)
+/* To act on a namespace takes rights in the user namespace that owns it: a plain user has them over
+ * its own boxes, once it has joined. Root's own are owned by where it is, or by where it cannot
+ * see. */
+static int join_owner(int ns_fd)
 {
-    int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? fd : err_from_errno(errno);
+    struct stat own, owner;
+    int fd = ioctl(ns_fd, NS_GET_USERNS);
+    if (fd < 0)
+        return 0;
+    bool is_other = stat("/proc/self/ns/user", &own) == 0 && fstat(fd, &owner) == 0 &&
+                    own.st_ino != owner.st_ino;
+    int err = is_other && setns(fd, CLONE_NEWUSER) != 0 ? err_from_errno(errno) : 0;
+    close(fd);
+    return err;
 }
 
-int netns_enter(int ns_fd, int *ret_back)
+int netns_enter(int ns_fd)
 {
-    int back = own_netns();
-    if (back < 0)
-        return back;
-    if (setns(ns_fd, CLONE_NEWNET) != 0) {
-        int err = err_from_errno(errno);
-        close(back);
-        return err;
-    }
-    *ret_back = back;
-    return 0;
-}
-
-void netns_leave(int back)
-{
-    int result = setns(back, CLONE_NEWNET);
-    ASSERT(result == 0); /* going on in a foreign namespace would be worse than ending */
-    close(back);
+    int err = join_owner(ns_fd);
+    if (err == 0 && setns(ns_fd, CLONE_NEWNET) != 0)
+        err = err_from_errno(errno);
+    return err;
 }
 
 int netns_set(const char *name, const char *value)
@@ -78,33 +79,36 @@ static int prepare_loopback(void)
     return err;
 }
 
+static int make_new(const void *arg)
+{
+    if (unshare(CLONE_NEWNET) != 0)
+        return err_from_errno(errno);
+    int fd = netns_of(getpid());
+    int err = fd < 0 ? fd : prepare_loopback();
+    return err != 0 ? err : fd;
+}
+
 int netns_new(void)
 {
-    int back = own_netns();
-    if (back < 0)
-        return back;
-    if (unshare(CLONE_NEWNET) != 0) {
-        int err = err_from_errno(errno);
-        close(back);
+    return proc_fd_from_child(make_new, NULL);
+}
+
+struct wanted_socket {
+    int ns_fd, domain, type;
+};
+
+static int make_socket(const void *arg)
+{
+    const struct wanted_socket *w = arg;
+    int err = netns_enter(w->ns_fd);
+    if (err != 0)
         return err;
-    }
-    int fd = own_netns();
-    int err = fd < 0 ? fd : prepare_loopback();
-    netns_leave(back);
-    if (err != 0 && fd >= 0)
-        close(fd);
-    return err != 0 ? err : fd;
+    int fd = socket(w->domain, w->type, 0);
+    return fd >= 0 ? fd : err_from_errno(errno);
 }
 
 int netns_socket(int ns_fd, int domain, int type)
 {
-    int back = -1;
-    int err = netns_enter(ns_fd, &back);
-    if (err != 0)
-        return err;
-    int fd = socket(domain, type, 0);
-    if (fd < 0)
-        fd = err_from_errno(errno);
-    netns_leave(back);
-    return fd;
+    struct wanted_socket w = {ns_fd, domain, type};
+    return proc_fd_from_child(make_socket, &w);
 }

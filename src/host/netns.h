@@ -1,5 +1,7 @@
 /* Network namespaces without names: held by descriptors, gone with the last process or descriptor.
- * Thread: the calling thread is moved, so only single-threaded programs use this. */
+ *
+ * A plain user's box may go into a namespace but never back to the host's, so what is wanted of
+ * another namespace is made by a child and handed over. Thread: single-threaded programs only. */
 #pragma once
 
 #include "host/netlink.h"
@@ -10,9 +12,8 @@ int netns_new(void);
 /* A descriptor of the namespace of a process, or -ERR_X. */
 int netns_of(pid_t pid);
 
-/* Enters ns_fd; *ret_back is what netns_leave takes. 0 or -ERR_X. */
-int netns_enter(int ns_fd, int *ret_back);
-void netns_leave(int back);
+/* Enters ns_fd, for good: with it the user namespace that owns it. 0 or -ERR_X. */
+int netns_enter(int ns_fd);
 
 /* A socket of another namespace, as socket(2); or -ERR_X. */
 int netns_socket(int ns_fd, int domain, int type);

@@ -12,10 +12,43 @@
 #include "base/err.h"
 #include "host/spec.h"
 
+static bool is_own_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
+}
+
+static const char *absolute_env(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] == '/' ? value : NULL;
+}
+
+/* Only folders that nobody else can write: who may make our run root may be taken for our mesh. */
+static void find_run_root(char buf[PATH_LEN_MAX])
+{
+    char user[32];
+    const char *runtime = absolute_env("XDG_RUNTIME_DIR"), *home = absolute_env("HOME");
+    snprintf(user, sizeof user, "/run/user/%u", geteuid());
+    if (geteuid() == 0)
+        snprintf(buf, PATH_LEN_MAX, "/run/tulle");
+    else if (runtime != NULL && is_own_dir(runtime))
+        snprintf(buf, PATH_LEN_MAX, "%s/tulle", runtime);
+    else if (is_own_dir(user))
+        snprintf(buf, PATH_LEN_MAX, "%s/tulle", user);
+    else
+        snprintf(buf, PATH_LEN_MAX, "%s/.local/state/tulle/run", home != NULL ? home : "");
+}
+
 const char *paths_run_root(void)
 {
-    const char *root = getenv("TULLE_RUN");
-    return root != NULL && root[0] == '/' ? root : "/run/tulle";
+    static char found[PATH_LEN_MAX];
+    const char *named = absolute_env("TULLE_RUN");
+    if (named != NULL)
+        return named;
+    if (found[0] == '\0')
+        find_run_root(found);
+    return found;
 }
 
 bool box_name_is_valid(const char *name)

@@ -1,5 +1,6 @@
-/* Where a mesh keeps what: everything lies below /run/tulle/NAME (0700, root). TULLE_RUN names
- * another directory than /run/tulle. */
+/* Where a mesh keeps what: everything lies below RUN_ROOT/NAME (0700, who started it). The run root
+ * is /run/tulle for root; for a plain user $XDG_RUNTIME_DIR/tulle, /run/user/UID/tulle or
+ * ~/.local/state/tulle/run, whichever is there first. TULLE_RUN names another directory. */
 #pragma once
 
 #include <stddef.h>
@@ -8,7 +9,8 @@
 
 enum { PATH_LEN_MAX = 512 };
 
-const char *paths_run_root(void); /* "/run/tulle" */
+/* Found once and kept: a plain user's supervisor is uid 0 in its own user namespace later. */
+const char *paths_run_root(void);
 
 /* Each writes at most PATH_LEN_MAX bytes, NUL-terminated, and returns buf. */
 char *paths_mesh(const char *mesh, char buf[PATH_LEN_MAX]);

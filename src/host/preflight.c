@@ -11,19 +11,26 @@
 #include "base/err.h"
 #include "host/capture.h"
 #include "host/netns.h"
+#include "host/userns.h"
 
 /* Steps of the trial, in order; the child's exit code names the one that failed. */
 enum trial {
     TRIAL_OK,
+    TRIAL_USER,
     TRIAL_NAMESPACES,
     TRIAL_BRIDGE,
     TRIAL_VETH,
     TRIAL_NFT,
     TRIAL_TMPFS,
+    TRIAL_PROC,
     TRIAL_COUNT,
 };
 
 static const char *const trial_texts[TRIAL_COUNT] = {
+    [TRIAL_USER] =
+        "a mesh in a box needs root (sudo tulle up ...), or user namespaces for plain users, which "
+        "are off here (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
+        "kernel.apparmor_restrict_unprivileged_userns=0; CONFIG_USER_NS)",
     [TRIAL_NAMESPACES] =
         "the kernel refuses network, mount, PID and UTS namespaces (CONFIG_NET_NS, "
         "CONFIG_PID_NS, CONFIG_UTS_NS; in a container: run it privileged)",
@@ -32,6 +39,8 @@ static const char *const trial_texts[TRIAL_COUNT] = {
     [TRIAL_NFT] = "the kernel cannot redirect by nftables (modprobe nf_tables nft_chain_nat "
                   "nft_redir nft_reject_inet nft_ct; CONFIG_NF_TABLES_INET, CONFIG_NFT_REDIR)",
     [TRIAL_TMPFS] = "tmpfs cannot be mounted (CONFIG_TMPFS; in a container: run it privileged)",
+    [TRIAL_PROC] = "proc cannot be mounted: parts of /proc are hidden here (in a container: run it "
+                   "with an unmasked /proc, or privileged)",
 };
 
 static enum trial try_links(void)
@@ -47,35 +56,43 @@ static enum trial try_links(void)
     return TRIAL_OK;
 }
 
-static enum trial run_trial(void)
+/* In the first process of a PID namespace: proc can be mounted for such a one only. */
+static enum trial run_inside(void)
 {
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0)
-        dup2(null, STDERR_FILENO); /* the texts above say it better */
-    if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS) != 0)
-        return TRIAL_NAMESPACES;
-    enum trial t = try_links();
-    if (t != TRIAL_OK)
-        return t;
-    if (capture_apply(&(struct box_capture){0}, 0) != 0)
-        return TRIAL_NFT;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", "/run", "tmpfs", 0, "size=4k") != 0)
         return TRIAL_TMPFS;
-    return TRIAL_OK;
+    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
+        return TRIAL_PROC;
+    enum trial t = try_links();
+    if (t != TRIAL_OK)
+        return t;
+    return capture_apply(&(struct box_capture){0}, 0) == 0 ? TRIAL_OK : TRIAL_NFT;
 }
 
-static enum trial try_in_child(void)
+static enum trial in_child(enum trial (*run)(void))
 {
     pid_t pid = fork();
     if (pid == 0)
-        _exit(run_trial());
+        _exit(run());
     int status = 0;
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) >= TRIAL_COUNT)
         return TRIAL_NAMESPACES;
     return (enum trial)WEXITSTATUS(status);
+}
+
+static enum trial run_trial(void)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0)
+        dup2(null, STDERR_FILENO); /* the texts above say it better */
+    if (geteuid() != 0 && userns_enter() != 0)
+        return TRIAL_USER;
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS) != 0)
+        return TRIAL_NAMESPACES;
+    return in_child(run_inside);
 }
 
 static bool check_program(const char *path, struct str_buf *out)
@@ -90,15 +107,11 @@ bool preflight_check(const char *proxy_program, const char *tulled_program, stru
 {
     bool is_good = check_program(proxy_program, out);
     is_good &= check_program(tulled_program, out);
-    if (geteuid() != 0) {
-        str_buf_add_c(out, "a mesh in a box needs root (sudo tulle up ...)\n");
-        return false;
-    }
     if (capture_nft_path() == NULL) {
         str_buf_add_c(out, "nft is not installed (apt-get install nftables)\n");
         return false;
     }
-    enum trial t = try_in_child();
+    enum trial t = in_child(run_trial);
     if (t == TRIAL_OK)
         return is_good;
     str_buf_printf(out, "%s\n", trial_texts[t]);

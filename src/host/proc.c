@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +72,72 @@ int proc_write_file_for(const char *path, struct str text, unsigned mode, unsign
     if (err != 0)
         unlink(tmp);
     return err;
+}
+
+int proc_send_fd(int socket, uint8_t data, int fd)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {&data, 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd >= 0) {
+        m.msg_control = control.bytes;
+        m.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    return sendmsg(socket, &m, MSG_NOSIGNAL) == 1 ? 0 : -ERR_CLOSED;
+}
+
+/* The descriptor, or minus the byte that came without one. */
+static int receive_fd(int socket)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    uint8_t data = 0;
+    int fd = -1;
+    struct iovec iov = {&data, 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    ssize_t n;
+    while ((n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        ;
+    if (n != 1)
+        return -ERR_CLOSED;
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (c != NULL && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    return fd >= 0 ? fd : -(int)data;
+}
+
+int proc_fd_from_child(proc_make_fd_fn *make, const void *arg)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return err_from_errno(errno);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int made = make(arg);
+        _exit(proc_send_fd(pair[1], made < 0 ? (uint8_t)-made : 0, made) == 0 ? 0 : 1);
+    }
+    int fd = pid < 0 ? err_from_errno(errno) : 0;
+    close(pair[1]);
+    if (fd == 0)
+        fd = receive_fd(pair[0]);
+    close(pair[0]);
+    /* Where the caller leaves its children to the kernel there is nothing to wait for. */
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return fd;
 }
 
 uint64_t proc_now_ms(void)

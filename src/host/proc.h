@@ -30,6 +30,14 @@ struct proc_memory {
 /* Reads /proc/PID/smaps_rollup; false when it is gone or may not be read. */
 bool proc_memory_read(pid_t pid, struct proc_memory *ret_memory);
 
+/* What a child makes, by a function that returns a descriptor or -ERR_X: that descriptor, or
+ * -ERR_X. What else it changes (namespaces) is the child's. */
+typedef int proc_make_fd_fn(const void *arg);
+int proc_fd_from_child(proc_make_fd_fn *make, const void *arg);
+
+/* Sends one byte of data and, when fd >= 0, a descriptor over a unix socket. 0 or -ERR_CLOSED. */
+int proc_send_fd(int socket, uint8_t data, int fd);
+
 /* Reads a small file whole (up to len_max bytes); NULL when it cannot be read. free(3). */
 char *proc_read_file(const char *path, size_t len_max, size_t *ret_len);
 /* Replaces a file by rename; 0 or -ERR_X. */

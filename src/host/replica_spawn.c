@@ -11,6 +11,7 @@
 #include "host/paths.h"
 #include "host/probe.h"
 #include "host/replica_priv.h"
+#include "host/userns.h"
 
 /* A child's standard streams and a clean signal state. */
 static void become_child(int log_fd)
@@ -35,7 +36,8 @@ _Noreturn static void exec_sidecar(const struct replica *r)
     sandbox_envoy_path(a->sandbox.mesh, envoy, sizeof envoy);
     become_child(r->proxy_log.fd);
     /* Envoy opens its standard output anew, by name. */
-    if (a->workload->is_envoy && fchown(STDOUT_FILENO, SANDBOX_PROXY_UID, (gid_t)-1) != 0)
+    if (a->workload->is_envoy &&
+        fchown(STDOUT_FILENO, userns_uid_or_own(SANDBOX_PROXY_UID), (gid_t)-1) != 0)
         dprintf(STDERR_FILENO, "[tulle] Envoy's access log: errno %d\n", errno);
     umask(077);
     int err = sandbox_become_proxy();

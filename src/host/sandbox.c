@@ -20,6 +20,7 @@
 #include "host/netns.h"
 #include "host/paths.h"
 #include "host/proc.h"
+#include "host/userns.h"
 
 #define CAP_BIT(cap) (1ull << (cap))
 
@@ -74,8 +75,9 @@ static int setup_network(const struct sandbox *s)
     netns_set("ipv6/conf/default/accept_ra", "0");
     netns_set("ipv6/conf/" SANDBOX_LINK "/accept_ra", "0");
     netns_set("ipv4/ip_forward", "0");
-    /* Unprivileged ping for apps, which have no raw sockets. */
-    netns_set("ipv4/ping_group_range", "0 2147483647");
+    /* Unprivileged ping for apps, which have no raw sockets; for groups that exist here. */
+    if (netns_set("ipv4/ping_group_range", "0 2147483647") != 0)
+        netns_set("ipv4/ping_group_range", "0 0");
     err = setup_link(s, &nl);
     netlink_close(&nl);
     return err;
@@ -299,6 +301,18 @@ static void raise_file_limit(void)
     }
 }
 
+/* Where there is no such uid, the sidecar stays what it is: its capabilities, which the app lacks,
+ * keep its memory and files from the app. */
+static int become_uid(unsigned uid)
+{
+    if (!userns_has_uid(uid))
+        return 0;
+    int err = os_error(setgroups(0, NULL));
+    if (err == 0)
+        err = os_error(setresgid(uid, uid, uid));
+    return err == 0 ? os_error(setresuid(uid, uid, uid)) : err;
+}
+
 int sandbox_become_proxy(void)
 {
     raise_file_limit();
@@ -306,11 +320,7 @@ int sandbox_become_proxy(void)
     if (err == 0)
         err = os_error(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0));
     if (err == 0)
-        err = os_error(setgroups(0, NULL));
-    if (err == 0)
-        err = os_error(setresgid(SANDBOX_PROXY_UID, SANDBOX_PROXY_UID, SANDBOX_PROXY_UID));
-    if (err == 0)
-        err = os_error(setresuid(SANDBOX_PROXY_UID, SANDBOX_PROXY_UID, SANDBOX_PROXY_UID));
+        err = become_uid(SANDBOX_PROXY_UID);
     if (err == 0)
         err = set_caps(proxy_caps, proxy_caps);
     if (err == 0)

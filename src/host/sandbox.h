@@ -33,8 +33,9 @@ int sandbox_setup(const struct sandbox *s, const char **ret_what);
 char *sandbox_proxy_path(const char *mesh, char *buf, size_t len);
 char *sandbox_envoy_path(const char *mesh, char *buf, size_t len);
 
-/* Turns the process into the sidecar's user: uid 1337, CAP_NET_ADMIN (marks) and
- * CAP_NET_BIND_SERVICE only, inherited by what it executes. 0 or -ERR_X. */
+/* Turns the process into the sidecar's user: uid 1337 (where a box has more than one uid),
+ * CAP_NET_ADMIN (marks) and CAP_NET_BIND_SERVICE only, inherited by what it executes. 0 or -ERR_X.
+ */
 int sandbox_become_proxy(void);
 /* Gives the process the app's view and rights. Single-threaded processes only. 0 or -ERR_X. */
 int sandbox_become_app(void);

@@ -91,7 +91,7 @@ def test_a_wait_that_runs_out_of_time(shop, shop_policies):
 def test_exec_with_input_and_a_terminal(shop):
     assert shop.exec("client", "cat", stdin="handed in").ok().out == "handed in"
     master, slave = os.openpty()
-    done = subprocess.run([program("tulle"), "exec", "client", "--", "tty"], stdin=slave, stdout=slave, stderr=slave,
+    done = subprocess.run(shop.command("exec", "client", "--", "tty"), stdin=slave, stdout=slave, stderr=slave,
                           env={**os.environ, **shop.env}, timeout=60, check=False)
     os.close(slave)
     shown = os.read(master, 4096).decode()
@@ -100,7 +100,7 @@ def test_exec_with_input_and_a_terminal(shop):
 
 
 def test_logs_go_on_with_f(shop, logs):
-    with Process(program("tulle"), "logs", "client", "--proxy", "-f", log=logs / "follow.log", env=shop.env) as follow:
+    with Process(*shop.command("logs", "client", "--proxy", "-f"), log=logs / "follow.log", env=shop.env) as follow:
         shop.curl("client", "http://catalog:8080/products/follow-me")
         wait_until(lambda: "/products/follow-me" in follow.log(), "the new line")
         assert follow.is_running()
@@ -195,7 +195,7 @@ def test_config_of_a_sidecar(shop, part):
 
 def test_forward_brings_a_port_to_the_host(shop, logs):
     port = free_port()
-    with Process(program("tulle"), "forward", str(port), "web:8080", log=logs / "forward.log", env=shop.env) as p:
+    with Process(*shop.command("forward", str(port), "web:8080"), log=logs / "forward.log", env=shop.env) as p:
         def page():
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
                 return answer.status == 200

@@ -47,6 +47,7 @@ def test_ten_mebibytes_up(shop, tmp_path, version):
     assert (got["bytes"], got["sha256"]) == (10 * MIB, hashlib.sha256(body.read_bytes()).hexdigest())
 
 
+@pytest.mark.needs_uids  # /dev/stderr is the test's, and opened anew
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_ten_mebibytes_down(shop, version):
     script = (f"curl -sS {version} -D /dev/stderr 'http://catalog:8080/bytes?n={10 * MIB}' | sha256sum")

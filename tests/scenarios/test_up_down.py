@@ -49,7 +49,8 @@ def host():
 
 
 def state_files(mesh):
-    return [str(p) for p in (RUN_ROOT / mesh.name).rglob("*")] if (RUN_ROOT / mesh.name).exists() else []
+    folder = mesh.run_root / mesh.name
+    return [str(p) for p in folder.rglob("*")] if folder.exists() else []
 
 
 def test_up_makes_all_ready_and_down_leaves_nothing(new_mesh, tmp_path):
@@ -116,9 +117,9 @@ def test_two_meshes_side_by_side(new_mesh, tmp_path):
     one.switch("catalog-v2/0", "_fail?status=418")
     beta = ("-H", "x-sticky-user: beta", CATALOG)
     assert (one.curl("web", *beta)[0], two.curl("web", *beta)[0]) == (418, 200)
-    ambiguous = run(program("tulle"), "status", env={"TULLE_RUN": str(RUN_ROOT)})
+    ambiguous = run(*one.command("status"), env={**one.env, "TULLE_MESH": ""})
     assert ambiguous.code == 2 and one.name in ambiguous.err and two.name in ambiguous.err, ambiguous
-    chosen = run(program("tulle"), "status", "--mesh", two.name, "-o", "json", env=one.env).ok()
+    chosen = run(*one.command("status", "--mesh", two.name, "-o", "json"), env=one.env).ok()
     assert two.name in chosen.out and one.name not in chosen.out, "--mesh wins over TULLE_MESH"
     again = one.tulle("up", folder, "--detach", "--name", one.name)
     assert again.code == 1 and "runs already" in again.err, again
@@ -159,7 +160,7 @@ def test_a_workload_without_run_is_started_by_hand(new_mesh, tmp_path):
 def test_the_foreground_ends_with_an_interrupt(new_mesh, tmp_path, logs):
     from lib.programs import Process
     mesh = new_mesh(copy_shop(tmp_path / "shop"), is_up=False)
-    process = Process(program("tulle"), "up", mesh.folder, "--name", mesh.name, log=logs / "foreground.log", env=mesh.env)
+    process = Process(*mesh.command("up", mesh.folder, "--name", mesh.name), log=logs / "foreground.log", env=mesh.env)
     wait_until(mesh.all_ready, "all ready")
     process.signal(signal.SIGINT)
     assert process.wait() in (0, 130)

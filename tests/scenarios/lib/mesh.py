@@ -15,6 +15,10 @@ from lib.programs import HANG_S, PYTHON, TOOLS, TOP, Process, program, run, wait
 
 SHOP = TOP / "examples/shop"
 RUN_ROOT = Path(f"/run/tulle-test-{os.getpid()}")
+# Where `tulle` keeps its meshes when nobody says otherwise, run as whoever runs this.
+OWN_RUN_ROOT = Path("/run/tulle") if os.geteuid() == 0 else next(
+    (Path(p) / "tulle" for p in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}")
+     if os.path.isdir(p)), Path.home() / ".local/state/tulle/run")
 _numbers = itertools.count(1)
 
 
@@ -102,13 +106,14 @@ class Mesh:
         self.folder, self.logs, self.run_root = Path(folder), Path(logs), Path(run_root)
         self.name = name or f"t{os.getpid()}x{next(_numbers)}"
         self.env = {"TULLE_RUN": str(run_root), "TULLE_MESH": self.name}
+        self.prefix = []  # of each command: who runs it
         self.up_seconds = None
         self.background = []
 
     # Life
 
     def up(self, *options, timeout_s=120):
-        done = run(program("tulle"), "up", self.folder, "--detach", "--name", self.name, *options,
+        done = run(*self.command("up", self.folder, "--detach", "--name", self.name, *options),
                    env=self.env, timeout_s=timeout_s)
         (self.logs / "up.log").parent.mkdir(parents=True, exist_ok=True)
         (self.logs / "up.log").write_text(repr(done))
@@ -144,8 +149,12 @@ class Mesh:
 
     # Commands
 
+    def command(self, *args):
+        """The words of a tulle command, run by whoever runs this mesh."""
+        return [*self.prefix, program("tulle"), *args]
+
     def tulle(self, *args, stdin="", timeout_s=HANG_S):
-        return run(program("tulle"), *args, stdin=stdin, env=self.env, timeout_s=timeout_s)
+        return run(*self.command(*args), stdin=stdin, env=self.env, timeout_s=timeout_s)
 
     def exec(self, replica, *command, stdin="", timeout_s=HANG_S):
         return self.tulle("exec", replica, "--", *command, stdin=stdin, timeout_s=timeout_s)
@@ -154,7 +163,7 @@ class Mesh:
         """A command in a replica that goes on in the background; ends with the mesh."""
         log = self.logs / f"background-{len(self.background)}.log"
         log.unlink(missing_ok=True)  # of an earlier session
-        process = Process(program("tulle"), "exec", replica, "--", *command, log=log, env=self.env)
+        process = Process(*self.command("exec", replica, "--", *command), log=log, env=self.env)
         self.background.append(process)
         return process
 
@@ -242,9 +251,14 @@ class Mesh:
         """The control plane's counters."""
         return self.status()["controlPlane"]
 
+    def nsenter_command(self, replica):
+        """What to put before a command that is to run in the network of a replica, past every rule of
+        `exec`; a plain user has rights there as root of the box's user namespace."""
+        rights = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
+        return ["nsenter", "-t", self.pid(replica), "-n", *rights]
+
     def nsenter(self, replica, *command, timeout_s=HANG_S):
-        """A command of the host in the network of a replica, past every rule of `exec`."""
-        return run("nsenter", "-t", self.pid(replica), "-n", *command, timeout_s=timeout_s)
+        return run(*self.nsenter_command(replica), *command, timeout_s=timeout_s)
 
     def pid(self, replica):
         """The sidecar's process id as the host sees it."""
