@@ -1,4 +1,5 @@
-/* The control plane: store, registry, translation, CA, xDS server and REST in one loop. */
+/* The control plane: store, registry, translation, CA, xDS server and REST in one loop; the CA's
+ * signer beside it. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,10 +9,12 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "control/ca/signer_process.h"
 #include "control/server/server.h"
 #include "main/tulled_options.h"
 
@@ -27,7 +30,10 @@ struct tulled {
     struct ca *ca;
     struct push *push;
     struct server *server;
-    struct watch signals;
+    struct watch signals, signer_end;
+    struct ca_signer signer; /* until the CA has it */
+    pid_t signer_pid;
+    bool is_broken;
     struct str_buf why;
 };
 
@@ -92,16 +98,13 @@ static void find_passphrase(const struct tulled_options *o, char path[PATH_LEN_M
 
 static int open_ca(struct tulled *t, const struct tulled_options *o)
 {
-    char path[PATH_LEN_MAX];
-    struct ca_signer_options signer = {.dir = o->state};
     struct ca_options ca = {.store = t->store,
                             .state_dir = str_from_c(o->state),
                             .trust_domain = registry_mesh(t->registry)->trust_domain,
-                            .root_lifetime_s = ROOT_LIFETIME_S};
-    find_passphrase(o, path, &signer);
-    int err = ca_signer_local(&signer, &t->why, &ca.signer);
-    if (err == 0)
-        err = ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
+                            .root_lifetime_s = ROOT_LIFETIME_S,
+                            .signer = t->signer};
+    t->signer = (struct ca_signer){0};
+    int err = ca_open(&ca, turn_wall_us(t->turn) / 1000000, &t->why, &t->ca);
     if (err == 0 && ca_was_converted(t->ca))
         log_event(LOG_WARN, "ca_key_encrypted", LFC("state", o->state));
     return err;
@@ -110,11 +113,8 @@ static int open_ca(struct tulled *t, const struct tulled_options *o)
 static int open_state(struct tulled *t, const struct tulled_options *o)
 {
     char path[PATH_LEN_MAX];
-    int err = make_state(o, &t->why);
-    if (err != 0)
-        return err;
     snprintf(path, sizeof path, "%s/store.db", o->state);
-    err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
+    int err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
     if (err != 0)
         return err;
     store_set_history(t->store, o->history_revisions);
@@ -144,9 +144,45 @@ static int listen_at(struct tulled *t, const struct tulled_options *o)
     return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }
 
+/* Before anything else is opened or known: the signer is a copy of this process. */
+static int start_signer(struct tulled *t, const struct tulled_options *o)
+{
+    static char path[PATH_LEN_MAX]; /* the signer's for good */
+    struct ca_signer_options signer = {.dir = o->state};
+    int err = make_state(o, &t->why);
+    if (err != 0)
+        return err;
+    find_passphrase(o, path, &signer);
+    return ca_signer_process_start(&signer, &t->why, &t->signer, &t->signer_pid);
+}
+
+static void on_signer_end(struct watch *w, bool is_readable, bool is_writable)
+{
+    struct tulled *t = CONTAINER_OF(w, struct tulled, signer_end);
+    (void)is_readable;
+    (void)is_writable;
+    log_event(LOG_ERROR, "ca_signer_gone", LFC("what", "no certificate can be made: ending"));
+    t->is_broken = true;
+    watch_stop(w);
+    turn_stop(t->turn);
+}
+
+/* A signer that dies has a successor; whoever looks after that has none. */
+static int watch_signer(struct tulled *t)
+{
+    int fd = (int)syscall(SYS_pidfd_open, t->signer_pid, 0);
+    return fd >= 0 ? watch_start(t->turn, &t->signer_end, fd, false, on_signer_end) : -ERR_SYSTEM;
+}
+
 static int start(struct tulled *t, const struct tulled_options *o)
 {
-    int err = watch_signals(t);
+    int err = start_signer(t, o);
+    if (err != 0)
+        return err;
+    t->turn = turn_new_linux();
+    err = watch_signals(t);
+    if (err == 0)
+        err = watch_signer(t);
     if (err == 0)
         err = open_state(t, o);
     if (err != 0)
@@ -168,9 +204,14 @@ static void stop(struct tulled *t)
     registry_free(t->registry);
     ca_free(t->ca);
     store_close(t->store);
+    if (t->signer.ops != NULL)
+        t->signer.ops->free(t->signer.signer);
     if (t->signals.turn != NULL)
         watch_stop(&t->signals);
-    turn_free(t->turn);
+    if (t->signer_end.turn != NULL)
+        watch_stop(&t->signer_end);
+    if (t->turn != NULL)
+        turn_free(t->turn);
     str_buf_deinit(&t->why);
 }
 
@@ -199,7 +240,7 @@ int main(int argc, char **argv)
     harden();
     if (o.restore != NULL)
         return restore(&o);
-    struct tulled t = {.turn = turn_new_linux(), .why = STR_BUF_INIT(WHY_BYTES_MAX)};
+    struct tulled t = {.why = STR_BUF_INIT(WHY_BYTES_MAX)};
     int err = start(&t, &o);
     if (err == 0) {
         log_event(LOG_INFO, "tulled_started", LFC("version", TULLE_VERSION), LFC("xds", o.xds));
@@ -210,5 +251,5 @@ int main(int argc, char **argv)
                   LF("reason", str_buf_str(&t.why)));
     }
     stop(&t);
-    return err == 0 ? 0 : 1;
+    return err == 0 && !t.is_broken ? 0 : 1;
 }

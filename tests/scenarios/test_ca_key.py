@@ -1,11 +1,16 @@
-"""The key of the CA: how it lies on the disk."""
+"""The key of the CA: how it lies on the disk, and who has it."""
+import base64
+import os
 import random
 import shutil
 import signal
 import time
+from pathlib import Path
+
+import pytest
 
 from lib.control import Control
-from lib.programs import Process, program, run
+from lib.programs import Process, program, run, wait_until
 
 SECRET = "correct horse battery staple"
 
@@ -123,3 +128,93 @@ def test_killed_while_it_is_encrypted(tmp_path, logs):
     control.options = options
     with control:
         assert at_rest(control) == "encrypted"
+
+
+# --- the process that has it ---
+
+REGION_BYTES_MAX = 256 << 20  # a sanitizer's shadow is larger, and holds no bytes of ours
+
+
+def children(pid):
+    """By their names."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)
+        except (OSError, NotADirectoryError):
+            continue
+        if len(fields) == 2 and int(fields[1].split()[1]) == pid:
+            found[fields[0].split("(", 1)[1]] = int(entry.name)
+    return found
+
+
+def signer_of(control):
+    guard = children(control.process.pid)["tulled-guard"]
+    return children(guard)["tulled-signer"]
+
+
+def secret_number(key_file):
+    """The private number as OpenSSL keeps it in memory: words of the machine, the least first."""
+    der = base64.b64decode("".join(key_file.read_text().splitlines()[1:-1]))
+    at = der.index(b"\x02\x01\x01\x04\x20") + 5
+    return der[at:at + 32][::-1]
+
+
+def memory_holds(pid, needle):
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+        for line in maps:
+            start, end = (int(n, 16) for n in line.split()[0].split("-"))
+            if "rw" not in line.split()[1] or end - start > REGION_BYTES_MAX:
+                continue
+            try:
+                mem.seek(start)
+                if needle in mem.read(end - start):
+                    return True
+            except (OSError, ValueError):
+                continue
+    return False
+
+
+def certify(control, name):
+    """A CSR's way through the API."""
+    csr = run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+              "/dev/null", "-subj", "/", "-addext", "subjectAltName=URI:spiffe://a/b").ok().out
+    return control.call("POST", "/tulle/v1/ca/issue", csr, identity=f"spiffe://{name}")
+
+
+@pytest.mark.root
+def test_one_process_has_it_and_it_is_not_the_one_that_speaks_to_others(tmp_path, logs):
+    with Control(tmp_path, logs) as control:
+        assert certify(control, "cluster.local/ns/a/sa/b")[0] == 201
+        number = secret_number(control.state / "ca-key.pem")
+        assert memory_holds(signer_of(control), number), "the signer itself is not found to have it"
+        assert not memory_holds(control.process.pid, number)
+        # Another key that is made while it runs, and the whole way of a rotation.
+        for step in ("trust", "sign", "drop"):
+            assert control.call("POST", "/tulle/v1/ca/rotate", to=step, force="true")[0] == 200, step
+        assert certify(control, "cluster.local/ns/a/sa/b")[0] == 201
+        new = secret_number(control.state / "ca-key.pem")
+        assert new != number and memory_holds(signer_of(control), new)
+        assert not memory_holds(control.process.pid, new)
+
+
+def test_a_signer_that_dies_has_a_successor(tmp_path, logs):
+    with Control(tmp_path, logs, options=passphrase(tmp_path)) as control:
+        for _ in range(3):
+            pid = signer_of(control)
+            os.kill(pid, signal.SIGKILL)
+            assert certify(control, "cluster.local/ns/a/sa/b")[0] == 201
+            assert signer_of(control) != pid
+        assert control.process.log().count("ca_signer_died") == 3
+        # It holds to what the first of them signed.
+        status, answer = certify(control, "other.test/ns/a/sa/b")
+        assert status == 400, answer
+    control.start()
+    guard, signer = children(control.process.pid)["tulled-guard"], signer_of(control)
+    control.process.signal(signal.SIGKILL)
+    control.process.wait()
+    wait_until(lambda: not Path(f"/proc/{guard}").exists() and not Path(f"/proc/{signer}").exists(), "their end")
+    # Without the one who looks after it tulled ends, and who looks after tulled starts it anew.
+    control.start()
+    os.kill(children(control.process.pid)["tulled-guard"], signal.SIGKILL)
+    assert control.process.wait() == 1 and "ca_signer_gone" in control.process.log()
