@@ -43,14 +43,19 @@ int grpc_status_of(const struct http_head *head, const struct http_head *trailer
     return str_to_u64(text, GRPC_UNAUTHENTICATED, &status) ? (int)status : GRPC_UNKNOWN;
 }
 
-void grpc_frame(struct chain *out, struct str message)
+void grpc_frame_begin(struct chain *out, size_t message_len)
 {
-    uint32_t len = (uint32_t)message.len;
+    uint32_t len = (uint32_t)message_len;
     char prefix[PREFIX_LEN] = {0, (char)(len >> 24), (char)(len >> 16), (char)(len >> 8),
                                (char)len};
 
-    ASSERT(message.len <= UINT32_MAX);
+    ASSERT(message_len <= UINT32_MAX);
     chain_add(out, str_from(prefix, sizeof(prefix)));
+}
+
+void grpc_frame(struct chain *out, struct str message)
+{
+    grpc_frame_begin(out, message.len);
     chain_add(out, message);
 }
 

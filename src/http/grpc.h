@@ -30,6 +30,8 @@ int grpc_status_of(const struct http_head *head, const struct http_head *trailer
 
 /* Appends prefix and message (uncompressed). */
 void grpc_frame(struct chain *out, struct str message);
+/* The prefix alone; the caller adds the message. */
+void grpc_frame_begin(struct chain *out, size_t message_len);
 /* Takes the next whole message from the front of `in` into buf (reset first). 1: a message;
  * 0: more bytes needed; -ERR_TOO_LARGE (more than message_bytes_max), -ERR_UNSUPPORTED
  * (compressed), -ERR_PROTOCOL. */

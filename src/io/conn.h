@@ -161,7 +161,8 @@ struct listen_options {
     int inherited_fd; /* -1: bind anew; else the socket's once it is open */
     uint32_t mark;    /* SO_MARK of accepted sockets; 0: none */
     bool is_v6_only;
-    listen_route_fn *route; /* NULL: all connections are this loop's; ctx is that of accept */
+    uint32_t keepalive_idle_s; /* of accepted sockets: hosts that went without a word; 0: off */
+    listen_route_fn *route;    /* NULL: all connections are this loop's; ctx is that of accept */
 };
 
 /* accept(ctx, c): c has no handler yet; the callee sets one (conn_set_handler) or aborts it. */

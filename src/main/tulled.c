@@ -1,5 +1,5 @@
-/* The control plane: store, registry, translation, CA, xDS server and REST in one loop; the CA's
- * signer beside it. */
+/* The control plane: store, registry, translation, CA and REST in one loop; xDS connections on
+ * threads of their own; the CA's signer beside it. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -133,13 +133,15 @@ static int listen_at(struct tulled *t, const struct tulled_options *o)
         str_buf_add_c(&t->why, "--xds, --metrics and --api take ADDRESS:PORT");
         return -ERR_INVALID;
     }
-    int err = push_listen(t->push, &xds, &t->why);
+    int err = push_listen(t->push, &xds, (unsigned)o->edge_count, &t->why);
     if (err == 0 && o->xds_local != NULL)
         err = push_listen_local(t->push, str_from_c(o->xds_local), &t->why);
     if (err == 0 && o->metrics != NULL)
         err = server_listen_metrics(t->server, &metrics, &t->why);
     if (err == 0 && o->api != NULL)
         err = server_listen_remote(t->server, &api, &t->why);
+    if (err == 0)
+        err = push_serve(t->push);
     /* Last: who sees it answer may use everything. */
     return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "codec/yaml.h"
+#include "control/push/push.h"
 #include "control/store/store.h"
 
 enum { EXIT_USAGE = 2, CONFIG_BYTES_MAX = 64 * 1024 };
@@ -16,7 +17,7 @@ enum { EXIT_USAGE = 2, CONFIG_BYTES_MAX = 64 * 1024 };
 static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
-    "              [--api ADDRESS:PORT] [--history REVISIONS] [--config FILE]\n"
+    "              [--api ADDRESS:PORT] [--history REVISIONS] [--edges N] [--config FILE]\n"
     "              [--ca-passphrase-file FILE] [--xds-local PATH]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
@@ -32,6 +33,7 @@ static const char usage[] =
     "  --ca-passphrase-file FILE\n"
     "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
     "                  else systemd's credential ca-passphrase does\n"
+    "  --edges N       threads for connections of sidecars (half of the processors, 1 to 4)\n"
     "  --config FILE   YAML with these options by their names (state: DIR, ...); what the command\n"
     "                  line says counts first\n"
     "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
@@ -40,7 +42,7 @@ struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 12 };
+enum { OPTION_COUNT = 13 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -57,6 +59,7 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"api", &o->api},
         {"ca-passphrase-file", &o->ca_passphrase_file},
         {"xds-local", &o->xds_local},
+        {"edges", &o->edges},
     };
     memcpy(table, all, sizeof all);
 }
@@ -164,6 +167,9 @@ static bool set_up_log(struct tulled_options *o)
     enum log_level level;
     o->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
     if (o->history != NULL && !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
+        return false;
+    if (o->edges != NULL &&
+        (!str_to_u64(str_from_c(o->edges), PUSH_EDGES_MAX, &o->edge_count) || o->edge_count == 0))
         return false;
     bool is_json = strcmp(o->log_format, "json") == 0;
     if ((!is_json && strcmp(o->log_format, "text") != 0) ||

@@ -6,8 +6,9 @@
 
 struct tulled_options {
     const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
-    const char *history, *restore, *api, *ca_passphrase_file, *xds_local;
+    const char *history, *restore, *api, *ca_passphrase_file, *xds_local, *edges;
     uint64_t history_revisions;
+    uint64_t edge_count; /* 0: by the number of processors */
 };
 
 /* Reads both; the command line counts where both speak. Sets up the log. False: said why, or shown

@@ -181,7 +181,7 @@ struct str ca_root_id(const struct cert *root, struct arena *a)
     return cert_info(root, a, &info) == 0 ? str_sub(info.sha256_hex, 0, CA_ID_LEN) : STR_NULL;
 }
 
-struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf)
+struct cert *ca_signer_among(struct cert *const *roots, size_t count, const struct cert *leaf)
 {
     struct arena a;
     struct cert_info info;
@@ -189,14 +189,19 @@ struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf)
     struct cert *found = NULL;
     arena_init(&a, 2048);
     uint64_t at_s = cert_info(leaf, &a, &info) == 0 ? info.not_before_s : 0;
-    for (size_t i = 0; found == NULL && i < c->root_count; i++) {
-        struct cert *root = c->roots[i].cert;
-        if (cert_verify(leaf, NULL, 0, &root, 1, at_s, &why) == 0)
-            found = root;
+    for (size_t i = 0; found == NULL && i < count; i++) {
+        if (cert_verify(leaf, NULL, 0, &roots[i], 1, at_s, &why) == 0)
+            found = roots[i];
     }
     str_buf_deinit(&why);
     arena_deinit(&a);
     return found;
+}
+
+struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf)
+{
+    struct cert *roots[CA_ROOTS_MAX];
+    return ca_signer_among(roots, ca_roots(c, roots), leaf);
 }
 
 /* --- issuing --- */

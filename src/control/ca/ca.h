@@ -54,6 +54,8 @@ enum { CA_ID_LEN = 16 };
 struct str ca_root_id(const struct cert *root, struct arena *a);
 /* Which of the roots signed the certificate; NULL: none of ours. Dates are not looked at. */
 struct cert *ca_signer_of(const struct ca *c, const struct cert *leaf);
+/* The same of any roots. Pure; thread: any. */
+struct cert *ca_signer_among(struct cert *const *roots, size_t count, const struct cert *leaf);
 
 /* --- changing the root (rotation.c) ---
  *

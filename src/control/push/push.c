@@ -2,6 +2,7 @@
 #include "control/push/push_priv.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static void on_run(struct turn_task *task)
 {
@@ -186,11 +187,18 @@ const struct api_document *push_workload_of(const struct push *p, struct str nam
     return is_its ? d : NULL;
 }
 
-int push_listen(struct push *p, const struct addr *at, struct str_buf *why)
+/* Edges wait for the network, the brain computes: one for every two processors. */
+static unsigned default_edges(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return (unsigned)MAX(MIN(count / 2, 4L), 1L);
+}
+
+int push_listen(struct push *p, const struct addr *at, unsigned thread_count, struct str_buf *why)
 {
     int err = 0;
     ASSERT(p->edge == NULL);
-    p->edge = edge_open(p, at, why, &err);
+    p->edge = edge_open(p, at, thread_count > 0 ? thread_count : default_edges(), why, &err);
     return err;
 }
 
@@ -198,6 +206,16 @@ int push_listen_local(struct push *p, struct str path, struct str_buf *why)
 {
     ASSERT(p->edge != NULL);
     return edge_listen_local(p->edge, path, why);
+}
+
+int push_serve(struct push *p)
+{
+    return p->edge != NULL ? edge_serve(p->edge) : 0;
+}
+
+const struct addr *push_addr(const struct push *p)
+{
+    return edge_addr(p->edge);
 }
 
 uint64_t push_bytes_sent(const struct push *p)

@@ -5,8 +5,8 @@
  * stream's dirty set drains when its socket has room; a slow proxy skips intermediate versions.
  * Content hashes decide: what a proxy already has is not sent again, not after a restart either.
  *
- * Owner and thread: the brain (edge and brain share one thread for now; they are apart in code:
- * edge*.c hold connections, push*.c hold subscriptions). */
+ * Owner and thread: the brain. Connections are held by the edges (edge*.c), on threads of their
+ * own; subscriptions (push*.c) are the brain's. Between them only mail. */
 #pragma once
 
 #include "codec/json_writer.h"
@@ -33,12 +33,19 @@ struct push *push_free(struct push *p);
 /* Listens for gRPC over mTLS: xDS, delta and state of the world, aggregated and by type (listeners,
  * routes, clusters, endpoints, secrets), and tulle.mesh.v1.Agent/Report (client certificate);
  * IstioCertificateService/CreateCertificate (client certificate, or join token);
- * tulle.mesh.v1.Agent/Roots (anybody: the roots as PEM). */
-int push_listen(struct push *p, const struct addr *at, struct str_buf *why);
+ * tulle.mesh.v1.Agent/Roots (anybody: the roots as PEM). Accepts nobody before push_serve.
+ * thread_count: of the edges; 0: by the number of processors. */
+enum { PUSH_EDGES_MAX = 16 };
+int push_listen(struct push *p, const struct addr *at, unsigned thread_count, struct str_buf *why);
 /* The same without TLS at a unix socket, for root and the user of this process, who could have the
  * CA's key as well: a call says by the header x-tulle-identity whose SPIFFE id it stands for.
- * After push_listen. */
+ * After push_listen, before push_serve. */
 int push_listen_local(struct push *p, struct str path, struct str_buf *why);
+/* Starts the threads of the edges: whatever a process gives up (rights, system calls) has to be
+ * given up before. 0 without push_listen. */
+int push_serve(struct push *p);
+/* Where it listens, with the port that the kernel chose. */
+const struct addr *push_addr(const struct push *p);
 /* Changed facts of registry; call from registry_watch. */
 void push_fact_changed(struct push *p, struct str fact);
 /* The CA's roots, or which of them signs, changed: tells the proxies, and shows another certificate

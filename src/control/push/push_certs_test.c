@@ -56,10 +56,14 @@ static void client_update(void *ctx, const struct ads_update *u)
 
 static const struct ads_client_ops client_ops = {client_send, client_update};
 
-static void stream_send(void *ctx, struct str message)
+static void stream_send(void *ctx, struct push_response *r)
 {
     struct fixture *f = ctx;
-    VEC_PUSH(&f->to_client, arena_str(&f->arena, message));
+    struct str_buf message = STR_BUF_INIT(1 << 24);
+    push_response_encode(r, &message);
+    VEC_PUSH(&f->to_client, arena_str(&f->arena, str_buf_str(&message)));
+    str_buf_deinit(&message);
+    push_response_free(r);
 }
 
 static bool stream_room(void *ctx)

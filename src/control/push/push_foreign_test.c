@@ -94,9 +94,13 @@ static void read_response(struct client *c, struct str message)
     }
 }
 
-static void stream_send(void *ctx, struct str message)
+static void stream_send(void *ctx, struct push_response *r)
 {
-    read_response(ctx, message);
+    struct str_buf message = STR_BUF_INIT(1 << 24);
+    push_response_encode(r, &message);
+    read_response(ctx, str_buf_str(&message));
+    str_buf_deinit(&message);
+    push_response_free(r);
 }
 
 static bool stream_room(void *ctx)

@@ -74,8 +74,27 @@ struct push_counters {
 
 /* --- streams: the brain's side of the edge --- */
 
+/* A response on its way to a client: immutable, so that it may change threads. */
+struct push_response {
+    struct list link; /* of whoever holds it */
+    enum ads_variant variant;
+    uint64_t number;
+    struct ads_response ads;
+    struct translate_output **outputs; /* what the wire bytes belong to, referenced */
+    size_t output_count;
+    size_t bytes; /* names and resources */
+    struct arena arena;
+};
+/* Takes over the references of the outputs; copies names. */
+struct push_response *push_response_new(enum ads_variant variant, uint64_t number,
+                                        const struct ads_response *r,
+                                        struct translate_output *const *outputs,
+                                        size_t output_count);
+void push_response_encode(const struct push_response *r, struct str_buf *to);
+struct push_response *push_response_free(struct push_response *r);
+
 struct push_stream_ops {
-    void (*send)(void *ctx, struct str message);
+    void (*send)(void *ctx, struct push_response *r); /* takes it over */
     bool (*has_room)(void *ctx);
     /* Ends the stream; push_stream_close follows later, never from within. */
     void (*end)(void *ctx, enum grpc_status status, struct str why);
@@ -130,7 +149,8 @@ struct push_call {
 struct push_stream *push_stream_open(struct push *p, const struct push_peer *peer,
                                      const struct push_call *call,
                                      const struct push_stream_ops *ops, void *ctx);
-/* A DiscoveryRequest or DeltaDiscoveryRequest. */
+void push_stream_take(struct push_stream *s, const struct ads_request *r);
+/* The same from its bytes. */
 void push_stream_recv(struct push_stream *s, struct str message);
 void push_stream_room(struct push_stream *s);
 struct push_stream *push_stream_close(struct push_stream *s);
@@ -256,9 +276,13 @@ struct push {
 void push_expire_soon(struct push *p);
 
 /* edge.c */
-struct edge *edge_open(struct push *p, const struct addr *at, struct str_buf *why, int *ret_err);
+struct edge *edge_open(struct push *p, const struct addr *at, unsigned thread_count,
+                       struct str_buf *why, int *ret_err);
+int edge_serve(struct edge *e); /* starts its threads */
 int edge_listen_local(struct edge *e, struct str path, struct str_buf *why);
 struct edge *edge_close(struct edge *e);
+const struct addr *edge_addr(const struct edge *e);
 void edge_mesh_changed(struct edge *e);
 void edge_roots_changed(struct edge *e);
 struct cert *edge_own_leaf(const struct edge *e);
+void edge_render_metrics(const struct edge *e, struct str_buf *to);

@@ -4,6 +4,7 @@
  * secret "default", and the key in it is made here, for the identity that its stream has proved,
  * and goes to nobody else. It is kept for as long as the stream lives, never written or logged, and
  * made anew at half its life time. "ROOTCA" is what peers are verified by, no secret at all. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -27,14 +28,15 @@ static void wipe_buf(struct str_buf *b)
     str_buf_deinit(b);
 }
 
-/* Its arena holds one block of just its size, which is wiped with the last reference of ours. */
+/* Its arena holds one block of just its size, which is wiped with the last reference. */
 static struct translate_output *output_new(struct str name, const struct secret *body)
 {
     struct str_buf wire = STR_BUF_INIT(SECRET_WIRE_MAX);
     struct translate_output *o = NULL;
     if (xds_encode(RESOURCE_SECRET, name, body, XDS_DIALECT_ENVOY, &wire) == 0) {
         o = NEW(struct translate_output);
-        o->ref_count = 1;
+        atomic_init(&o->ref_count, 1);
+        o->is_secret = true;
         o->type = RESOURCE_SECRET;
         arena_init(&o->arena, wire.len + name.len + 64);
         o->name = arena_str(&o->arena, name);
@@ -44,13 +46,6 @@ static struct translate_output *output_new(struct str name, const struct secret 
     }
     wipe_buf(&wire);
     return o;
-}
-
-static struct translate_output *output_free(struct translate_output *o)
-{
-    if (o != NULL && o->ref_count == 1)
-        secret_wipe((void *)(uintptr_t)o->wire.ptr, o->wire.len);
-    return translate_output_unref(o);
 }
 
 /* --- the own certificate --- */
@@ -107,7 +102,7 @@ static void renew(struct push_secret *secret)
     uint64_t half_us = registry_mesh(s->push->registry)->leaf_lifetime_ms * 1000 / 2;
     /* One that could not be renewed is kept; it may still be valid. */
     if (o != NULL) {
-        output_free(secret->output);
+        translate_output_unref(secret->output);
         secret->output = o;
     }
     timer_start(s->push->turn, &secret->timer, o != NULL ? half_us : RETRY_US);
@@ -157,7 +152,7 @@ void push_secret_free(struct push_stream *s)
     if (s->secret == NULL)
         return;
     timer_stop(&s->secret->timer);
-    output_free(s->secret->output);
+    translate_output_unref(s->secret->output);
     free(s->secret);
     s->secret = NULL;
 }

@@ -58,28 +58,28 @@ static void batch_send(struct batch *b)
 {
     struct push_stream *s = b->stream;
     struct push_counters *c = &s->push->counters;
-    struct str_buf message = STR_BUF_INIT(PUSH_MESSAGE_BYTES_MAX);
     char version[PUSH_VERSION_LEN_MAX + 1];
     snprintf(version, sizeof version, "%016llx", (unsigned long long)s->digest[b->type]);
-    uint64_t number = ads_stream_respond(s->ads,
-                                         &(struct ads_response){.type = b->type,
-                                                                .version = str_from_c(version),
-                                                                .items = b->items.ptr,
-                                                                .item_count = b->items.len,
-                                                                .removed = b->removed.ptr,
-                                                                .removed_count = b->removed.len},
-                                         &message);
+    const struct ads_response ads = {.type = b->type,
+                                     .version = str_from_c(version),
+                                     .items = b->items.ptr,
+                                     .item_count = b->items.len,
+                                     .removed = b->removed.ptr,
+                                     .removed_count = b->removed.len};
+    uint64_t number = ads_stream_number(s->ads, b->type);
+    struct push_response *r =
+        push_response_new(ads_stream_variant(s->ads), number, &ads, b->outputs.ptr, b->outputs.len);
+    b->outputs.len = 0; /* they are the response's now */
     s->has_sent = true;
     s->last_number = number;
     s->is_wild_unanswered[b->type] = false;
     VEC_PUSH(&s->sent, remember(b, number));
     if (s->sent.len > PUSH_UNANSWERED_MAX)
         push_stream_end(s, GRPC_RESOURCE_EXHAUSTED, "too many responses are not answered");
-    c->bytes += message.len;
+    c->bytes += r->bytes;
     c->resources += b->items.len;
     c->responses[b->type]++;
-    s->ops->send(s->ctx, str_buf_str(&message));
-    str_buf_deinit(&message);
+    s->ops->send(s->ctx, r);
     batch_reset(b);
 }
 

@@ -213,4 +213,6 @@ void push_render_metrics(const struct push *p, struct str_buf *to)
     counter(to, "tulled_translate_runs_total", "Outputs computed.", translate_runs(p->translate));
     counter(to, "tulled_certificates_issued_total", "Leaves issued to workloads.", c->certificates);
     counter(to, "tulled_certificate_rejects_total", "Certificate requests refused.", c->rejects);
+    if (p->edge != NULL)
+        edge_render_metrics(p->edge, to);
 }

@@ -339,11 +339,23 @@ struct push_stream *push_stream_open(struct push *p, const struct push_peer *pee
     return s;
 }
 
+void push_stream_take(struct push_stream *s, const struct ads_request *r)
+{
+    struct str_buf why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
+    if (!s->is_ended && ads_stream_take(s->ads, r, &why) != 0)
+        push_stream_end(s, GRPC_INVALID_ARGUMENT, why.ptr != NULL ? why.ptr : "malformed");
+    str_buf_deinit(&why);
+}
+
 void push_stream_recv(struct push_stream *s, struct str message)
 {
     struct str_buf why = STR_BUF_INIT(PUSH_REASON_LEN_MAX);
-    if (!s->is_ended && ads_stream_recv(s->ads, message, &why) != 0)
+    struct ads_request *r = ads_request_decode(ads_stream_variant(s->ads), message, &why);
+    if (r != NULL)
+        push_stream_take(s, r);
+    else
         push_stream_end(s, GRPC_INVALID_ARGUMENT, why.ptr != NULL ? why.ptr : "malformed");
+    ads_request_free(r);
     str_buf_deinit(&why);
 }
 

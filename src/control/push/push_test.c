@@ -130,12 +130,13 @@ static void client_update(void *ctx, const struct ads_update *u)
 
 static const struct ads_client_ops client_ops = {client_send, client_update};
 
-static void stream_send(void *ctx, struct str message)
+static void stream_send(void *ctx, struct push_response *r)
 {
     struct proxy *x = ctx;
     struct str_buf copy = STR_BUF_INIT(1 << 24);
-    str_buf_add(&copy, message);
+    push_response_encode(r, &copy);
     VEC_PUSH(&x->to_client, copy);
+    push_response_free(r);
 }
 
 static bool stream_room(void *ctx)

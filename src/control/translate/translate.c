@@ -1,7 +1,9 @@
 /* The engine: runs output functions, records what they read, keeps what they made. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "control/translate/translate_priv.h"
@@ -50,14 +52,16 @@ static void disown(struct str s)
 
 struct translate_output *translate_output_ref(struct translate_output *o)
 {
-    o->ref_count++;
+    atomic_fetch_add_explicit(&o->ref_count, 1, memory_order_relaxed);
     return o;
 }
 
 struct translate_output *translate_output_unref(struct translate_output *o)
 {
-    if (o == NULL || --o->ref_count > 0)
+    if (o == NULL || atomic_fetch_sub_explicit(&o->ref_count, 1, memory_order_acq_rel) > 1)
         return NULL;
+    if (o->is_secret)
+        explicit_bzero((void *)(uintptr_t)o->wire.ptr, o->wire.len);
     arena_deinit(&o->arena);
     free(o);
     return NULL;
@@ -165,7 +169,7 @@ static struct translate_output *encode(struct job *j, enum resource_type type, s
     if (err != 0 && j->error->len == 0)
         str_buf_printf(j->error, "cannot be encoded: %s", err_text(err));
     struct translate_output *o = NEW(struct translate_output);
-    o->ref_count = 1;
+    atomic_init(&o->ref_count, 1);
     o->type = type;
     arena_init(&o->arena, wire.len + name.len + 64);
     o->name = arena_str(&o->arena, name);

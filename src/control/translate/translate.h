@@ -45,9 +45,11 @@ struct translate_viewer {
     struct str namespace_, workload; /* of its Workload document */
 };
 
-/* One encoded output; refcounted, shared by all streams. */
+/* One encoded output; immutable, counted atomically, shared by all streams and by the threads that
+ * send it. */
 struct translate_output {
-    uint32_t ref_count;
+    _Atomic(uint32_t) ref_count;
+    bool is_secret; /* wiped when the last one lets go */
     enum resource_type type;
     struct str name;
     struct str wire;    /* encoded message */

@@ -43,6 +43,23 @@ static int bind_to(int fd, const struct addr *at)
     return err_from_errno(error);
 }
 
+/* Accepted sockets take these from the one that listens. What was sent and is not acknowledged
+ * counts, too: keepalive alone says nothing while there is such. */
+static int set_keepalive(int fd, uint32_t idle_s)
+{
+    enum { PROBES = 3, PROBE_S = 10 };
+    int err = set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (err == 0)
+        err = set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle_s);
+    if (err == 0)
+        err = set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, PROBE_S);
+    if (err == 0)
+        err = set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
+    if (err == 0)
+        err = set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ((int)idle_s + PROBES * PROBE_S) * 1000);
+    return err;
+}
+
 static int open_socket(const struct addr *at, const struct listen_options *options, int *ret_fd)
 {
     struct sockaddr_storage sa;
@@ -59,6 +76,8 @@ static int open_socket(const struct addr *at, const struct listen_options *optio
     /* Accepted sockets, and their SYN-ACK, take the mark of the socket that listens. */
     if (err == 0 && options->mark != 0)
         err = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->mark);
+    if (err == 0 && at->family != ADDR_UNIX && options->keepalive_idle_s > 0)
+        err = set_keepalive(fd, options->keepalive_idle_s);
     if (err == 0)
         err = bind_to(fd, at);
     if (err == 0 && listen(fd, options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT) < 0)

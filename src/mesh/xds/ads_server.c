@@ -152,13 +152,43 @@ int ads_subscribe(struct ads_stream *s, enum resource_type type, struct str name
     return 0;
 }
 
-int ads_stream_recv(struct ads_stream *s, struct str message, struct str_buf *why)
+struct ads_request *ads_request_decode(enum ads_variant variant, struct str message,
+                                       struct str_buf *why)
+{
+    struct ads_request *r = NEW(struct ads_request);
+    arena_init(&r->arena, BLOCK_LEN);
+    if (variant == ADS_SOTW)
+        r->sotw = ads_sotw_decode(&r->arena, message, why);
+    else
+        r->delta = ads_delta_decode(&r->arena, message, why);
+    return r->sotw != NULL || r->delta != NULL ? r : ads_request_free(r);
+}
+
+struct ads_request *ads_request_free(struct ads_request *r)
+{
+    if (r == NULL)
+        return NULL;
+    arena_deinit(&r->arena);
+    free(r);
+    return NULL;
+}
+
+int ads_stream_take(struct ads_stream *s, const struct ads_request *r, struct str_buf *why)
 {
     struct arena a;
+    ASSERT((r->sotw != NULL) == (s->args.variant == ADS_SOTW));
     arena_init(&a, BLOCK_LEN);
-    int rc = s->args.variant == ADS_SOTW ? ads_sotw_recv(s, &a, message, why)
-                                         : ads_delta_recv(s, &a, message, why);
+    int rc =
+        r->sotw != NULL ? ads_sotw_take(s, &a, r->sotw, why) : ads_delta_take(s, &a, r->delta, why);
     arena_deinit(&a);
+    return rc;
+}
+
+int ads_stream_recv(struct ads_stream *s, struct str message, struct str_buf *why)
+{
+    struct ads_request *r = ads_request_decode(s->args.variant, message, why);
+    int rc = r != NULL ? ads_stream_take(s, r, why) : -ERR_PROTOCOL;
+    ads_request_free(r);
     return rc;
 }
 
@@ -175,18 +205,51 @@ Pb__Any *ads_any(struct arena *a, const char *type_url, struct str wire)
     return m;
 }
 
-uint64_t ads_stream_respond(struct ads_stream *s, const struct ads_response *r,
-                            struct str_buf *ret_message)
+uint64_t ads_stream_number(struct ads_stream *s, enum resource_type type)
+{
+    uint64_t number = ++s->last_response;
+    s->types[type].last_response = number;
+    VEC_PUSH(&s->unanswered, ((struct ads_sent){number, type}));
+    return number;
+}
+
+static const ProtobufCMessage *piece(struct arena *a, enum ads_variant variant,
+                                     const struct ads_response *r, uint64_t number, size_t i)
+{
+    bool is_sotw = variant == ADS_SOTW;
+    if (i > 0)
+        return is_sotw ? ads_sotw_resource(a, r, i - 1) : ads_delta_resource(a, r, i - 1);
+    const char *nonce = arena_printf(a, "%llu", (unsigned long long)number).ptr;
+    return is_sotw ? ads_sotw_frame(a, r, nonce) : ads_delta_frame(a, r, nonce);
+}
+
+size_t ads_response_len(enum ads_variant variant, const struct ads_response *r, uint64_t number)
+{
+    struct arena a;
+    size_t len = 0;
+    arena_init(&a, BLOCK_LEN);
+    for (size_t i = 0; i <= r->item_count; i++) {
+        len += protobuf_c_message_get_packed_size(piece(&a, variant, r, number, i));
+        arena_reset(&a);
+    }
+    arena_deinit(&a);
+    return len;
+}
+
+void ads_response_piece(enum ads_variant variant, const struct ads_response *r, uint64_t number,
+                        size_t i, struct str_buf *to)
 {
     struct arena a;
     arena_init(&a, BLOCK_LEN);
-    uint64_t number = ++s->last_response;
-    const char *nonce = arena_printf(&a, "%llu", (unsigned long long)number).ptr;
-    pb_pack(s->args.variant == ADS_SOTW ? ads_sotw_response(&a, r, nonce)
-                                        : ads_delta_response(&a, r, nonce),
-            ret_message);
-    s->types[r->type].last_response = number;
-    VEC_PUSH(&s->unanswered, ((struct ads_sent){number, r->type}));
+    pb_pack(piece(&a, variant, r, number, i), to);
     arena_deinit(&a);
+}
+
+uint64_t ads_stream_respond(struct ads_stream *s, const struct ads_response *r,
+                            struct str_buf *ret_message)
+{
+    uint64_t number = ads_stream_number(s, r->type);
+    for (size_t i = 0; i <= r->item_count; i++)
+        ads_response_piece(s->args.variant, r, number, i, ret_message);
     return number;
 }

@@ -46,8 +46,16 @@ struct ads_stream_args {
 };
 struct ads_stream *ads_stream_new(const struct ads_stream_args *args);
 struct ads_stream *ads_stream_free(struct ads_stream *s);
-/* A DiscoveryRequest or DeltaDiscoveryRequest. -ERR_PROTOCOL with a reason: end the stream with
- * INVALID_ARGUMENT. */
+/* A DiscoveryRequest or DeltaDiscoveryRequest, decoded. Pure: it may be made on another thread than
+ * the stream's. NULL with a reason: end the stream with INVALID_ARGUMENT. */
+struct ads_request;
+struct ads_request *ads_request_decode(enum ads_variant variant, struct str message,
+                                       struct str_buf *why);
+struct ads_request *ads_request_free(struct ads_request *r); /* accepts NULL, returns NULL */
+/* r is of the stream's variant. -ERR_PROTOCOL with a reason: end the stream with INVALID_ARGUMENT.
+ */
+int ads_stream_take(struct ads_stream *s, const struct ads_request *r, struct str_buf *why);
+/* Both in one. */
 int ads_stream_recv(struct ads_stream *s, struct str message, struct str_buf *why);
 
 /* A response of this type must hold all that the client is to have, changed or not; what is not in
@@ -70,6 +78,14 @@ struct ads_response {
     const struct str *removed; /* delta only */
     size_t removed_count;
 };
-/* Appends one response; returns its number (for on_ack/on_nack). */
+/* One response goes out; returns its number (for on_ack/on_nack). */
+uint64_t ads_stream_number(struct ads_stream *s, enum resource_type type);
+/* Its bytes, piece by piece, so that nobody has to hold it as a whole: piece 0 is what is not a
+ * resource, piece i the i-th resource; one behind the other they are the message. Pure: the thread
+ * may be another one than the stream's. */
+size_t ads_response_len(enum ads_variant variant, const struct ads_response *r, uint64_t number);
+void ads_response_piece(enum ads_variant variant, const struct ads_response *r, uint64_t number,
+                        size_t i, struct str_buf *to);
+/* All at once: takes the number and appends the message. */
 uint64_t ads_stream_respond(struct ads_stream *s, const struct ads_response *r,
                             struct str_buf *ret_message);

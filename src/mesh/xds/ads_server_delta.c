@@ -56,21 +56,30 @@ static int take_subscriptions(struct ads_stream *s, enum resource_type type,
     return 0;
 }
 
-int ads_delta_recv(struct ads_stream *s, struct arena *a, struct str message, struct str_buf *why)
+const Pb__Discovery__DeltaDiscoveryRequest *ads_delta_decode(struct arena *a, struct str message,
+                                                             struct str_buf *why)
 {
     const ProtobufCMessageDescriptor *desc = &pb__discovery__delta_discovery_request__descriptor;
+    const Pb__Discovery__DeltaDiscoveryRequest *m = NULL;
+    if (message.len <= ADS_REQUEST_LEN_MAX &&
+        pb_check(desc, message, PB_CHECK_TOLERANT, NULL, NULL) == 0)
+        m = pb_unpack(a, desc, message);
+    if (m == NULL) {
+        ads_refuse(why, "not a DeltaDiscoveryRequest, or too large");
+        return NULL;
+    }
+    if (ads_check_names(m->resource_names_subscribe, m->n_resource_names_subscribe, why) != 0 ||
+        ads_check_names(m->resource_names_unsubscribe, m->n_resource_names_unsubscribe, why) != 0)
+        return NULL;
+    return m;
+}
+
+int ads_delta_take(struct ads_stream *s, struct arena *a,
+                   const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why)
+{
     enum resource_type type;
     uint64_t number;
     int rc;
-    if (message.len > ADS_REQUEST_LEN_MAX ||
-        pb_check(desc, message, PB_CHECK_TOLERANT, NULL, NULL) != 0)
-        return ads_refuse(why, "not a DeltaDiscoveryRequest");
-    const Pb__Discovery__DeltaDiscoveryRequest *m = pb_unpack(a, desc, message);
-    if (m == NULL)
-        return ads_refuse(why, "not a DeltaDiscoveryRequest, or too large");
-    if (ads_check_names(m->resource_names_subscribe, m->n_resource_names_subscribe, why) != 0 ||
-        ads_check_names(m->resource_names_unsubscribe, m->n_resource_names_unsubscribe, why) != 0)
-        return -ERR_PROTOCOL;
     ads_take_node(s, a, m->node);
     if (!ads_request_type(s, m->type_url, why, &type, &rc))
         return rc;
@@ -97,20 +106,26 @@ static Pb__Discovery__Resource *new_resource(struct arena *a, const char *type_u
     return m;
 }
 
-const ProtobufCMessage *ads_delta_response(struct arena *a, const struct ads_response *r,
-                                           const char *nonce)
+const ProtobufCMessage *ads_delta_frame(struct arena *a, const struct ads_response *r,
+                                        const char *nonce)
 {
     Pb__Discovery__DeltaDiscoveryResponse *m = arena_alloc(a, sizeof *m);
     pb__discovery__delta_discovery_response__init(m);
     m->type_url = arena_str(a, resource_type_url(r->type)).ptr;
     m->nonce = nonce;
-    m->n_resources = r->item_count;
-    m->resources = arena_alloc(a, sizeof(*m->resources) * (r->item_count + 1));
-    for (size_t i = 0; i < r->item_count; i++)
-        m->resources[i] = new_resource(a, m->type_url, &r->items[i]);
     m->n_removed_resources = r->removed_count;
     m->removed_resources = arena_alloc(a, sizeof(char *) * (r->removed_count + 1));
     for (size_t i = 0; i < r->removed_count; i++)
         m->removed_resources[i] = arena_str(a, r->removed[i]).ptr;
+    return &m->base;
+}
+
+const ProtobufCMessage *ads_delta_resource(struct arena *a, const struct ads_response *r, size_t i)
+{
+    Pb__Discovery__DeltaDiscoveryResponse *m = arena_alloc(a, sizeof *m);
+    pb__discovery__delta_discovery_response__init(m);
+    m->n_resources = 1;
+    m->resources = arena_alloc(a, sizeof(*m->resources));
+    m->resources[0] = new_resource(a, arena_str(a, resource_type_url(r->type)).ptr, &r->items[i]);
     return &m->base;
 }

@@ -51,11 +51,27 @@ int ads_take_answer(struct ads_stream *s, enum resource_type type, uint64_t numb
 int ads_subscribe(struct ads_stream *s, enum resource_type type, struct str name,
                   struct str version, struct str_buf *why);
 
-/* ads_server_delta.c, ads_server_sotw.c; messages live in the arena. */
-int ads_delta_recv(struct ads_stream *s, struct arena *a, struct str message, struct str_buf *why);
-int ads_sotw_recv(struct ads_stream *s, struct arena *a, struct str message, struct str_buf *why);
-const ProtobufCMessage *ads_delta_response(struct arena *a, const struct ads_response *r,
-                                           const char *nonce);
-const ProtobufCMessage *ads_sotw_response(struct arena *a, const struct ads_response *r,
-                                          const char *nonce);
+/* Lives in its own arena. */
+struct ads_request {
+    struct arena arena;
+    const Pb__Discovery__DeltaDiscoveryRequest *delta; /* one of the two */
+    const Pb__Discovery__DiscoveryRequest *sotw;
+};
+
+/* ads_server_delta.c, ads_server_sotw.c; messages live in the arena. NULL: refused. */
+const Pb__Discovery__DeltaDiscoveryRequest *ads_delta_decode(struct arena *a, struct str message,
+                                                             struct str_buf *why);
+const Pb__Discovery__DiscoveryRequest *ads_sotw_decode(struct arena *a, struct str message,
+                                                       struct str_buf *why);
+int ads_delta_take(struct ads_stream *s, struct arena *a,
+                   const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why);
+int ads_sotw_take(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
+                  struct str_buf *why);
+/* The response without its resources, and one with nothing but one of them. */
+const ProtobufCMessage *ads_delta_frame(struct arena *a, const struct ads_response *r,
+                                        const char *nonce);
+const ProtobufCMessage *ads_delta_resource(struct arena *a, const struct ads_response *r, size_t i);
+const ProtobufCMessage *ads_sotw_frame(struct arena *a, const struct ads_response *r,
+                                       const char *nonce);
+const ProtobufCMessage *ads_sotw_resource(struct arena *a, const struct ads_response *r, size_t i);
 Pb__Any *ads_any(struct arena *a, const char *type_url, struct str wire);

@@ -78,20 +78,27 @@ static int take_answers(struct ads_stream *s, enum resource_type type, uint64_t 
     return ads_take_answer(s, type, number, error, why);
 }
 
-int ads_sotw_recv(struct ads_stream *s, struct arena *a, struct str message, struct str_buf *why)
+const Pb__Discovery__DiscoveryRequest *ads_sotw_decode(struct arena *a, struct str message,
+                                                       struct str_buf *why)
 {
     const ProtobufCMessageDescriptor *desc = &pb__discovery__discovery_request__descriptor;
+    const Pb__Discovery__DiscoveryRequest *m = NULL;
+    if (message.len <= ADS_REQUEST_LEN_MAX &&
+        pb_check(desc, message, PB_CHECK_TOLERANT, NULL, NULL) == 0)
+        m = pb_unpack(a, desc, message);
+    if (m == NULL) {
+        ads_refuse(why, "not a DiscoveryRequest, or too large");
+        return NULL;
+    }
+    return ads_check_names(m->resource_names, m->n_resource_names, why) == 0 ? m : NULL;
+}
+
+int ads_sotw_take(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
+                  struct str_buf *why)
+{
     enum resource_type type;
     uint64_t number;
     int rc;
-    if (message.len > ADS_REQUEST_LEN_MAX ||
-        pb_check(desc, message, PB_CHECK_TOLERANT, NULL, NULL) != 0)
-        return ads_refuse(why, "not a DiscoveryRequest");
-    const Pb__Discovery__DiscoveryRequest *m = pb_unpack(a, desc, message);
-    if (m == NULL)
-        return ads_refuse(why, "not a DiscoveryRequest, or too large");
-    if (ads_check_names(m->resource_names, m->n_resource_names, why) != 0)
-        return -ERR_PROTOCOL;
     ads_take_node(s, a, m->node);
     if (!ads_request_type(s, m->type_url, why, &type, &rc))
         return rc;
@@ -107,17 +114,23 @@ int ads_sotw_recv(struct ads_stream *s, struct arena *a, struct str message, str
 
 /* --- responses --- */
 
-const ProtobufCMessage *ads_sotw_response(struct arena *a, const struct ads_response *r,
-                                          const char *nonce)
+const ProtobufCMessage *ads_sotw_frame(struct arena *a, const struct ads_response *r,
+                                       const char *nonce)
 {
     Pb__Discovery__DiscoveryResponse *m = arena_alloc(a, sizeof *m);
     pb__discovery__discovery_response__init(m);
     m->type_url = arena_str(a, resource_type_url(r->type)).ptr;
     m->version_info = arena_str(a, r->version).ptr;
     m->nonce = nonce;
-    m->n_resources = r->item_count;
-    m->resources = arena_alloc(a, sizeof(*m->resources) * (r->item_count + 1));
-    for (size_t i = 0; i < r->item_count; i++)
-        m->resources[i] = ads_any(a, m->type_url, r->items[i].wire);
+    return &m->base;
+}
+
+const ProtobufCMessage *ads_sotw_resource(struct arena *a, const struct ads_response *r, size_t i)
+{
+    Pb__Discovery__DiscoveryResponse *m = arena_alloc(a, sizeof *m);
+    pb__discovery__discovery_response__init(m);
+    m->n_resources = 1;
+    m->resources = arena_alloc(a, sizeof(*m->resources));
+    m->resources[0] = ads_any(a, arena_str(a, resource_type_url(r->type)).ptr, r->items[i].wire);
     return &m->base;
 }

@@ -362,7 +362,11 @@ static void test_what_responses_hold(void **state)
             str_buf_printf(&f->log, "%u=%.*s ", field.number, STR_FMT(field.bytes));
         }
     }
-    assert_log(f, "1=v9 1:" CDS " 2:AA 1:" CDS " 2:BB 4=" CDS " 5=1 ");
+    assert_log(f, "1=v9 4=" CDS " 5=1 1:" CDS " 2:AA 1:" CDS " 2:BB ");
+    assert_int_equal(
+        ads_response_len(ADS_SOTW,
+                         &(struct ads_response){RESOURCE_CLUSTER, STR("v9"), items, 2, NULL, 0}, 1),
+        message.len);
     assert_true(ads_stream_is_full(f->stream, RESOURCE_CLUSTER));
     assert_false(ads_stream_is_full(f->stream, RESOURCE_ENDPOINTS));
     assert_false(ads_stream_tells_removal(f->stream, RESOURCE_ENDPOINTS));
