@@ -12,10 +12,10 @@ enum {
     STRANGER_STREAMS_MAX = 4,
     KEEPALIVE_IDLE_S = 30,
     CLOSE_TURNS_MAX = 100,
-    CERTIFICATES_PER_S = 20, /* of an identity, which may have many replicas */
-    CERTIFICATES_BURST = 200,
-    STRANGERS_PER_S = 20, /* of an address, which may stand for many hosts */
-    STRANGERS_BURST = 200,
+    CERTIFICATES_PER_S = 50, /* of an identity, which may have many replicas */
+    CERTIFICATES_BURST = 500,
+    STRANGERS_PER_S = 50, /* of an address, which may stand for many hosts */
+    STRANGERS_BURST = 500,
 };
 
 /* --- accepting --- */
