@@ -54,7 +54,8 @@ bool access_may(const struct access_principal *p, enum access_verb verb, enum ap
 
 /* --- records --- */
 
-static void write_rules(struct json_writer *w, const struct access_rules *r)
+void access_write_rules(struct json_writer *w, const struct access_rules *r,
+                        enum access_kind_names names)
 {
     json_writer_array(w, "verbs");
     for (int v = 0; v < ACCESS_VERB_COUNT; v++) {
@@ -64,8 +65,9 @@ static void write_rules(struct json_writer *w, const struct access_rules *r)
     json_writer_end(w);
     json_writer_array(w, "kinds");
     for (int k = 0; k < API_KIND_COUNT; k++) {
+        const struct api_kind_info *kind = api_kind_info((enum api_kind)k);
         if ((r->kinds & (1u << k)) != 0)
-            json_writer_c(w, NULL, api_kind_info((enum api_kind)k)->name);
+            json_writer_c(w, NULL, names == ACCESS_KINDS_PLURAL ? kind->plural : kind->name);
     }
     json_writer_end(w);
     json_writer_array(w, "namespaces");
@@ -83,7 +85,7 @@ static void write_grant(const struct access_grant *g, struct str_buf *out)
     json_writer_str(&w, "identity", g->identity);
     json_writer_u64(&w, "expires", g->expires_s);
     json_writer_str(&w, "createdAt", g->created_at);
-    write_rules(&w, &g->rules);
+    access_write_rules(&w, &g->rules, ACCESS_KINDS_SINGULAR);
     json_writer_end(&w);
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/map.h"
+#include "codec/json_writer.h"
 #include "control/store/store.h"
 
 enum access_verb {
@@ -44,6 +45,12 @@ struct access_principal {
     uint64_t expires_s; /* 0: never */
     struct access_rules rules;
 };
+
+/* How kinds are written: as documents say them (records), as paths do (answers). */
+enum access_kind_names { ACCESS_KINDS_SINGULAR, ACCESS_KINDS_PLURAL };
+/* "verbs", "kinds" and "namespaces" of an object. */
+void access_write_rules(struct json_writer *w, const struct access_rules *r,
+                        enum access_kind_names names);
 
 const char *access_verb_name(enum access_verb verb);
 bool access_verb_parse(struct str name, enum access_verb *ret_verb);

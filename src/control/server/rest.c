@@ -143,6 +143,12 @@ bool rest_is_method(const struct rest_call *c, const char *method)
     return str_eq(c->head->method, str_from_c(method));
 }
 
+bool rest_is_own(const struct rest_call *c, const char *name)
+{
+    return c->path_count >= 3 && str_eq(c->path[0], STR("tulle")) &&
+           str_eq(c->path[1], STR("v1")) && str_eq(c->path[2], str_from_c(name));
+}
+
 static struct str note_of(struct rest_call *c)
 {
     struct str_buf shown = STR_BUF_INIT(NOTE_LEN_MAX);

@@ -20,26 +20,6 @@ static const struct {
 
 /* --- listing --- */
 
-static void write_names(struct json_writer *w, const struct access_rules *r)
-{
-    json_writer_array(w, "verbs");
-    for (int v = 0; v < ACCESS_VERB_COUNT; v++) {
-        if ((r->verbs & (1u << v)) != 0)
-            json_writer_c(w, NULL, access_verb_name((enum access_verb)v));
-    }
-    json_writer_end(w);
-    json_writer_array(w, "kinds");
-    for (int k = 0; k < API_KIND_COUNT; k++) {
-        if ((r->kinds & (1u << k)) != 0)
-            json_writer_c(w, NULL, api_kind_info((enum api_kind)k)->plural);
-    }
-    json_writer_end(w);
-    json_writer_array(w, "namespaces");
-    for (size_t i = 0; i < r->namespace_count; i++)
-        json_writer_str(w, NULL, r->namespaces[i]);
-    json_writer_end(w);
-}
-
 static void on_grant(void *ctx, const struct access_grant *g)
 {
     struct json_writer *w = ctx;
@@ -51,7 +31,7 @@ static void on_grant(void *ctx, const struct access_grant *g)
     json_writer_str(w, "expiresAt",
                     g->expires_s > 0 ? time_format((int64_t)g->expires_s * 1000, false, time)
                                      : STR_NULL);
-    write_names(w, &g->rules);
+    access_write_rules(w, &g->rules, ACCESS_KINDS_PLURAL);
     json_writer_end(w);
 }
 
@@ -251,8 +231,7 @@ static void take(struct rest_call *c, struct str name)
 
 bool rest_access(struct rest_call *c)
 {
-    if (c->path_count < 3 || c->path_count > 4 || !str_eq(c->path[0], STR("tulle")) ||
-        !str_eq(c->path[1], STR("v1")) || !str_eq(c->path[2], STR("access")))
+    if (!rest_is_own(c, "access") || c->path_count > 4)
         return false;
     if (!rest_may(c, ACCESS_ADMIN, NULL, STR_NULL))
         return true;

@@ -118,8 +118,7 @@ static void apply(struct rest_call *c, struct change *change)
 
 bool rest_apply(struct rest_call *c)
 {
-    if (c->path_count != 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
-        !str_eq(c->path[2], STR("apply")))
+    if (!rest_is_own(c, "apply") || c->path_count != 3)
         return false;
     struct str owner = rest_query(c, "owner");
     if (!rest_is_method(c, "POST")) {

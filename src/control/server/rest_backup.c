@@ -69,8 +69,7 @@ static int make(struct rest_call *c, struct str_buf *why, struct str_buf *out)
 
 bool rest_backup(struct rest_call *c)
 {
-    if (c->path_count != 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
-        !str_eq(c->path[2], STR("backup")))
+    if (!rest_is_own(c, "backup") || c->path_count != 3)
         return false;
     if (!rest_is_method(c, "GET")) {
         rest_fail(c, 405, "MethodNotAllowed", "GET only");

@@ -434,8 +434,7 @@ bool rest_ca(struct rest_call *c)
         {"POST", "rotate", rotate, ACCESS_ADMIN},
         {"POST", "issue", issue, ACCESS_ADMIN},
     };
-    if (c->path_count < 3 || c->path_count > 4 || !str_eq(c->path[0], STR("tulle")) ||
-        !str_eq(c->path[1], STR("v1")) || !str_eq(c->path[2], STR("ca")))
+    if (!rest_is_own(c, "ca") || c->path_count > 4)
         return false;
     struct str name = c->path_count == 4 ? c->path[3] : STR("");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {

@@ -56,8 +56,7 @@ static void run(struct rest_call *c, const struct json *root)
 bool rest_explain(struct rest_call *c)
 {
     const struct json *root;
-    if (c->path_count != 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
-        !str_eq(c->path[2], STR("explain")))
+    if (!rest_is_own(c, "explain") || c->path_count != 3)
         return false;
     if (!rest_is_method(c, "POST"))
         rest_fail(c, 405, "MethodNotAllowed", "POST a question here");

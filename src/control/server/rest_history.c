@@ -200,10 +200,8 @@ static void roll_back(struct rest_call *c)
 
 bool rest_history(struct rest_call *c)
 {
-    if (c->path_count < 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")))
-        return false;
-    bool is_history = str_eq(c->path[2], STR("history")) && c->path_count <= 4;
-    bool is_rollback = str_eq(c->path[2], STR("rollback")) && c->path_count == 3;
+    bool is_history = rest_is_own(c, "history") && c->path_count <= 4;
+    bool is_rollback = rest_is_own(c, "rollback") && c->path_count == 3;
     if (!is_history && !is_rollback)
         return false;
     if (!rest_is_method(c, is_history ? "GET" : "POST"))

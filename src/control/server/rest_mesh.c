@@ -178,12 +178,9 @@ static bool is_last_right(const struct rest_call *c)
 
 bool rest_mesh(struct rest_call *c)
 {
-    if (c->path_count < 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")))
-        return false;
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
         const struct verb *v = &verbs[i];
-        if (!str_eq(c->path[2], str_from_c(v->path)) || c->path_count != v->path_count ||
-            !is_last_right(c))
+        if (!rest_is_own(c, v->path) || c->path_count != v->path_count || !is_last_right(c))
             continue;
         if (!rest_is_method(c, v->method))
             rest_fail(c, 405, "MethodNotAllowed", "%s only", v->method);

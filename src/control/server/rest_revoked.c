@@ -113,8 +113,7 @@ static void change(struct rest_call *c, bool is_revoking)
 
 bool rest_revoked(struct rest_call *c)
 {
-    if (c->path_count < 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
-        !str_eq(c->path[2], STR("revoked")) || (c->path_count != 3 && c->path_count != 5))
+    if (!rest_is_own(c, "revoked") || (c->path_count != 3 && c->path_count != 5))
         return false;
     bool is_list = c->path_count == 3;
     bool is_post = rest_is_method(c, "POST"), is_delete = rest_is_method(c, "DELETE");

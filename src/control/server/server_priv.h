@@ -103,6 +103,8 @@ void rest_fail_store(struct rest_call *c, int err, const struct store_object *o)
 struct str rest_query(const struct rest_call *c, const char *name);
 bool rest_query_is_true(const struct rest_call *c, const char *name);
 bool rest_is_method(const struct rest_call *c, const char *method);
+/* Whether the path is /tulle/v1/NAME, or below it. */
+bool rest_is_own(const struct rest_call *c, const char *name);
 
 /* Whether who asks may do that; else answered (403). kind NULL: to every kind; namespace_ empty: in
  * all namespaces. */
