@@ -135,6 +135,31 @@ static void print_troubles(const struct status_view *v)
 
 /* --- the control plane --- */
 
+/* A folder that is followed (tulled --documents), and what is wrong in it. */
+static void print_folder(const struct status_view *v)
+{
+    const struct json *folder = json_get(v->control, "documents"),
+                      *errors = json_get(folder, "errors");
+    FILE *out = v->cli->out;
+    if (folder == NULL)
+        return;
+    unsigned long long wrong = json_number_at(folder, "errorCount"),
+                       others = json_number_at(folder, "othersCount");
+    fprintf(out, "documents: %.*s, %llu files, %llu documents, %llu errors (%.*s)\n",
+            STR_FMT(json_text_at(folder, "folder")), json_number_at(folder, "files"),
+            json_number_at(folder, "documents"), wrong, STR_FMT(json_text_at(folder, "state")));
+    for (size_t i = 0; i < json_count(errors); i++) {
+        const struct json *e = json_at(errors, i);
+        fprintf(out, "  error: %.*s:%llu: %.*s\n", STR_FMT(json_text_at(e, "file")),
+                json_number_at(e, "line"), STR_FMT(json_text_at(e, "text")));
+    }
+    if (wrong > json_count(errors))
+        fprintf(out, "  and %llu more\n", wrong - json_count(errors));
+    if (others > 0)
+        fprintf(out, "  not from the folder, %llu: %.*s (tulle delete ends them)\n", others,
+                STR_FMT(json_text_at(folder, "others")));
+}
+
 static void print_control(const struct status_view *v)
 {
     const struct json *warnings = json_get(v->control, "warnings");
@@ -201,5 +226,6 @@ void status_print_text(const struct status_view *v)
         return;
     }
     print_control(v);
+    print_folder(v);
     print_troubles(v);
 }

@@ -195,7 +195,9 @@ static int start(struct tulled *t, const struct tulled_options *o)
     t->server =
         server_new(&(struct server_args){t->turn, t->store, t->registry, t->translate, t->push,
                                          t->ca, str_from_c(o->mesh), str_from_c(o->state)});
-    return listen_at(t, o);
+    if (o->documents != NULL)
+        err = server_follow(t->server, str_from_c(o->documents), &t->why);
+    return err != 0 ? err : listen_at(t, o);
 }
 
 static void stop(struct tulled *t)

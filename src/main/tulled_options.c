@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,7 +18,8 @@ enum { EXIT_USAGE = 2, CONFIG_BYTES_MAX = 64 * 1024 };
 static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
-    "              [--api ADDRESS:PORT] [--history REVISIONS] [--edges N] [--config FILE]\n"
+    "              [--api ADDRESS:PORT] [--history REVISIONS] [--edges N] [--config PATH]\n"
+    "              [--documents DIR]\n"
     "              [--ca-passphrase-file FILE] [--xds-local PATH]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
@@ -34,15 +36,18 @@ static const char usage[] =
     "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
     "                  else systemd's credential ca-passphrase does\n"
     "  --edges N       threads for connections of sidecars (half of the processors, 1 to 4)\n"
-    "  --config FILE   YAML with these options by their names (state: DIR, ...); what the command\n"
-    "                  line says counts first\n"
+    "  --config PATH   a file: YAML with these options by their names (state: DIR, ...); what the\n"
+    "                  command line says counts first. A folder: the same as --documents\n"
+    "  --documents DIR what lies there is what runs: .yaml, .yml, .json, in folders below, too;\n"
+    "                  followed as it changes (a Git checkout, a mounted ConfigMap, an editor);\n"
+    "                  'tulle apply' and 'tulle delete' are refused then\n"
     "  --restore FILE  makes DIR out of a backup (tulle backup) and ends; DIR must hold none yet\n";
 
 struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 13 };
+enum { OPTION_COUNT = 14 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -60,6 +65,7 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"ca-passphrase-file", &o->ca_passphrase_file},
         {"xds-local", &o->xds_local},
         {"edges", &o->edges},
+        {"documents", &o->documents},
     };
     memcpy(table, all, sizeof all);
 }
@@ -162,6 +168,12 @@ static void set_default(const char **value, const char *text)
         *value = text;
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static bool set_up_log(struct tulled_options *o)
 {
     enum log_level level;
@@ -198,6 +210,10 @@ bool tulled_options_read(int argc, char **argv, struct tulled_options *ret_optio
     *ret_code = EXIT_USAGE;
     fill_table(&o, table);
     bool is_good = parse_arguments(argc, argv, table, &config);
+    if (is_good && config != NULL && is_folder(config)) {
+        set_default(&o.documents, config);
+        config = NULL;
+    }
     if (is_good && config != NULL && !read_config(config, table))
         return false;
     set_default(&o.log_format, "text");

@@ -1,5 +1,6 @@
 /* A set of documents that takes effect as one: parsed, checked against what is there, written. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "codec/duration.h"
 #include "control/server/server_priv.h"
@@ -49,12 +50,22 @@ static void add_write(struct change *c, const struct api_document *d)
                    .line = d->place.line,
                    .owner = c->owner,
                    .created_at = arena_str(&c->arena, time_format((int64_t)now_ms, false, text))},
+        .is_taking_over = c->is_taking_over,
     };
-    if (d->resource_version.len > 0 &&
+    /* In a file it says where the document was copied from, not what it is to replace. */
+    if (d->resource_version.len > 0 && !c->is_taking_over &&
         (!str_to_u64(d->resource_version, UINT64_MAX - 1, &w.expected_revision) ||
          w.expected_revision == 0))
         w.expected_revision = UINT64_MAX - 1; /* no revision of ours: never equal */
     VEC_PUSH(&c->writes, w);
+}
+
+static void note_document(struct change *c, struct api_document *d)
+{
+    struct str subject = api_document_subject(&c->arena, d);
+    add_write(c, d);
+    if (!is_in_set(c, subject))
+        map_put(&c->by_subject, subject, d);
 }
 
 void change_parse(struct change *c, struct str file, uint32_t line, struct str text,
@@ -71,20 +82,42 @@ void change_parse(struct change *c, struct str file, uint32_t line, struct str t
     };
     str_buf_deinit(&shown);
     (void)api_document_parse(&source, &c->docs, &c->findings);
-    for (size_t i = before; i < c->docs.docs.len; i++) {
-        struct api_document *d = c->docs.docs.ptr[i];
-        struct str subject = api_document_subject(&c->arena, d);
-        add_write(c, d);
-        if (!is_in_set(c, subject))
-            map_put(&c->by_subject, subject, d);
-    }
+    for (size_t i = before; i < c->docs.docs.len; i++)
+        note_document(c, c->docs.docs.ptr[i]);
 }
 
-static void on_owned(void *ctx, const struct store_object *o)
+void change_add(struct change *c, struct api_document *d)
 {
-    struct change *c = ctx;
-    if (!str_eq(o->owner, c->owner) || is_in_set(c, subject_of(c, o->kind, o->namespace_, o->name)))
-        return;
+    api_document_list_add(&c->docs, d);
+    note_document(c, d);
+}
+
+static void remove_at(struct change *c, size_t i)
+{
+    api_document_unref(c->docs.docs.ptr[i]);
+    size_t after = --c->docs.docs.len - i;
+    memmove(&c->docs.docs.ptr[i], &c->docs.docs.ptr[i + 1], after * sizeof *c->docs.docs.ptr);
+    after = --c->writes.len - i;
+    memmove(&c->writes.ptr[i], &c->writes.ptr[i + 1], after * sizeof *c->writes.ptr);
+}
+
+bool change_drop(struct change *c, struct str subject)
+{
+    struct api_document *d = map_remove(&c->by_subject, subject);
+    if (d == NULL)
+        return false;
+    api_document_ref(d);
+    for (size_t i = c->docs.docs.len; i-- > 0;) {
+        const struct api_document *o = c->docs.docs.ptr[i];
+        if (o->kind == d->kind && str_eq(o->namespace, d->namespace) && str_eq(o->name, d->name))
+            remove_at(c, i);
+    }
+    api_document_unref(d);
+    return true;
+}
+
+void change_delete(struct change *c, const struct store_object *o)
+{
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = o->kind,
@@ -92,6 +125,13 @@ static void on_owned(void *ctx, const struct store_object *o)
                    .name = arena_str(&c->arena, o->name)},
     };
     VEC_PUSH(&c->writes, w);
+}
+
+static void on_owned(void *ctx, const struct store_object *o)
+{
+    struct change *c = ctx;
+    if (str_eq(o->owner, c->owner) && !is_in_set(c, subject_of(c, o->kind, o->namespace_, o->name)))
+        change_delete(c, o);
 }
 
 void change_prune(struct change *c)

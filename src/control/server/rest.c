@@ -285,6 +285,28 @@ bool rest_may(struct rest_call *c, enum access_verb verb, const struct api_kind_
     return false;
 }
 
+bool rest_may_write(struct rest_call *c, const struct store_object *o, bool is_delete)
+{
+    const struct documents *d = c->server->documents;
+    const char *kind = api_kind_info(o->kind)->name;
+    struct str where;
+    if (d == NULL || rest_query_is_true(c, "dryRun"))
+        return true;
+    switch (documents_may_write(d, o, is_delete, c->a, &where)) {
+    case DOCUMENTS_FREE:
+        return true;
+    case DOCUMENTS_FROM:
+        rest_fail(c, 409, "Conflict", "%s \"%.*s\" comes from %.*s: change it there", kind,
+                  STR_FMT(o->name), STR_FMT(where));
+        return false;
+    case DOCUMENTS_FOLDER:
+        break;
+    }
+    rest_fail(c, 409, "Conflict", "documents come from the folder %.*s: put %s \"%.*s\" there",
+              STR_FMT(where), kind, STR_FMT(o->name));
+    return false;
+}
+
 bool rest_may_change(struct rest_call *c, const struct change *change)
 {
     for (size_t i = 0; i < change->writes.len; i++) {
@@ -298,6 +320,10 @@ bool rest_may_change(struct rest_call *c, const struct change *change)
                        ? ACCESS_UPDATE
                        : ACCESS_CREATE;
         if (!rest_may(c, verb, api_kind_info(o->kind), o->namespace_))
+            return false;
+    }
+    for (size_t i = 0; i < change->writes.len; i++) {
+        if (!rest_may_write(c, &change->writes.ptr[i].object, change->writes.ptr[i].is_delete))
             return false;
     }
     return true;

@@ -140,6 +140,7 @@ static void reply_status(struct rest_call *c)
     json_writer_array(&w, "warnings");
     write_warnings(c->server, &w);
     json_writer_end(&w);
+    documents_write_status(c->server->documents, &w);
     json_writer_end(&w);
     rest_reply(c, 200, str_buf_str(&out));
     str_buf_deinit(&out);

@@ -79,21 +79,44 @@ void rest_metadata(struct json_writer *w, const struct json *metadata, const str
     json_writer_end(w);
 }
 
+/* What proxies said of it, and what is wrong with it in its file. */
+static void write_conditions(struct json_writer *w, const struct json *known, struct str problem)
+{
+    if (known == NULL && problem.len == 0)
+        return;
+    json_writer_array(w, "conditions");
+    for (size_t i = 0; i < json_count(known); i++)
+        json_writer_tree(w, NULL, json_at(known, i));
+    if (problem.len > 0) {
+        json_writer_object(w, NULL);
+        json_writer_c(w, "type", "Accepted");
+        json_writer_c(w, "status", "False");
+        json_writer_c(w, "reason", "Invalid");
+        json_writer_str(w, "message", problem);
+        json_writer_end(w);
+    }
+    json_writer_end(w);
+}
+
 static void write_status(const struct server *s, const struct store_object *o, struct arena *a,
                          struct json_writer *w)
 {
     const struct json *status = NULL;
     bool is_workload = o->kind == API_KIND_WORKLOAD;
+    struct str problem = documents_problem(s->documents, o->kind, o->namespace_, o->name, a);
     if (o->status_json.len > 0 &&
         json_parse(a, o->status_json, o->status_json.len, &status, NULL) != 0)
         status = NULL;
-    if (status == NULL && !is_workload)
+    if (status == NULL && !is_workload && problem.len == 0)
         return;
     json_writer_object(w, "status");
     for (size_t i = 0; status != NULL && i < json_count(status); i++) {
+        if (str_eq(status->keys[i], STR("conditions")))
+            continue;
         json_writer_key(w, status->keys[i]);
         json_writer_tree(w, NULL, json_at(status, i));
     }
+    write_conditions(w, json_get(status, "conditions"), problem);
     if (is_workload) {
         struct replicas rs = {w, o->namespace_, o->name};
         json_writer_array(w, "replicas");
@@ -343,6 +366,8 @@ static void write_one(struct rest_call *c, struct change *change, const char *ve
         rest_fail_store(c, -ERR_NOT_FOUND, &w->object);
         return;
     }
+    if (!rest_may_write(c, &w->object, false))
+        return;
     struct store_author by = rest_author(c, verb);
     bool is_dry = rest_query_is_true(c, "dryRun");
     int err = change_commit(change, is_dry, &by, &failed);
@@ -443,6 +468,8 @@ static void remove_one(struct rest_call *c, const struct rest_target *t)
         .object = {.kind = t->kind->kind, .namespace_ = t->namespace_, .name = t->name},
     };
     size_t failed;
+    if (exists(c, &w.object) && !rest_may_write(c, &w.object, true))
+        return;
     struct store_author by = rest_author(c, "delete");
     int err = store_commit(args->store, &w, 1, &by, &failed);
     if (err != 0) {

@@ -46,15 +46,8 @@ static void on_now(void *ctx, const struct store_object *o)
 {
     struct rollback *r = ctx;
     struct arena *a = &r->change->arena;
-    if (!is_target(r, o) || map_get(&r->kept, key_of(a, o)) != NULL)
-        return;
-    struct store_write w = {
-        .is_delete = true,
-        .object = {.kind = o->kind,
-                   .namespace_ = arena_str(a, o->namespace_),
-                   .name = arena_str(a, o->name)},
-    };
-    VEC_PUSH(&r->change->writes, w);
+    if (is_target(r, o) && map_get(&r->kept, key_of(a, o)) == NULL)
+        change_delete(r->change, o);
 }
 
 int change_back_to(struct change *c, uint64_t revision, const struct rollback_target *target)

@@ -224,6 +224,7 @@ static void metrics_head(void *service, struct service_stream *stream, const str
     struct str_buf text = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     push_render_metrics(face->server->args.push, &text);
     add_counts(&face->server->counts, &text);
+    documents_render_metrics(face->server->documents, &text);
     service_reply(stream, 200, STR("text/plain; version=0.0.4; charset=utf-8"), str_buf_str(&text));
     str_buf_deinit(&text);
 }
@@ -273,10 +274,26 @@ struct server *server_new(const struct server_args *args)
     return s;
 }
 
+int server_follow(struct server *s, struct str folder, struct str_buf *why)
+{
+    char dir[PATH_LEN_MAX] = "", path[2 * PATH_LEN_MAX];
+    while (folder.len > 1 && folder.ptr[folder.len - 1] == '/')
+        folder.len--;
+    if (folder.len == 0 || folder.len >= PATH_LEN_MAX || str_eq(folder, STR("/")) ||
+        (folder.ptr[0] != '/' && getcwd(dir, sizeof dir) == NULL)) {
+        str_buf_add_c(why, "--documents takes a folder");
+        return -ERR_INVALID;
+    }
+    snprintf(path, sizeof path, "%s%s%.*s", dir, dir[0] != '\0' ? "/" : "", STR_FMT(folder));
+    s->documents = documents_new(s, str_from_c(path));
+    return 0;
+}
+
 struct server *server_free(struct server *s)
 {
     if (s == NULL)
         return NULL;
+    documents_free(s->documents);
     if (s->api.socket != NULL)
         (void)unlink(addr_path(listen_addr(s->api.socket)));
     listen_close(s->api.socket);

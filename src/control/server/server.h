@@ -21,6 +21,9 @@ struct server_args {
 
 struct server *server_new(const struct server_args *args);
 struct server *server_free(struct server *s);
+/* Documents come from this folder from now on (documents.h). Before anybody is listened to, so that
+ * whoever connects finds what lies there. */
+int server_follow(struct server *s, struct str folder, struct str_buf *why);
 /* The API for others: TLS under a certificate of our CA; tokens or client certificates. */
 int server_listen_remote(struct server *s, const struct addr *at, struct str_buf *why);
 /* The socket gets mode 0600. */

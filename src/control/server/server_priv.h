@@ -8,6 +8,7 @@
 #include "codec/json.h"
 #include "codec/json_writer.h"
 #include "control/server/access.h"
+#include "control/server/documents.h"
 #include "control/server/own_tls.h"
 #include "control/server/server.h"
 #include "http/server.h"
@@ -59,7 +60,8 @@ struct server {
     struct server_face api, remote, metrics;
     struct own_tls *tls; /* of remote; NULL: it does not listen */
     struct access_rates rates;
-    struct list watchers; /* rest_watch.c */
+    struct documents *documents; /* NULL: they are written by the API */
+    struct list watchers;        /* rest_watch.c */
     size_t watcher_count;
     size_t held_bytes;
     struct server_counts counts;
@@ -111,7 +113,9 @@ bool rest_is_own(const struct rest_call *c, const char *name);
 bool rest_may(struct rest_call *c, enum access_verb verb, const struct api_kind_info *kind,
               struct str namespace_);
 struct change;
-/* ... to each document of a set. */
+/* Whether the API may write (delete) that document; else answered (409): it comes from a file. */
+bool rest_may_write(struct rest_call *c, const struct store_object *o, bool is_delete);
+/* Both, of each document of a set. */
 bool rest_may_change(struct rest_call *c, const struct change *change);
 
 /* Who asks, and when, for the history; strings in the call's arena. The reason that was given comes
@@ -178,6 +182,7 @@ struct change {
     struct api_findings findings;   /* of parsing; then of checking, too */
     struct str owner;               /* "up", "api" */
     bool is_single;                 /* documents come one by one: what is unmet is a warning */
+    bool is_taking_over;            /* what is there and equal belongs to the owner from now on */
     VEC(struct store_write) writes; /* in the order of docs, then deletions */
     struct map by_subject;          /* the first of docs */
     struct map deleted;             /* subjects, when they are checked */
@@ -190,6 +195,12 @@ void change_deinit(struct change *c);
  * JSON, stands in the file of the person who wrote it. */
 void change_parse(struct change *c, struct str file, uint32_t line, struct str text,
                   struct str namespace_);
+/* Adds one that is parsed already; takes a reference. */
+void change_add(struct change *c, struct api_document *d);
+/* Takes the document out of the set (both, when it is there twice). False: it is not in it. */
+bool change_drop(struct change *c, struct str subject);
+/* Adds a deletion. */
+void change_delete(struct change *c, const struct store_object *o);
 /* Deletes what the owner has and the set does not name. */
 void change_prune(struct change *c);
 /* The documents that a rollback is about: all of them, or those of a kind, of a namespace, one. */

@@ -90,7 +90,7 @@ const char *const sqlite_statements[ST_COUNT] = {
                 " revision = excluded.revision, generation = excluded.generation"),
     [ST_DELETE] = "DELETE FROM objects WHERE kind = ?1 AND namespace = ?2 AND name = ?3",
     [ST_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
-    [ST_PLACE] = ("UPDATE objects SET file = ?4, line = ?5"
+    [ST_PLACE] = ("UPDATE objects SET file = ?4, line = ?5, owner = ?6"
                   " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),
     [ST_STATUS] = ("UPDATE objects SET status = ?4"
                    " WHERE kind = ?1 AND namespace = ?2 AND name = ?3"),

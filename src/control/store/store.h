@@ -50,6 +50,7 @@ struct store_write {
     struct store_object object; /* kind, namespace_, name, json, file, line, owner, and
                                  * created_at for a new one; the rest is filled in */
     uint64_t expected_revision; /* 0: whatever is there; UINT64_MAX: must not exist */
+    bool is_taking_over;        /* what is there and equal gets the object's owner, too */
     enum store_change change;   /* result */
     uint64_t revision;          /* result */
 };

@@ -140,16 +140,21 @@ static int put_one(struct store_sqlite *q, struct store_write *w, bool is_new,
     return sqlite_run(st);
 }
 
-/* The same document stands elsewhere: told of nobody, but whoever looks for it looks there. */
-static int move_one(struct store_sqlite *q, const struct store_object *o,
+/* The same document stands elsewhere, or is another's: told of nobody, but whoever looks for it
+ * looks there. */
+static int move_one(struct store_sqlite *q, const struct store_write *w,
                     const struct store_object *present)
 {
-    if (o->line == 0 || (o->line == present->line && str_eq(o->file, present->file)))
+    const struct store_object *o = &w->object;
+    struct str owner = w->is_taking_over ? o->owner : present->owner;
+    bool is_there = o->line == 0 || (o->line == present->line && str_eq(o->file, present->file));
+    if (is_there && str_eq(owner, present->owner))
         return 0;
     sqlite3_stmt *st = q->st[ST_PLACE];
     bind_key(st, o->kind, o->namespace_, o->name);
-    sqlite_bind_str(st, 4, o->file);
-    sqlite3_bind_int64(st, 5, o->line);
+    sqlite_bind_str(st, 4, is_there ? present->file : o->file);
+    sqlite3_bind_int64(st, 5, is_there ? present->line : o->line);
+    sqlite_bind_str(st, 6, owner);
     return sqlite_run(st);
 }
 
@@ -168,7 +173,7 @@ static int write_one(struct store_sqlite *q, struct store_write *w, uint64_t *re
     if (found == 0 && str_eq(present.json, w->object.json)) {
         w->change = STORE_UNCHANGED;
         w->revision = present.revision;
-        return move_one(q, &w->object, &present);
+        return move_one(q, w, &present);
     }
     return put_one(q, w, found != 0, &present, ++*revision);
 }
