@@ -12,6 +12,7 @@ enum {
     SLICE_US = 5000,
     GIT_LOOK_US = 100 * 1000,
     FRESH_NS = 20 * 1000 * 1000, /* coarser than any clock of files */
+    SKEW_NS = 1000 * 1000 * 1000,
 };
 
 enum phase { PHASE_IDLE, PHASE_SETTLING, PHASE_SCANNING, PHASE_READING };
@@ -134,14 +135,18 @@ static uint64_t hash_of(const struct folder_scan *s)
 
 /* Two writes within one tick of the files' clock leave the same stamp: what was written just now is
  * looked at again. */
-static void mark_fresh(struct folder *f)
+static void mark_fresh(struct folder *f, bool is_first)
 {
     uint64_t now_ns = turn_wall_us(f->args.turn) * 1000;
     f->has_fresh = false;
     for (size_t i = 0; i < f->scan.files.len; i++) {
         struct folder_file *file = &f->scan.files.ptr[i];
-        file->is_fresh = file->stamp.changed_ns + FRESH_NS > now_ns;
-        f->has_fresh = f->has_fresh || file->is_fresh;
+        uint64_t changed_ns = file->stamp.changed_ns;
+        if (changed_ns > now_ns + SKEW_NS)
+            continue; /* another clock's: it tells nothing */
+        file->is_fresh = changed_ns + FRESH_NS > now_ns;
+        file->is_restless = !is_first && changed_ns + 1000ull * FOLDER_SETTLE_US > now_ns;
+        f->has_fresh = f->has_fresh || file->is_fresh || file->is_restless;
     }
 }
 
@@ -178,7 +183,7 @@ static bool choose(struct folder *f, bool is_first)
         on_stirred(f);
         return false;
     }
-    mark_fresh(f);
+    mark_fresh(f, is_first);
     f->args.ops->scanned(f->args.ctx, &f->scan);
     f->next = 0;
     f->phase = PHASE_READING;

@@ -1,11 +1,11 @@
 /* A folder of documents that is followed: its texts, whenever it has come to rest after a change.
  *
  * A change is waited out (files are written in pieces, a checkout writes thousands): nothing has
- * happened for FOLDER_SETTLE_US, and Git is not at work; but no longer than FOLDER_PATIENCE_US, so
- * that a file which is always being written keeps nobody waiting. Then all of the folder is looked
- * at, and the texts that are wanted are read, both in slices of a few milliseconds; what changes
- * meanwhile begins it anew. Besides, the folder is looked at by the clock: seldom where inotify
- * tells, often where it cannot.
+ * happened for FOLDER_SETTLE_US, and Git is not at work; but no longer than FOLDER_PATIENCE_US:
+ * then what is still being written is named as restless, and keeps nobody else waiting. Then all of
+ * the folder is looked at, and the texts that are wanted are read, both in slices of a few
+ * milliseconds; what changes meanwhile begins it anew. Besides, the folder is looked at by the
+ * clock: seldom where inotify tells, often where it cannot.
  *
  * Owner and thread: the turn's. It knows nothing of documents. */
 #pragma once

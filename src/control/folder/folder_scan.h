@@ -31,8 +31,9 @@ struct folder_stamp {
 struct folder_file {
     struct str path; /* "shop/routes.yaml", from the folder on; in the scan's arena */
     struct folder_stamp stamp;
-    bool is_wanted; /* set by who is told of the scan: its text is to be read */
-    bool is_fresh;  /* written just now: the stamp may not tell it from what it is next */
+    bool is_wanted;   /* set by who is told of the scan: its text is to be read */
+    bool is_fresh;    /* written just now: the stamp may not tell it from what it is next */
+    bool is_restless; /* still being written when patience was over: not to be read yet */
 };
 
 struct folder_problem {

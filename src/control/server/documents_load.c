@@ -114,12 +114,17 @@ static void on_scanned(void *ctx, struct folder_scan *s)
         struct folder_file *found = &s->files.ptr[i];
         struct documents_file *f = file_at(d, found->path);
         f->is_seen = true;
+        VEC_PUSH(&d->seen, f);
+        if (found->is_restless) {
+            f->is_read = f->is_clean = false;
+            f->is_torn = true;
+            continue;
+        }
         f->is_read = !f->is_clean || !folder_stamp_is_equal(&f->stamp, &found->stamp);
         f->is_clean = f->is_clean && !f->is_read;
         f->is_fresh = found->is_fresh;
         f->stamp = found->stamp;
         found->is_wanted = f->is_read;
-        VEC_PUSH(&d->seen, f);
     }
 }
 
@@ -398,8 +403,10 @@ static void forget_unseen(struct documents *d)
 static void mark_clean(struct documents *d)
 {
     size_t skip = strlen(d->path) + 1;
-    for (size_t i = 0; i < d->seen.len; i++)
-        d->seen.ptr[i]->is_clean = !d->seen.ptr[i]->is_fresh;
+    for (size_t i = 0; i < d->seen.len; i++) {
+        struct documents_file *f = d->seen.ptr[i];
+        f->is_clean = !f->is_fresh && !f->is_torn;
+    }
     for (size_t i = 0; i < d->next.list.len; i++) {
         struct documents_file *f = map_get(&d->files, str_skip(d->next.list.ptr[i].file, skip));
         if (f != NULL)
