@@ -51,9 +51,16 @@ struct resource {
     };
 };
 
+/* Who has a resource: the aggregated stream (no cluster is named), or a service of its own. */
+struct resource_source {
+    struct str cluster; /* of the bootstrap, where that service is */
+    bool is_delta;      /* else state of the world */
+};
+
 struct resource_ref {
     enum resource_type type;
     struct str name;
+    struct resource_source source;
 };
 
 /* An empty resource to be filled: body is allocated by the caller in r->arena. ref_count 1. */

@@ -3,67 +3,14 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "base/list.h"
-#include "base/map.h"
-#include "base/vec.h"
-#include "mesh/xds/ads_node.h"
-#include "mesh/xds/pb_check.h"
+#include "mesh/xds/ads_client_priv.h"
+#include "mesh/xds/pb_wire.h"
 
 enum {
-    MESSAGE_LEN_MAX = 64 << 20, /* of one response; the transport bounds it first */
     WHY_LEN_MAX = 4096,
     NAME_SHOWN_MAX = 256,
     REASON_SHOWN_MAX = 1024,
-    BLOCK_LEN = 4096,
     STATUS_INVALID_ARGUMENT = 3,
-};
-
-/* What is known of one name of a type. Lives while it is subscribed to, by name or wildcard. */
-struct entry {
-    struct list link;   /* in changed: the server does not know something of it */
-    struct str name;    /* owned */
-    struct str version; /* owned; empty: nothing accepted */
-    bool is_subscribed; /* by name */
-    bool is_answered;   /* accepted, refused, removed or preloaded once */
-    bool is_new;        /* the server does not know of the subscription yet */
-    bool is_dropped;    /* nor of its end */
-    bool is_awaited;    /* counted: subscribed to by name, and not answered */
-};
-
-struct type_state {
-    struct map entries;  /* name -> struct entry */
-    struct list changed; /* struct entry: is_new or is_dropped */
-    size_t awaited;      /* entries whose answer is not here */
-    bool is_wildcard, is_wildcard_new, is_wildcard_answered;
-    bool is_requested; /* on this stream */
-    bool is_dirty;
-};
-
-/* A response that its owner has yet to apply. */
-struct pending {
-    struct list link;
-    uint64_t token;
-    uint64_t stream;
-    enum resource_type type;
-    bool is_in_callback, is_done;
-    struct arena arena;
-    struct str nonce;
-    VEC(struct resource *) changed;
-    VEC(struct str) removed;
-    VEC(struct str) refused; /* names; their reasons are in why */
-    struct str_buf why;
-};
-
-struct ads_client {
-    struct ads_client_ops ops;
-    void *ctx;
-    struct arena arena; /* the node's strings */
-    struct ads_node node;
-    struct type_state types[RESOURCE_TYPE_COUNT];
-    struct list pending;
-    uint64_t last_token;
-    uint64_t stream; /* number of the present stream */
-    bool is_connected, is_node_sent;
 };
 
 /* --- entries --- */
@@ -78,21 +25,21 @@ static void free_str(struct str s)
     free((void *)(uintptr_t)s.ptr); /* ours, though a str points to const */
 }
 
-static void set_str(struct str *to, struct str value)
+void ads_set_str(struct str *to, struct str value)
 {
     char *copy = dup_bytes(value);
     free_str(*to);
     *to = str_from(copy, value.len);
 }
 
-static struct entry *find_or_add(struct type_state *t, struct str name)
+struct entry *ads_entry(struct type_state *t, struct str name)
 {
     struct entry *e = map_get(&t->entries, name);
     if (e != NULL)
         return e;
     e = NEW(struct entry);
     list_init(&e->link);
-    set_str(&e->name, name);
+    ads_set_str(&e->name, name);
     map_put(&t->entries, name, e);
     return e;
 }
@@ -104,8 +51,7 @@ static void entry_free(struct entry *e)
     free(e);
 }
 
-/* After any change of its flags. */
-static void note(struct type_state *t, struct entry *e)
+void ads_note(struct type_state *t, struct entry *e)
 {
     bool is_awaited = e->is_subscribed && !e->is_answered;
     t->awaited = t->awaited - e->is_awaited + is_awaited;
@@ -115,7 +61,7 @@ static void note(struct type_state *t, struct entry *e)
         list_push_back(&t->changed, &e->link);
 }
 
-static void drop_entry(struct type_state *t, struct entry *e)
+void ads_drop_entry(struct type_state *t, struct entry *e)
 {
     t->awaited -= e->is_awaited;
     list_remove(&e->link);
@@ -130,7 +76,8 @@ struct ads_client *ads_client_new(const struct ads_client_args *args)
     struct ads_client *c = NEW(struct ads_client);
     c->ops = *args->ops;
     c->ctx = args->ctx;
-    arena_init(&c->arena, BLOCK_LEN);
+    c->is_sotw = args->is_sotw;
+    arena_init(&c->arena, ADS_BLOCK_LEN);
     c->node = (struct ads_node){
         .id = arena_str(&c->arena, args->node_id),
         .cluster = arena_str(&c->arena, args->node_cluster),
@@ -150,6 +97,7 @@ static void pending_free(struct pending *p)
     list_remove(&p->link);
     for (size_t i = 0; i < p->changed.len; i++)
         resource_unref(p->changed.ptr[i]);
+    map_deinit(&p->seen);
     VEC_DEINIT(&p->changed);
     VEC_DEINIT(&p->removed);
     VEC_DEINIT(&p->refused);
@@ -170,6 +118,8 @@ struct ads_client *ads_client_free(struct ads_client *c)
         while (map_next(&c->types[i].entries, &iter, NULL, &e))
             entry_free(e);
         map_deinit(&c->types[i].entries);
+        free_str(c->types[i].version);
+        free_str(c->types[i].nonce);
     }
     arena_deinit(&c->arena);
     free(c);
@@ -181,14 +131,19 @@ struct ads_client *ads_client_free(struct ads_client *c)
 void ads_client_subscribe(struct ads_client *c, enum resource_type type, struct str name)
 {
     struct type_state *t = &c->types[type];
-    struct entry *e = find_or_add(t, name);
+    struct entry *e = ads_entry(t, name);
     if (e->is_subscribed)
         return;
     e->is_subscribed = true;
-    /* An end that was not told yet and a new beginning cancel each other out. */
+    /* An end that was not told yet and a new beginning cancel each other out; but a server that
+     * tells the state of the world would say nothing of what has not changed, and it was given up.
+     */
+    e->is_lost = e->is_dropped && c->is_sotw;
+    if (e->is_lost)
+        ads_set_str(&e->version, STR_NULL);
     e->is_new = !e->is_dropped;
     e->is_dropped = false;
-    note(t, e);
+    ads_note(t, e);
     t->is_dirty = true;
 }
 
@@ -209,25 +164,25 @@ void ads_client_unsubscribe(struct ads_client *c, enum resource_type type, struc
     e->is_subscribed = false;
     e->is_dropped = !e->is_new && t->is_requested;
     e->is_new = false;
-    note(t, e);
+    ads_note(t, e);
     if (e->is_dropped) {
         t->is_dirty = true;
         return;
     }
     /* The server never heard of it. */
     if (!t->is_wildcard)
-        drop_entry(t, e);
+        ads_drop_entry(t, e);
 }
 
 void ads_client_preload(struct ads_client *c, enum resource_type type, struct str name,
                         struct str version)
 {
     struct type_state *t = &c->types[type];
-    struct entry *e = find_or_add(t, name);
-    set_str(&e->version, version);
+    struct entry *e = ads_entry(t, name);
+    ads_set_str(&e->version, version);
     /* An unchanged server says nothing: what is there counts. */
     e->is_answered = t->is_wildcard_answered = true;
-    note(t, e);
+    ads_note(t, e);
 }
 
 bool ads_client_is_synced(const struct ads_client *c)
@@ -242,113 +197,32 @@ bool ads_client_is_synced(const struct ads_client *c)
 
 /* --- requests --- */
 
-static void send_request(struct ads_client *c, enum resource_type type, struct arena *a,
-                         Pb__Discovery__DeltaDiscoveryRequest *m)
+Pb__Core__Node *ads_first_node(struct ads_client *c, struct arena *a)
 {
     struct ads_node node = c->node;
-    m->type_url = arena_str(a, resource_type_url(type)).ptr;
-    if (!c->is_node_sent)
-        m->node = ads_node_encode(a, &node);
+    if (c->is_node_sent)
+        return NULL;
     c->is_node_sent = true;
-    AUTO(str_buf_deinit) struct str_buf wire = STR_BUF_INIT(MESSAGE_LEN_MAX);
-    pb_pack(&m->base, &wire);
+    return ads_node_encode(a, &node);
+}
+
+void ads_send(struct ads_client *c, const ProtobufCMessage *m)
+{
+    AUTO(str_buf_deinit) struct str_buf wire = STR_BUF_INIT(ADS_MESSAGE_LEN_MAX);
+    pb_pack(m, &wire);
     c->ops.send(c->ctx, str_buf_str(&wire));
-}
-
-static const char *copy_c(struct arena *a, struct str s)
-{
-    return arena_str(a, s).ptr;
-}
-
-static void add_version(struct arena *a, Pb__Discovery__DeltaDiscoveryRequest *m,
-                        const struct entry *e)
-{
-    Pb__Discovery__DeltaDiscoveryRequest__InitialResourceVersionsEntry *v =
-        arena_alloc(a, sizeof *v);
-    pb__discovery__delta_discovery_request__initial_resource_versions_entry__init(v);
-    v->key = copy_c(a, e->name);
-    v->value = copy_c(a, e->version);
-    m->initial_resource_versions[m->n_initial_resource_versions++] = v;
-}
-
-/* The first request of a type on a stream tells everything: names, and the versions at hand. */
-static void fill_first(struct type_state *t, struct arena *a,
-                       Pb__Discovery__DeltaDiscoveryRequest *m)
-{
-    size_t count = map_len(&t->entries), iter = 0;
-    void *value;
-    m->resource_names_subscribe = arena_alloc(a, sizeof(char *) * (count + 1));
-    m->initial_resource_versions =
-        arena_alloc(a, sizeof(*m->initial_resource_versions) * (count + 1));
-    while (map_next(&t->entries, &iter, NULL, &value)) {
-        struct entry *e = value;
-        if (!e->is_subscribed && !t->is_wildcard) {
-            /* Left from another stream; what was preloaded may still be asked for. */
-            if (e->is_dropped)
-                drop_entry(t, e);
-            continue;
-        }
-        e->is_new = e->is_dropped = false;
-        note(t, e);
-        if (e->is_subscribed)
-            m->resource_names_subscribe[m->n_resource_names_subscribe++] = copy_c(a, e->name);
-        if (e->version.len > 0)
-            add_version(a, m, e);
-    }
-    /* Nothing named at all means everything; beside names it must be said. */
-    if (t->is_wildcard && m->n_resource_names_subscribe > 0)
-        m->resource_names_subscribe[m->n_resource_names_subscribe++] = "*";
-}
-
-static void fill_changes(struct type_state *t, struct arena *a,
-                         Pb__Discovery__DeltaDiscoveryRequest *m)
-{
-    size_t count = 0;
-    LIST_FOREACH (&t->changed, e, struct entry, link)
-        count++;
-    m->resource_names_subscribe = arena_alloc(a, sizeof(char *) * (count + 1));
-    m->resource_names_unsubscribe = arena_alloc(a, sizeof(char *) * (count + 1));
-    LIST_FOREACH (&t->changed, e, struct entry, link) {
-        bool is_dropped = e->is_dropped;
-        if (e->is_new)
-            m->resource_names_subscribe[m->n_resource_names_subscribe++] = copy_c(a, e->name);
-        if (is_dropped)
-            m->resource_names_unsubscribe[m->n_resource_names_unsubscribe++] = copy_c(a, e->name);
-        e->is_new = e->is_dropped = false;
-        note(t, e);
-        if (is_dropped && !t->is_wildcard)
-            drop_entry(t, e);
-    }
-    if (t->is_wildcard_new)
-        m->resource_names_subscribe[m->n_resource_names_subscribe++] = "*";
-}
-
-static void flush_type(struct ads_client *c, enum resource_type type)
-{
-    struct type_state *t = &c->types[type];
-    if (!t->is_dirty)
-        return;
-    struct arena a;
-    arena_init(&a, BLOCK_LEN);
-    Pb__Discovery__DeltaDiscoveryRequest m;
-    pb__discovery__delta_discovery_request__init(&m);
-    if (t->is_requested)
-        fill_changes(t, &a, &m);
-    else
-        fill_first(t, &a, &m);
-    bool says_something = m.n_resource_names_subscribe + m.n_resource_names_unsubscribe > 0 ||
-                          (!t->is_requested && t->is_wildcard);
-    t->is_dirty = t->is_wildcard_new = false;
-    t->is_requested = t->is_requested || says_something;
-    if (says_something)
-        send_request(c, type, &a, &m);
-    arena_deinit(&a);
 }
 
 void ads_client_flush(struct ads_client *c)
 {
-    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT && c->is_connected; i++)
-        flush_type(c, (enum resource_type)i);
+    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT && c->is_connected; i++) {
+        if (!c->types[i].is_dirty)
+            continue;
+        if (c->is_sotw)
+            ads_sotw_flush(c, (enum resource_type)i);
+        else
+            ads_delta_flush(c, (enum resource_type)i);
+    }
 }
 
 void ads_client_connected(struct ads_client *c)
@@ -359,6 +233,7 @@ void ads_client_connected(struct ads_client *c)
     for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++) {
         struct type_state *t = &c->types[i];
         t->is_requested = false;
+        ads_set_str(&t->nonce, STR_NULL);
         t->is_dirty = t->is_wildcard || map_len(&t->entries) > 0;
     }
     ads_client_flush(c);
@@ -371,7 +246,7 @@ void ads_client_disconnected(struct ads_client *c)
 
 /* --- responses --- */
 
-static void refuse(struct pending *p, struct str name, const char *why)
+void ads_refuse_name(struct pending *p, struct str name, const char *why)
 {
     VEC_PUSH(&p->refused, name);
     if (p->why.len > 0)
@@ -380,81 +255,95 @@ static void refuse(struct pending *p, struct str name, const char *why)
                    REASON_SHOWN_MAX, why);
 }
 
-static bool is_wanted(const struct type_state *t, struct str name)
+bool ads_is_wanted(const struct type_state *t, struct str name)
 {
     const struct entry *e = map_get(&t->entries, name);
     return t->is_wildcard || (e != NULL && e->is_subscribed);
 }
 
-static void take_resource(struct pending *p, const Pb__Discovery__Resource *m)
+static bool is_named_already(const struct pending *p, struct str name)
 {
-    struct str name = arena_str(&p->arena, str_from_c(m->name));
-    AUTO(str_buf_deinit) struct str_buf why = STR_BUF_INIT(WHY_LEN_MAX);
-    struct resource *r = NULL;
-    if (m->resource == NULL ||
-        !str_eq(str_from_c(m->resource->type_url), resource_type_url(p->type))) {
-        refuse(p, name, "not a resource of this type");
-        return;
-    }
-    struct str wire = str_from((const char *)m->resource->value.data, m->resource->value.len);
-    if (xds_decode(p->type, wire, &why, &r) != 0) {
-        refuse(p, name, why.len > 0 ? why.ptr : "cannot be decoded");
-        return;
-    }
-    if (!str_eq(r->name, name)) {
-        refuse(p, name, "the resource inside has another name");
-        resource_unref(r);
-        return;
-    }
-    if (m->version != NULL && m->version[0] != 0)
-        r->version = arena_str(&r->arena, str_from_c(m->version));
-    VEC_PUSH(&p->changed, r);
+    return map_get(&p->seen, name) != NULL;
 }
 
-static struct pending *new_pending(struct ads_client *c, enum resource_type type,
-                                   const Pb__Discovery__DeltaDiscoveryResponse *m)
+static struct str type_of(const Pb__Any *m)
 {
-    struct type_state *t = &c->types[type];
+    return m != NULL ? str_from_c(m->type_url) : STR_NULL;
+}
+
+/* The name that a resource has inside, for those that cannot be decoded: every type has it in its
+ * first field. */
+static struct str peek_name(struct arena *a, const Pb__Any *m)
+{
+    struct str rest = m != NULL ? str_from((const char *)m->value.data, m->value.len) : STR_NULL;
+    struct pb_field f;
+    while (pb_wire_next(&rest, &f) == 1) {
+        if (f.number == 1 && f.type == PB_BYTES)
+            return arena_str(a, str_sub(f.bytes, 0, NAME_SHOWN_MAX));
+    }
+    return STR_NULL;
+}
+
+struct resource *ads_take_resource(struct pending *p, struct str name, const Pb__Any *m)
+{
+    AUTO(str_buf_deinit) struct str_buf why = STR_BUF_INIT(WHY_LEN_MAX);
+    struct resource *r = NULL;
+    struct str shown = name.len > 0 ? name : peek_name(&p->arena, m);
+    if (!str_eq(type_of(m), resource_type_url(p->type))) {
+        ads_refuse_name(p, shown, "not a resource of this type");
+        return NULL;
+    }
+    struct str wire = str_from((const char *)m->value.data, m->value.len);
+    if (xds_decode(p->type, wire, &why, &r) != 0) {
+        ads_refuse_name(p, shown, why.len > 0 ? why.ptr : "cannot be decoded");
+        return NULL;
+    }
+    const char *reason = name.len > 0 && !str_eq(r->name, name)
+                             ? "the resource inside has another name"
+                         : is_named_already(p, r->name) ? "it is there twice"
+                                                        : NULL;
+    if (reason != NULL) {
+        ads_refuse_name(p, shown, reason);
+        resource_unref(r);
+        return NULL;
+    }
+    map_put(&p->seen, r->name, p);
+    return r;
+}
+
+struct pending *ads_pending_new(struct ads_client *c, enum resource_type type, struct str nonce)
+{
     struct pending *p = NEW(struct pending);
-    arena_init(&p->arena, BLOCK_LEN);
+    arena_init(&p->arena, ADS_BLOCK_LEN);
+    map_init(&p->seen);
     p->why = STR_BUF_INIT(WHY_LEN_MAX);
     p->token = ++c->last_token;
     p->stream = c->stream;
     p->type = type;
-    p->nonce = arena_str(&p->arena, str_from_c(m->nonce));
+    p->nonce = arena_str(&p->arena, nonce);
     list_push_back(&c->pending, &p->link);
-    for (size_t i = 0; i < m->n_resources; i++) {
-        /* What was unsubscribed meanwhile is no longer of interest. */
-        if (is_wanted(t, str_from_c(m->resources[i]->name)))
-            take_resource(p, m->resources[i]);
-    }
-    for (size_t i = 0; i < m->n_removed_resources; i++) {
-        struct str name = str_from_c(m->removed_resources[i]);
-        if (is_wanted(t, name))
-            VEC_PUSH(&p->removed, arena_str(&p->arena, name));
-    }
     return p;
 }
 
-static int take_response(struct ads_client *c, struct arena *scratch, struct str message)
+void ads_ignore(struct ads_client *c, const char *type_url, const char *why)
 {
-    const ProtobufCMessageDescriptor *desc = &pb__discovery__delta_discovery_response__descriptor;
-    enum resource_type type;
-    if (message.len > MESSAGE_LEN_MAX ||
-        pb_check(desc, message, PB_CHECK_TOLERANT, NULL, NULL) != 0)
-        return -ERR_PROTOCOL;
-    const Pb__Discovery__DeltaDiscoveryResponse *m = pb_unpack(scratch, desc, message);
-    if (m == NULL || !resource_type_from_url(str_from_c(m->type_url), &type) ||
-        !c->types[type].is_requested)
-        return -ERR_PROTOCOL;
-    struct pending *p = new_pending(c, type, m);
+    if (c->ops.on_ignored != NULL)
+        c->ops.on_ignored(c->ctx, str_sub(str_from_c(type_url), 0, NAME_SHOWN_MAX),
+                          str_from_c(why));
+}
+
+static void hand_over(struct ads_client *c, struct pending *p)
+{
     uint64_t token = p->token;
-    if (p->changed.len + p->removed.len == 0) {
+    const struct type_state *t = &c->types[p->type];
+    /* That there is nothing of a type is news once: others wait for it. */
+    bool is_news = t->is_wildcard && !t->is_wildcard_answered;
+    if (p->changed.len + p->removed.len == 0 && !is_news) {
         ads_client_done(c, token, STR_NULL);
-        return 0;
+        return;
     }
     const struct ads_update update = {
-        .type = type,
+        .type = p->type,
         .changed = p->changed.ptr,
         .changed_count = p->changed.len,
         .removed = p->removed.ptr,
@@ -466,7 +355,6 @@ static int take_response(struct ads_client *c, struct arena *scratch, struct str
     p->is_in_callback = false;
     if (p->is_done)
         pending_free(p);
-    return 0;
 }
 
 int ads_client_recv(struct ads_client *c, struct str message)
@@ -474,89 +362,74 @@ int ads_client_recv(struct ads_client *c, struct str message)
     if (!c->is_connected)
         return -ERR_PROTOCOL;
     struct arena scratch;
-    arena_init(&scratch, BLOCK_LEN);
-    int rc = take_response(c, &scratch, message);
+    struct pending *p = NULL;
+    int rc = -ERR_PROTOCOL;
+    arena_init(&scratch, ADS_BLOCK_LEN);
+    if (message.len <= ADS_MESSAGE_LEN_MAX)
+        rc = c->is_sotw ? ads_sotw_take(c, &scratch, message, &p)
+                        : ads_delta_take(c, &scratch, message, &p);
     arena_deinit(&scratch);
+    if (p != NULL)
+        hand_over(c, p);
     return rc;
 }
 
 /* --- ACK and NACK --- */
 
+Pb__Rpc__Status *ads_status(struct arena *a, const struct pending *p)
+{
+    if (p->why.len == 0 && p->refused.len == 0)
+        return NULL;
+    Pb__Rpc__Status *status = arena_alloc(a, sizeof *status);
+    pb__rpc__status__init(status);
+    status->has_code = true;
+    status->code = STATUS_INVALID_ARGUMENT;
+    status->message = p->why.len > 0 ? p->why.ptr : "refused";
+    return status;
+}
+
+static struct pending *find_pending(struct ads_client *c, uint64_t token)
+{
+    LIST_FOREACH (&c->pending, p, struct pending, link) {
+        if (p->token == token)
+            return p;
+    }
+    return NULL;
+}
+
+static void commit(struct ads_client *c, struct pending *p, bool is_accepted)
+{
+    if (c->is_sotw)
+        ads_sotw_commit(&c->types[p->type], p, is_accepted);
+    else
+        ads_delta_commit(&c->types[p->type], p, is_accepted);
+}
+
 static void answer(struct ads_client *c, struct pending *p)
 {
-    struct arena a;
-    arena_init(&a, BLOCK_LEN);
-    Pb__Discovery__DeltaDiscoveryRequest m;
-    Pb__Rpc__Status status;
-    pb__discovery__delta_discovery_request__init(&m);
-    pb__rpc__status__init(&status);
-    m.response_nonce = copy_c(&a, p->nonce);
-    if (p->why.len > 0 || p->refused.len > 0) {
-        status.has_code = true;
-        status.code = STATUS_INVALID_ARGUMENT;
-        status.message = p->why.len > 0 ? p->why.ptr : "refused";
-        m.error_detail = &status;
-    }
-    send_request(c, p->type, &a, &m);
-    arena_deinit(&a);
-}
-
-static void note_answered(struct type_state *t, struct str name)
-{
-    struct entry *e = map_get(&t->entries, name);
-    if (e == NULL)
+    if (c->ops.on_answered != NULL)
+        c->ops.on_answered(c->ctx, p->type, str_buf_str(&p->why));
+    /* A response of a stream that is gone is answered by the next one's first request. */
+    if (!c->is_connected || p->stream != c->stream)
         return;
-    e->is_answered = true;
-    note(t, e);
-}
-
-/* What was accepted is what a later stream tells as known. */
-static void commit(struct type_state *t, struct pending *p, bool is_accepted)
-{
-    for (size_t i = 0; i < p->changed.len; i++) {
-        struct str name = p->changed.ptr[i]->name;
-        if (!is_wanted(t, name))
-            continue;
-        struct entry *e = find_or_add(t, name);
-        e->is_answered = true;
-        note(t, e);
-        if (is_accepted)
-            set_str(&e->version, p->changed.ptr[i]->version);
-    }
-    for (size_t i = 0; i < p->removed.len; i++) {
-        struct entry *e = map_get(&t->entries, p->removed.ptr[i]);
-        if (e == NULL)
-            continue;
-        e->is_answered = true;
-        note(t, e);
-        if (is_accepted)
-            set_str(&e->version, STR_NULL);
-        if (!e->is_subscribed && is_accepted && !e->is_dropped)
-            drop_entry(t, e);
-    }
-    for (size_t i = 0; i < p->refused.len; i++)
-        note_answered(t, p->refused.ptr[i]);
-    t->is_wildcard_answered = true;
+    if (c->is_sotw)
+        ads_sotw_answer(c, p);
+    else
+        ads_delta_answer(c, p);
 }
 
 void ads_client_done(struct ads_client *c, uint64_t token, struct str why)
 {
-    struct pending *p = NULL;
-    LIST_FOREACH (&c->pending, at, struct pending, link) {
-        if (at->token == token)
-            p = at;
-    }
+    struct pending *p = find_pending(c, token);
     ASSERT(p != NULL && !p->is_done);
-    commit(&c->types[p->type], p, why.len == 0);
+    commit(c, p, why.len == 0);
     if (why.len > 0) {
         if (p->why.len > 0)
             str_buf_add_c(&p->why, "; ");
         str_buf_add(&p->why, str_sub(why, 0, WHY_LEN_MAX / 2));
     }
-    /* A response of a stream that is gone is answered by the next one's first request. */
-    if (c->is_connected && p->stream == c->stream)
-        answer(c, p);
     p->is_done = true;
+    answer(c, p);
     if (!p->is_in_callback)
         pending_free(p);
 }

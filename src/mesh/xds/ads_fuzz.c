@@ -1,4 +1,4 @@
-/* First byte: odd for a response to the client, else a request to the server: bit 1 for state of
+/* First byte: odd for a response to the client, else a request to the server; bit 1 for state of
  * the world, bit 2 for a stream of clusters only. */
 #include "mesh/xds/ads_client.h"
 #include "mesh/xds/ads_server.h"
@@ -35,14 +35,17 @@ static void on_update(void *ctx, const struct ads_update *update)
     ads_client_done(*client, update->token, STR_NULL);
 }
 
-static void run_client(struct str message)
+static void run_client(unsigned how, struct str message)
 {
-    static const struct ads_client_ops ops = {send_nowhere, on_update};
+    static const struct ads_client_ops ops = {.send = send_nowhere, .on_update = on_update};
     struct ads_client *c = NULL;
-    c = ads_client_new(&(struct ads_client_args){.node_id = STR("n"), .ops = &ops, .ctx = &c});
+    c = ads_client_new(&(struct ads_client_args){
+        .node_id = STR("n"), .is_sotw = (how & 2) != 0, .ops = &ops, .ctx = &c});
     ads_client_subscribe(c, RESOURCE_ENDPOINTS, STR("a"));
     ads_client_subscribe_all(c, RESOURCE_CLUSTER);
     ads_client_connected(c);
+    /* Twice: what it holds is there then. */
+    (void)ads_client_recv(c, message);
     (void)ads_client_recv(c, message);
     ads_client_free(c);
 }
@@ -77,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct str message = str_from((const char *)data + 1, size - 1);
     if (data[0] % 2 == 1)
-        run_client(message);
+        run_client(data[0], message);
     else
         run_server(data[0], message);
     return 0;

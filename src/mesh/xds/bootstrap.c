@@ -113,42 +113,27 @@ static int load_static(struct loader *l, const Pb__Bootstrap__Bootstrap__StaticR
 
 /* --- dynamic resources --- */
 
-static int load_ads(struct loader *l, const struct pb_path *at, const Pb__Core__ApiConfigSource *m)
+static int load_source(struct loader *l, const struct pb_path *at, const Pb__Core__ConfigSource *m,
+                       struct bootstrap_source *ret)
 {
-    struct bootstrap *b = l->b;
-    switch ((int)m->api_type) {
-    case PB__CORE__API_CONFIG_SOURCE__API_TYPE__GRPC:
-        break;
-    case PB__CORE__API_CONFIG_SOURCE__API_TYPE__DELTA_GRPC:
-        b->is_delta = true;
-        break;
-    default:
-        return decode_fail(&l->d, PB_AT(at, "api_type"), "GRPC or DELTA_GRPC is needed");
-    }
-    if (m->transport_api_version != PB__CORE__API_VERSION__V3)
-        return decode_fail(&l->d, PB_AT(at, "transport_api_version"), "V3 is needed");
-    if (m->n_grpc_services != 1 || m->grpc_services[0]->envoy_grpc == NULL ||
-        !decode_is_set(m->grpc_services[0]->envoy_grpc->cluster_name))
-        return decode_fail(&l->d, PB_AT(at, "grpc_services"),
-                           "one envoy_grpc with its cluster_name is needed");
-    b->has_ads = true;
-    b->ads_cluster = decode_str(&l->d, m->grpc_services[0]->envoy_grpc->cluster_name);
-    return 0;
+    ret->is_set = m != NULL;
+    return decode_config_source(&l->d, at, m, true, &ret->source);
 }
 
 static int load_dynamic(struct loader *l, const Pb__Bootstrap__Bootstrap__DynamicResources *m)
 {
     const struct pb_path *at = PB_AT(NULL, "dynamic_resources");
+    struct bootstrap *b = l->b;
     if (m == NULL)
         return 0;
-    l->b->lds_by_ads = m->lds_config != NULL;
-    l->b->cds_by_ads = m->cds_config != NULL;
-    if (decode_config_source(&l->d, PB_AT(at, "lds_config"), m->lds_config, true) != 0 ||
-        decode_config_source(&l->d, PB_AT(at, "cds_config"), m->cds_config, true) != 0)
+    if (load_source(l, PB_AT(at, "lds_config"), m->lds_config, &b->lds) != 0 ||
+        load_source(l, PB_AT(at, "cds_config"), m->cds_config, &b->cds) != 0)
         return -ERR_INVALID;
-    if (m->ads_config != NULL)
-        return load_ads(l, PB_AT(at, "ads_config"), m->ads_config);
-    if (l->b->lds_by_ads || l->b->cds_by_ads)
+    b->ads.is_set = m->ads_config != NULL;
+    if (b->ads.is_set)
+        return decode_api_source(&l->d, PB_AT(at, "ads_config"), m->ads_config, &b->ads.source);
+    if ((b->lds.is_set && b->lds.source.cluster.len == 0) ||
+        (b->cds.is_set && b->cds.source.cluster.len == 0))
         return decode_fail(&l->d, PB_AT(at, "ads_config"), "needed by lds_config and cds_config");
     return 0;
 }

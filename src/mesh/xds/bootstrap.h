@@ -13,6 +13,11 @@ struct overload_limits {
     uint32_t accept_percent, shed_percent; /* no connections; no requests */
 };
 
+struct bootstrap_source {
+    bool is_set;
+    struct resource_source source; /* of lds and cds; no cluster: the aggregated stream */
+};
+
 struct bootstrap {
     struct arena arena;
     struct str node_id, node_cluster;
@@ -20,9 +25,8 @@ struct bootstrap {
     struct model_addr admin;       /* family 0, no path: no admin */
     struct resource **resources;   /* static listeners, clusters, secrets; owned */
     size_t resource_count;
-    /* dynamic_resources.ads_config */
-    bool has_ads, is_delta, lds_by_ads, cds_by_ads;
-    struct str ads_cluster; /* envoy_grpc.cluster_name */
+    /* dynamic_resources: of all types, of all listeners, of all clusters. */
+    struct bootstrap_source ads, lds, cds;
     struct overload_limits overload;
 };
 

@@ -91,8 +91,9 @@ static void test_whole(void **state)
     assert_str(b->node_cluster, "k");
     assert_str(b->node_metadata_json, "{\"a\":[1,true,null,{\"b\":\"c\"}]}");
     assert_int_equal(b->admin.port, 8080);
-    assert_true(b->has_ads && b->is_delta && b->lds_by_ads && b->cds_by_ads);
-    assert_str(b->ads_cluster, "xds");
+    assert_true(b->ads.is_set && b->ads.source.is_delta && b->lds.is_set && b->cds.is_set);
+    assert_str(b->ads.source.cluster, "xds");
+    assert_str(b->lds.source.cluster, "");
     assert_int_equal(b->resource_count, 3);
     assert_int_equal(b->resources[0]->type, RESOURCE_SECRET);
     assert_int_equal(b->resources[1]->cluster->connect_timeout_us, 250000);
@@ -192,7 +193,7 @@ static const struct {
     {HTTP("'stream_idle_timeout':'-1s','route_config':{}"),
      HPATH ".stream_idle_timeout: a duration"},
     {HTTP("'rds':{'route_config_name':'r','config_source':{}}"),
-     HPATH ".rds.config_source: only the aggregated stream"},
+     HPATH ".rds.config_source: ads or api_config_source is needed"},
     {ROUTES("{'route':{'cluster':'c'}}"), RPATH ".match: a match is needed"},
     {ROUTES("{'match':{'prefix':'/'}}"), RPATH ": route, redirect or direct_response is needed"},
     {ROUTES("{'match':{'safe_regex':{'regex':'.*'}},'route':{'cluster':'c'}}"),

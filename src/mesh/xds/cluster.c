@@ -39,12 +39,14 @@ static int decode_eds(struct decode *d, const struct pb_path *at, const Pb__Clus
     const struct pb_path *here = PB_AT(at, "eds_cluster_config");
     if (m->eds_cluster_config == NULL)
         return decode_fail(d, here, "needed by type EDS");
-    if (decode_config_source(d, PB_AT(here, "eds_config"), m->eds_cluster_config->eds_config,
-                             false) != 0)
+    struct resource_source source;
+    if (decode_config_source(d, PB_AT(here, "eds_config"), m->eds_cluster_config->eds_config, false,
+                             &source) != 0)
         return -ERR_INVALID;
     cluster->eds_service_name = decode_str(d, m->eds_cluster_config->service_name);
-    decode_add_ref(d, RESOURCE_ENDPOINTS,
-                   cluster->eds_service_name.len > 0 ? cluster->eds_service_name : cluster->name);
+    decode_add_ref_from(
+        d, RESOURCE_ENDPOINTS,
+        cluster->eds_service_name.len > 0 ? cluster->eds_service_name : cluster->name, source);
     return 0;
 }
 

@@ -329,22 +329,58 @@ int decode_header_edits(struct decode *d, const struct pb_path *at, const struct
 
 /* --- sources --- */
 
-int decode_config_source(struct decode *d, const struct pb_path *at,
-                         const Pb__Core__ConfigSource *m, bool is_optional)
+int decode_api_source(struct decode *d, const struct pb_path *at,
+                      const Pb__Core__ApiConfigSource *m, struct resource_source *ret_source)
 {
+    bool is_delta = m->api_type == PB__CORE__API_CONFIG_SOURCE__API_TYPE__DELTA_GRPC;
+    if (!is_delta && m->api_type != PB__CORE__API_CONFIG_SOURCE__API_TYPE__GRPC)
+        return decode_fail(d, PB_AT(at, "api_type"), "GRPC or DELTA_GRPC is needed");
+    if (m->transport_api_version != PB__CORE__API_VERSION__V3)
+        return decode_fail(d, PB_AT(at, "transport_api_version"), "V3 is needed");
+    if (m->n_grpc_services != 1 || m->grpc_services[0]->envoy_grpc == NULL ||
+        !decode_is_set(m->grpc_services[0]->envoy_grpc->cluster_name))
+        return decode_fail(d, PB_AT(at, "grpc_services"),
+                           "one envoy_grpc with its cluster_name is needed");
+    *ret_source = (struct resource_source){
+        decode_str(d, m->grpc_services[0]->envoy_grpc->cluster_name), is_delta};
+    return 0;
+}
+
+static int decode_specifier(struct decode *d, const struct pb_path *at,
+                            const Pb__Core__ConfigSource *m, struct resource_source *ret_source)
+{
+    switch ((int)m->config_source_specifier_case) {
+    case PB__CORE__CONFIG_SOURCE__CONFIG_SOURCE_SPECIFIER_ADS:
+        *ret_source = (struct resource_source){0};
+        return 0;
+    case PB__CORE__CONFIG_SOURCE__CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE:
+        return decode_api_source(d, PB_AT(at, "api_config_source"), m->api_config_source,
+                                 ret_source);
+    default:
+        return decode_fail(d, at, "ads or api_config_source is needed");
+    }
+}
+
+int decode_config_source(struct decode *d, const struct pb_path *at,
+                         const Pb__Core__ConfigSource *m, bool is_optional,
+                         struct resource_source *ret_source)
+{
+    if (m == NULL && is_optional) {
+        *ret_source = (struct resource_source){0};
+        return 0;
+    }
     if (m == NULL)
-        return is_optional ? 0 : decode_fail(d, at, "a source is needed");
-    if (m->config_source_specifier_case != PB__CORE__CONFIG_SOURCE__CONFIG_SOURCE_SPECIFIER_ADS)
-        return decode_fail(d, at, "only the aggregated stream (ads) is supported");
+        return decode_fail(d, at, "a source is needed");
     if (m->resource_api_version == PB__CORE__API_VERSION__V2)
         return decode_fail(d, PB_AT(at, "resource_api_version"), "only V3 is supported");
     uint64_t timeout_us = 0;
-    int rc = decode_duration(d, PB_AT(at, "initial_fetch_timeout"), m->initial_fetch_timeout, 0,
-                             &timeout_us);
-    if (rc == 0 && timeout_us != 0)
+    if (decode_duration(d, PB_AT(at, "initial_fetch_timeout"), m->initial_fetch_timeout, 0,
+                        &timeout_us) != 0)
+        return -ERR_INVALID;
+    if (timeout_us != 0)
         return decode_fail(d, PB_AT(at, "initial_fetch_timeout"),
                            "only 0s is supported: what is missing is waited for");
-    return rc;
+    return decode_specifier(d, at, m, ret_source);
 }
 
 /* --- Any and Struct --- */
@@ -420,9 +456,15 @@ struct origin decode_origin(struct decode *d, const Pb__Core__Metadata *m)
 
 void decode_add_ref(struct decode *d, enum resource_type type, struct str name)
 {
+    decode_add_ref_from(d, type, name, (struct resource_source){0});
+}
+
+void decode_add_ref_from(struct decode *d, enum resource_type type, struct str name,
+                         struct resource_source source)
+{
     struct map *seen = &d->seen_refs[type];
     if (map_get(seen, name) != NULL)
         return;
     map_put(seen, name, seen);
-    VEC_PUSH(&d->refs, ((struct resource_ref){type, name}));
+    VEC_PUSH(&d->refs, ((struct resource_ref){type, name, source}));
 }

@@ -76,9 +76,13 @@ int decode_header_set(struct decode *d, const struct pb_path *at,
 int decode_header_edits(struct decode *d, const struct pb_path *at, const struct decode_edits *in,
                         struct header_edits *ret_edits);
 
-/* Only aggregated discovery: one stream for all. NULL passes when is_optional. */
+/* The aggregated stream, or one of its own from a gRPC service. NULL passes when is_optional. */
 int decode_config_source(struct decode *d, const struct pb_path *at,
-                         const Pb__Core__ConfigSource *m, bool is_optional);
+                         const Pb__Core__ConfigSource *m, bool is_optional,
+                         struct resource_source *ret_source);
+/* One gRPC service by its cluster's name, state of the world or delta. */
+int decode_api_source(struct decode *d, const struct pb_path *at,
+                      const Pb__Core__ApiConfigSource *m, struct resource_source *ret_source);
 /* Inline text or bytes; a file where files may be read. */
 int decode_data_source(struct decode *d, const struct pb_path *at, const Pb__Core__DataSource *m,
                        struct str *ret_data);
@@ -99,3 +103,5 @@ struct origin decode_origin(struct decode *d, const Pb__Core__Metadata *m);
 
 /* Notes that the resource refers to another, once. */
 void decode_add_ref(struct decode *d, enum resource_type type, struct str name);
+void decode_add_ref_from(struct decode *d, enum resource_type type, struct str name,
+                         struct resource_source source);

@@ -13,6 +13,7 @@ static int decode_routes(struct decode *d, const struct pb_path *at,
 {
     struct str name;
     const void *body;
+    struct resource_source source;
     switch ((int)m->route_specifier_case) {
     case PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_ROUTE_CONFIG:
         if (decode_route_config(d, PB_AT(at, "route_config"), m->route_config, &name, &body) != 0)
@@ -22,11 +23,11 @@ static int decode_routes(struct decode *d, const struct pb_path *at,
     case PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS:
         if (!decode_is_set(m->rds->route_config_name))
             return decode_fail(d, PB_AT(at, "rds.route_config_name"), "a name is needed");
-        if (decode_config_source(d, PB_AT(at, "rds.config_source"), m->rds->config_source, false) !=
-            0)
+        if (decode_config_source(d, PB_AT(at, "rds.config_source"), m->rds->config_source, false,
+                                 &source) != 0)
             return -ERR_INVALID;
         hcm->route_config_name = decode_str(d, m->rds->route_config_name);
-        decode_add_ref(d, RESOURCE_ROUTE, hcm->route_config_name);
+        decode_add_ref_from(d, RESOURCE_ROUTE, hcm->route_config_name, source);
         return 0;
     default:
         return decode_fail(d, at, "rds or route_config is needed");

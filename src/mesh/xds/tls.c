@@ -42,10 +42,11 @@ static int decode_sds(struct decode *d, const struct pb_path *at, const Pb__Tls_
     if (m == NULL || !decode_is_set(m->name))
         return decode_fail(d, PB_AT(at, "name"), "the name of a secret is needed");
     /* Without a source the secret is one of the bootstrap's. */
-    if (decode_config_source(d, PB_AT(at, "sds_config"), m->sds_config, true) != 0)
+    struct resource_source source;
+    if (decode_config_source(d, PB_AT(at, "sds_config"), m->sds_config, true, &source) != 0)
         return -ERR_INVALID;
     *ret_name = decode_str(d, m->name);
-    decode_add_ref(d, RESOURCE_SECRET, *ret_name);
+    decode_add_ref_from(d, RESOURCE_SECRET, *ret_name, source);
     return 0;
 }
 

@@ -276,6 +276,8 @@ static unsigned answer_server_info(struct admin_request *r)
     json_writer_u64(&w, "uptime_s", (turn_now_us(a->turn) - a->started_us) / 1000000);
     if (a->ads != NULL)
         json_writer_bool(&w, "ads_connected", ads_is_connected(a->ads));
+    if (a->sources != NULL)
+        json_writer_bool(&w, "ads_connected", sources_is_connected(a->sources));
     json_writer_end(&w);
     str_buf_add_char(&r->body, '\n');
     str_buf_deinit(&why);

@@ -44,7 +44,29 @@ static void on_update(void *ctx, const struct ads_update *update)
     a->args.on_update(a->args.ctx, update);
 }
 
-static const struct ads_client_ops client_ops = {.send = on_send, .on_update = on_update};
+static void on_answered(void *ctx, enum resource_type type, struct str why)
+{
+    struct ads *a = ctx;
+    if (why.len > 0)
+        log_event(LOG_WARN, "xds_refused", LFC("type", resource_type_name(type)),
+                  LF("authority", a->args.authority), LF("reason", why));
+    if (a->args.on_answered != NULL)
+        a->args.on_answered(a->args.ctx, type, why);
+}
+
+static void on_ignored(void *ctx, struct str type_url, struct str why)
+{
+    struct ads *a = ctx;
+    log_event(LOG_WARN, "xds_ignored", LF("type_url", type_url), LF("authority", a->args.authority),
+              LF("reason", why));
+}
+
+static const struct ads_client_ops client_ops = {
+    .send = on_send,
+    .on_update = on_update,
+    .on_answered = on_answered,
+    .on_ignored = on_ignored,
+};
 
 static bool on_message(void *ctx, struct grpc_call *c, struct str message)
 {
@@ -141,20 +163,43 @@ void ads_report(struct ads *a, struct str state_json)
 
 /* --- the connection --- */
 
+#define SERVICE "/envoy.service."
+
+/* Of each type: state of the world, delta. The directory is ours, and aggregated only. */
+static const char *const single_paths[RESOURCE_TYPE_COUNT][2] = {
+    [RESOURCE_LISTENER] = {SERVICE "listener.v3.ListenerDiscoveryService/StreamListeners",
+                           SERVICE "listener.v3.ListenerDiscoveryService/DeltaListeners"},
+    [RESOURCE_ROUTE] = {SERVICE "route.v3.RouteDiscoveryService/StreamRoutes",
+                        SERVICE "route.v3.RouteDiscoveryService/DeltaRoutes"},
+    [RESOURCE_CLUSTER] = {SERVICE "cluster.v3.ClusterDiscoveryService/StreamClusters",
+                          SERVICE "cluster.v3.ClusterDiscoveryService/DeltaClusters"},
+    [RESOURCE_ENDPOINTS] = {SERVICE "endpoint.v3.EndpointDiscoveryService/StreamEndpoints",
+                            SERVICE "endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"},
+    [RESOURCE_SECRET] = {SERVICE "secret.v3.SecretDiscoveryService/StreamSecrets",
+                         SERVICE "secret.v3.SecretDiscoveryService/DeltaSecrets"},
+};
+
+static struct str stream_path(const struct ads_args *args)
+{
+    if (args->is_single)
+        return str_from_c(single_paths[args->type][args->is_sotw ? 0 : 1]);
+    return args->is_sotw ? STR(SERVICE "discovery.v3.AggregatedDiscoveryService/"
+                                       "StreamAggregatedResources")
+                         : STR(SERVICE "discovery.v3.AggregatedDiscoveryService/"
+                                       "DeltaAggregatedResources");
+}
+
 static void on_open(void *ctx, struct channel *c)
 {
     struct ads *a = ctx;
     a->opened_us = turn_now_us(a->args.turn);
-    a->stream =
-        grpc_call_start(a->args.turn, channel_client(c),
-                        &(struct grpc_call_args){
-                            .path = STR("/envoy.service.discovery.v3.AggregatedDiscoveryService/"
-                                        "DeltaAggregatedResources"),
-                            .authority = a->args.authority,
-                            .is_plain = !a->args.is_tls,
-                            .message_bytes_max = MESSAGE_BYTES_MAX,
-                            .ops = &stream_ops,
-                            .ctx = a});
+    a->stream = grpc_call_start(a->args.turn, channel_client(c),
+                                &(struct grpc_call_args){.path = stream_path(&a->args),
+                                                         .authority = a->args.authority,
+                                                         .is_plain = !a->args.is_tls,
+                                                         .message_bytes_max = MESSAGE_BYTES_MAX,
+                                                         .ops = &stream_ops,
+                                                         .ctx = a});
     log_event(LOG_INFO, "ads_connected", LF("authority", a->args.authority));
     ads_client_connected(a->client);
     set_connected(a, true);
@@ -207,6 +252,7 @@ struct ads *ads_new(const struct ads_args *args)
         .node_cluster = args->node_cluster,
         .node_metadata_json = args->node_metadata_json,
         .user_agent = STR("tulle-proxy/" TULLE_VERSION),
+        .is_sotw = args->is_sotw,
         .ops = &client_ops,
         .ctx = a,
     });

@@ -1,5 +1,5 @@
-/* The link to the control plane: one connection, the ADS stream on it, reports beside it; made
- * again with backoff for as long as the proxy lives.
+/* A link to a control plane: one connection, a stream of configuration on it (of all types, or of
+ * one), reports beside it; made again with backoff for as long as the proxy lives.
  *
  * Owner: the agent. Thread: the main thread's. */
 #pragma once
@@ -10,6 +10,9 @@
 struct ads;
 
 struct ads_args {
+    bool is_sotw;            /* state of the world instead of delta */
+    bool is_single;          /* the service of this type alone */
+    enum resource_type type; /* of a single one */
     struct turn *turn;
     const struct limits *limits;
     struct addr to;
@@ -23,6 +26,8 @@ struct ads_args {
     /* The context for the next connection, borrowed; NULL: not yet, try again later. */
     struct tls_context *(*tls)(void *ctx);
     void (*on_update)(void *ctx, const struct ads_update *update);
+    /* May be NULL: a response of this type was accepted (why empty) or refused. */
+    void (*on_answered)(void *ctx, enum resource_type type, struct str why);
     void (*on_connected)(void *ctx, bool is_connected);
     void *ctx;
 };

@@ -101,6 +101,8 @@ void agent_look(struct agent *a)
     }
     if (a->ads != NULL)
         ads_client_flush(ads_client_of(a->ads));
+    if (a->sources != NULL)
+        sources_flush(a->sources);
     struct str_buf why = STR_BUF_INIT(256);
     bool is_ready = agent_is_ready(a, &why);
     str_buf_deinit(&why);
@@ -235,6 +237,8 @@ static void deinit(struct agent *a)
     cache_free(a->cache);
     struct ads *ads = TAKE(a->ads);
     ads_free(ads);
+    struct sources *sources = TAKE(a->sources);
+    sources_free(sources);
     workers_stop(a);
     config_free(a->config);
     tls_store_free(a->tls);

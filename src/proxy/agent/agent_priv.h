@@ -11,6 +11,7 @@
 #include "proxy/agent/dns.h"
 #include "proxy/agent/envoy.h"
 #include "proxy/agent/identity.h"
+#include "proxy/agent/sources.h"
 #include "proxy/tls/store.h"
 #include "proxy/worker/worker.h"
 
@@ -37,7 +38,8 @@ struct agent {
     unsigned worker_count;
     uint8_t ticket_key[80];
     struct config *config;
-    struct ads *ads;           /* NULL: static only */
+    struct ads *ads;           /* sidecar */
+    struct sources *sources;   /* -c; NULL: static only */
     struct cache *cache;       /* sidecar */
     struct identity *identity; /* sidecar */
     struct dns *dns;           /* sidecar */
@@ -45,8 +47,7 @@ struct agent {
     struct admin *admin;
     struct bootstrap *bootstrap; /* -c */
     struct tls_store *tls;       /* -c: for the connection to the ADS cluster */
-    const struct upstream_tls *ads_tls;
-    struct tls_san_match ads_sans[16];
+    struct tls_san_match ads_sans[1];
     struct str node_id, node_cluster, metadata, spiffe_id;
     /* The change set under way. */
     unsigned sets_pending;

@@ -50,6 +50,7 @@ struct config {
     bool is_in_flight;
     uint64_t generation;
     uint64_t looks;
+    bool was_heard[RESOURCE_TYPE_COUNT]; /* an update of it has come */
     bool has_garbage; /* perhaps: something lost a reference, or is no root any more */
 };
 
@@ -60,6 +61,8 @@ static const enum resource_type detail_types[] = {
     RESOURCE_CLUSTER,
     RESOURCE_ENDPOINTS,
 };
+
+static const struct resource_source aggregated;
 
 /* --- entries --- */
 
@@ -166,13 +169,13 @@ struct config *config_free(struct config *c)
 
 /* --- subscriptions --- */
 
-static void subscribe(struct config *c, struct entry *e)
+static void subscribe(struct config *c, struct entry *e, const struct resource_source *from)
 {
     if (e->is_named || e->is_local)
         return;
     e->is_named = true;
     e->is_absent = false;
-    c->args.ops->subscribe(c->args.ctx, e->type, e->name);
+    c->args.ops->subscribe(c->args.ctx, e->type, e->name, from);
 }
 
 static void unsubscribe(struct config *c, struct entry *e)
@@ -202,7 +205,7 @@ static void subscribe_refs(struct config *c, const struct resource *r)
     for (size_t i = 0; i < r->ref_count_out; i++) {
         const struct resource_ref *ref = &r->refs[i];
         if (is_by_name(c, ref->type, ref->name))
-            subscribe(c, find_or_add(c, ref->type, ref->name));
+            subscribe(c, find_or_add(c, ref->type, ref->name), &ref->source);
     }
 }
 
@@ -269,6 +272,7 @@ void config_update(struct config *c, const struct ads_update *update)
     u->items = mem_zalloc(sizeof(struct resource *) * (update->changed_count + 1));
     u->why = STR_BUF_INIT(4096);
     list_push_back(&c->updates, &u->link);
+    c->was_heard[update->type] = true;
     for (size_t i = 0; i < update->changed_count; i++) {
         struct resource *r = update->changed[i];
         struct entry *e = find_or_add(c, r->type, r->name);
@@ -290,7 +294,7 @@ void config_restore(struct config *c, struct resource *r, bool is_detail, bool i
         return;
     e->is_detail = is_detail;
     if (!is_wildcard)
-        subscribe(c, e);
+        subscribe(c, e, &aggregated);
     receive(c, e, r);
 }
 
@@ -307,7 +311,7 @@ void config_want(struct config *c, struct str name, uint64_t now_us)
     for (size_t i = 0; i < ARRAY_LEN(detail_types); i++) {
         struct entry *e = find_or_add(c, detail_types[i], name);
         e->is_detail = true;
-        subscribe(c, e);
+        subscribe(c, e, &aggregated);
     }
 }
 
@@ -349,7 +353,7 @@ static void meet_wants(struct config *c)
  * wait. */
 static bool is_complete(const struct config *c, enum resource_type type)
 {
-    return c->args.supply[type] == CONFIG_BY_WILDCARD;
+    return c->args.supply[type] == CONFIG_BY_WILDCARD && c->was_heard[type];
 }
 
 /* References lead from listeners to routes, clusters, endpoints and secrets: never in circles. */
@@ -529,7 +533,8 @@ static void collect_changes(struct config *c)
 static bool is_settled(const struct config *c, const struct resource *r)
 {
     const struct entry *e = find(c, r->type, r->name);
-    return e == NULL || e->received != r || e->running == r;
+    return e == NULL || e->received != r || e->running == r ||
+           (c->args.answers_cold && !is_warm(c, r, NULL));
 }
 
 static void answer_updates(struct config *c)
@@ -595,6 +600,8 @@ void config_applied(struct config *c, struct str error)
     drop_flight(c);
     c->generation++;
     meet_wants(c);
+    if (c->args.answers_cold)
+        answer_updates(c);
     config_pump(c);
 }
 

@@ -24,7 +24,9 @@ struct config_change {
 struct config_ops {
     /* Every worker is to apply it; then config_applied. Never inside another publish. */
     void (*publish)(void *ctx, const struct config_change *changes, size_t count);
-    void (*subscribe)(void *ctx, enum resource_type type, struct str name);
+    /* from: as who refers to it says; all empty: the aggregated stream. */
+    void (*subscribe)(void *ctx, enum resource_type type, struct str name,
+                      const struct resource_source *from);
     void (*unsubscribe)(void *ctx, enum resource_type type, struct str name);
     /* The update with this token runs, or was refused. */
     void (*done)(void *ctx, uint64_t token, struct str why);
@@ -42,6 +44,9 @@ enum config_supply {
 
 struct config_args {
     enum config_supply supply[RESOURCE_TYPE_COUNT];
+    /* An update is also answered when what does not run of it waits for others: servers there are
+     * that send nothing more of a type until then. */
+    bool answers_cold;
     const struct config_ops *ops;
     void *ctx;
 };

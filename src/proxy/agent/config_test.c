@@ -23,9 +23,11 @@ static void on_publish(void *ctx, const struct config_change *changes, size_t co
                        resource_type_name(changes[i].type), STR_FMT(changes[i].name));
 }
 
-static void on_subscribe(void *ctx, enum resource_type type, struct str name)
+static void on_subscribe(void *ctx, enum resource_type type, struct str name,
+                         const struct resource_source *from)
 {
     struct world *w = ctx;
+    (void)from;
     str_buf_printf(&w->log, "sub %s %.*s;", resource_type_name(type), STR_FMT(name));
 }
 
@@ -56,21 +58,28 @@ static const struct config_ops ops = {
     .detail_failed = on_detail_failed,
 };
 
+static void use(struct world *w, const struct config_args *args)
+{
+    struct config_args own = *args;
+    own.ops = &ops;
+    own.ctx = w;
+    config_free(w->config);
+    w->config = config_new(&own);
+}
+
 static int set_up(void **state)
 {
     struct world *w = NEW(struct world);
-    struct config_args args = {
+    const struct config_args args = {
         .supply = {[RESOURCE_LISTENER] = CONFIG_MIXED,
                    [RESOURCE_CLUSTER] = CONFIG_MIXED,
                    [RESOURCE_ROUTE] = CONFIG_BY_NAME,
                    [RESOURCE_ENDPOINTS] = CONFIG_BY_NAME,
                    [RESOURCE_SECRET] = CONFIG_LOCAL,
                    [RESOURCE_DIRECTORY] = CONFIG_LOCAL},
-        .ops = &ops,
-        .ctx = w,
     };
     w->log = STR_BUF_INIT(65536);
-    w->config = config_new(&args);
+    use(w, &args);
     *state = w;
     return 0;
 }
@@ -310,6 +319,53 @@ static void test_a_detail_costs_the_same_among_many(void **state)
                  (unsigned long long)many);
 }
 
+/* As a proxy that starts from a file has it: servers of others answer one thing at a time. */
+static const struct config_args foreign = {
+    .supply = {[RESOURCE_LISTENER] = CONFIG_BY_WILDCARD,
+               [RESOURCE_CLUSTER] = CONFIG_BY_WILDCARD,
+               [RESOURCE_ROUTE] = CONFIG_BY_NAME,
+               [RESOURCE_ENDPOINTS] = CONFIG_BY_NAME,
+               [RESOURCE_SECRET] = CONFIG_BY_NAME,
+               [RESOURCE_DIRECTORY] = CONFIG_LOCAL},
+    .answers_cold = true,
+};
+
+static void test_an_answer_does_not_wait_for_what_is_missing(void **state)
+{
+    struct world *w = *state;
+    use(w, &foreign);
+    receive(w, make(RESOURCE_CLUSTER, "a", RESOURCE_ENDPOINTS, "a"), 1);
+    expect(w, "sub endpoints a;done 1 ;");
+    receive(w, make(RESOURCE_CLUSTER, "b", RESOURCE_SECRET, NULL), 2);
+    expect(w, "+cluster b;");
+    /* What came while that was on its way is answered when it was applied, not when all rests. */
+    receive(w, make(RESOURCE_CLUSTER, "c", RESOURCE_SECRET, NULL), 3);
+    expect(w, "");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 2 ;+cluster c;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 3 ;");
+    receive(w, make(RESOURCE_ENDPOINTS, "a", RESOURCE_SECRET, NULL), 4);
+    expect(w, "+cluster a;+endpoints a;");
+    config_applied(w->config, STR("no such port"));
+    expect(w, "done 4 no such port;");
+}
+
+/* Clusters may come after the listeners that lead to them: at first on a stream of their own. */
+static void test_all_of_a_type_is_known_when_it_was_heard(void **state)
+{
+    struct world *w = *state;
+    use(w, &foreign);
+    receive(w, make(RESOURCE_LISTENER, "l", RESOURCE_CLUSTER, "a"), 1);
+    expect(w, "done 1 ;");
+    const struct ads_update nothing = {.type = RESOURCE_CLUSTER, .token = 2};
+    config_update(w->config, &nothing);
+    config_pump(w->config);
+    expect(w, "+listener l;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 2 ;");
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -327,6 +383,8 @@ int main(void)
         TEST(test_one_set_at_a_time),
         TEST(test_a_detail_costs_the_same_among_many),
         TEST(test_own_names_are_not_the_control_planes),
+        TEST(test_an_answer_does_not_wait_for_what_is_missing),
+        TEST(test_all_of_a_type_is_known_when_it_was_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

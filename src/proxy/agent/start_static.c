@@ -18,11 +18,6 @@ static int load(struct agent *a, struct str_buf *why)
         str_buf_add_c(&reason, err_text(err));
     else
         err = bootstrap_parse(str_buf_str(&text), &reason, &a->bootstrap);
-    if (err == 0 && a->bootstrap->has_ads && !a->bootstrap->is_delta) {
-        str_buf_add_c(&reason, "dynamic_resources.ads_config.api_type: GRPC is not built yet; "
-                               "write DELTA_GRPC");
-        err = -ERR_UNSUPPORTED;
-    }
     if (err != 0)
         str_buf_printf(why, "%s: %.*s", path, STR_FMT(str_buf_str(&reason)));
     str_buf_deinit(&text);
@@ -30,13 +25,22 @@ static int load(struct agent *a, struct str_buf *why)
     return err;
 }
 
-static const struct cluster *find_cluster(const struct bootstrap *b, struct str name)
+static bool has_own_source(const struct resource *r)
 {
-    for (size_t i = 0; i < b->resource_count; i++) {
-        if (b->resources[i]->type == RESOURCE_CLUSTER && str_eq(b->resources[i]->name, name))
-            return b->resources[i]->cluster;
+    for (size_t i = 0; i < r->ref_count_out; i++) {
+        if (r->refs[i].source.cluster.len > 0)
+            return true;
     }
-    return NULL;
+    return false;
+}
+
+/* Whether anything comes by the network. */
+static bool is_dynamic(const struct bootstrap *b)
+{
+    bool is_one = b->ads.is_set || b->lds.is_set || b->cds.is_set;
+    for (size_t i = 0; !is_one && i < b->resource_count; i++)
+        is_one = has_own_source(b->resources[i]);
+    return is_one;
 }
 
 /* --- what only the main thread can refuse in time: certificates and keys --- */
@@ -62,7 +66,7 @@ static int check_resource_tls(struct agent *a, const struct resource *r, struct 
             err = check_chain_tls(a, r->listener->default_chain, why);
     }
     /* By SDS: it comes later. */
-    return err == -ERR_UNAVAILABLE && a->bootstrap->has_ads ? 0 : err;
+    return err == -ERR_UNAVAILABLE && is_dynamic(a->bootstrap) ? 0 : err;
 }
 
 static int check_tls(struct agent *a, struct str_buf *why)
@@ -86,79 +90,16 @@ static int check_tls(struct agent *a, struct str_buf *why)
     return 0;
 }
 
-/* --- ADS --- */
+/* --- where the rest comes from --- */
 
-static struct tls_context *ads_context(void *ctx)
+static int add_sources(struct agent *a, struct str_buf *why)
 {
-    struct agent *a = ctx;
-    static const struct str alpn[] = {{"h2", 2}};
-    struct tls_context *context = NULL;
-    struct str_buf why = STR_BUF_INIT(512);
-    if (tls_store_client(a->tls, a->ads_tls, alpn, 1, &why, &context) != 0)
-        context = NULL;
-    str_buf_deinit(&why);
-    return context;
-}
-
-static void on_update(void *ctx, const struct ads_update *update)
-{
-    struct agent *a = ctx;
-    config_update(a->config, update);
-    config_pump(a->config);
-    agent_look(a);
-}
-
-static void on_connected(void *ctx, bool is_connected)
-{
-    struct agent *a = ctx;
-    (void)is_connected;
-    agent_look(a);
-}
-
-static int add_ads(struct agent *a, struct str_buf *why)
-{
-    const struct bootstrap *b = a->bootstrap;
-    const struct cluster *c = find_cluster(b, b->ads_cluster);
-    if (c == NULL || c->inline_endpoints == NULL || c->inline_endpoints->count == 0) {
-        str_buf_printf(why,
-                       "%s: dynamic_resources.ads_config: the static cluster \"%.*s\" with "
-                       "an endpoint is needed",
-                       a->args->bootstrap_file, STR_FMT(b->ads_cluster));
-        return -ERR_NOT_FOUND;
-    }
-    const struct endpoint *e = &c->inline_endpoints->items[0];
-    struct ads_args args = {
-        .turn = a->turn,
-        .limits = &a->limits,
-        .authority = b->ads_cluster,
-        .node_id = b->node_id,
-        .node_cluster = b->node_cluster,
-        .node_metadata_json = b->node_metadata_json,
-        .tls = ads_context,
-        .on_update = on_update,
-        .on_connected = on_connected,
-        .ctx = a,
-    };
-    args.to = upstream_addr(&e->address);
-    a->ads_tls = c->tls;
-    if (c->tls != NULL) {
-        args.is_tls = true;
-        args.sni = c->tls->sni;
-        args.sans = a->ads_sans;
-        args.san_count =
-            tls_store_sans(a->tls, &c->tls->common, a->ads_sans, ARRAY_LEN(a->ads_sans));
-    }
-    if (args.san_count > ARRAY_LEN(a->ads_sans)) {
-        str_buf_printf(why, "%s: cluster \"%.*s\": too many names of the control plane",
-                       a->args->bootstrap_file, STR_FMT(b->ads_cluster));
-        return -ERR_LIMIT;
-    }
-    a->ads = ads_new(&args);
-    if (b->lds_by_ads)
-        ads_client_subscribe_all(ads_client_of(a->ads), RESOURCE_LISTENER);
-    if (b->cds_by_ads)
-        ads_client_subscribe_all(ads_client_of(a->ads), RESOURCE_CLUSTER);
-    return 0;
+    AUTO(str_buf_deinit) struct str_buf reason = STR_BUF_INIT(1024);
+    int err = sources_new(a, &reason, &a->sources);
+    if (err != 0)
+        str_buf_printf(why, "%s: dynamic configuration: %.*s", a->args->bootstrap_file,
+                       STR_FMT(str_buf_str(&reason)));
+    return err;
 }
 
 /* --- limits --- */
@@ -193,10 +134,10 @@ static void take_limits(struct agent *a)
 static void make_config(struct agent *a)
 {
     const struct bootstrap *b = a->bootstrap;
-    enum config_supply named = b->has_ads ? CONFIG_BY_NAME : CONFIG_LOCAL;
-    struct config_args args = {.ops = &workers_config_ops, .ctx = a};
+    enum config_supply named = is_dynamic(b) ? CONFIG_BY_NAME : CONFIG_LOCAL;
+    struct config_args args = {.answers_cold = true, .ops = &workers_config_ops, .ctx = a};
     args.supply[RESOURCE_LISTENER] = CONFIG_BY_WILDCARD;
-    args.supply[RESOURCE_CLUSTER] = b->cds_by_ads ? CONFIG_BY_WILDCARD : CONFIG_LOCAL;
+    args.supply[RESOURCE_CLUSTER] = b->cds.is_set ? CONFIG_BY_WILDCARD : CONFIG_LOCAL;
     args.supply[RESOURCE_ROUTE] = named;
     args.supply[RESOURCE_ENDPOINTS] = named;
     args.supply[RESOURCE_SECRET] = named;
@@ -225,8 +166,8 @@ int start_static(struct agent *a, struct str_buf *why)
     a->tls = tls_store_new(NULL);
     make_config(a);
     err = check_tls(a, why);
-    if (err == 0 && b->has_ads)
-        err = add_ads(a, why);
+    if (err == 0 && is_dynamic(b))
+        err = add_sources(a, why);
     if (err == 0)
         err = open_admin(a, why);
     if (err != 0)
@@ -234,7 +175,7 @@ int start_static(struct agent *a, struct str_buf *why)
     for (size_t i = 0; i < b->resource_count; i++)
         config_set_local(a->config, b->resources[i]->type, b->resources[i]->name, b->resources[i]);
     struct str_buf missing = STR_BUF_INIT(1024);
-    if (!b->has_ads && config_missing(a->config, &missing)) {
+    if (a->sources == NULL && config_missing(a->config, &missing)) {
         str_buf_printf(why, "%s: %.*s", a->args->bootstrap_file, STR_FMT(str_buf_str(&missing)));
         err = -ERR_NOT_FOUND;
     }
@@ -243,8 +184,8 @@ int start_static(struct agent *a, struct str_buf *why)
         return err;
     workers_start(a);
     config_pump(a->config);
-    if (a->ads != NULL)
-        ads_start(a->ads);
+    if (a->sources != NULL)
+        sources_start(a->sources);
     agent_look(a);
     return 0;
 }

@@ -82,24 +82,32 @@ static void on_publish(void *ctx, const struct config_change *changes, size_t co
     }
 }
 
-static void on_subscribe(void *ctx, enum resource_type type, struct str name)
+static void on_subscribe(void *ctx, enum resource_type type, struct str name,
+                         const struct resource_source *from)
 {
     struct agent *a = ctx;
-    if (a->ads != NULL)
+    if (a->sources != NULL)
+        sources_subscribe(a->sources, type, name, from);
+    else if (a->ads != NULL)
         ads_client_subscribe(ads_client_of(a->ads), type, name);
 }
 
 static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
 {
     struct agent *a = ctx;
-    if (a->ads != NULL)
+    if (a->sources != NULL)
+        sources_unsubscribe(a->sources, type, name);
+    else if (a->ads != NULL)
         ads_client_unsubscribe(ads_client_of(a->ads), type, name);
 }
 
 static void on_done(void *ctx, uint64_t token, struct str why)
 {
     struct agent *a = ctx;
-    ads_client_done(ads_client_of(a->ads), token, why);
+    if (a->sources != NULL)
+        sources_done(a->sources, token, why);
+    else if (a->ads != NULL)
+        ads_client_done(ads_client_of(a->ads), token, why);
 }
 
 static void on_detail_failed(void *ctx, struct str name, struct str why)
