@@ -1,25 +1,53 @@
 /* Facts in, dirty streams out; the turn's task sends what they lack. */
 #include "control/push/push_priv.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { TRIM_US = 2 * 1000 * 1000, TRIM_BYTES = 64 * 1024 * 1024 };
+
+/* Much that was sent at once has left holes between what stays. */
+static void on_trim(struct timer *timer)
+{
+    struct push *p = CONTAINER_OF(timer, struct push, trim_timer);
+    if (p->counters.bytes - p->trimmed_bytes < TRIM_BYTES)
+        return;
+    p->trimmed_bytes = p->counters.bytes;
+    malloc_trim(0);
+}
+
+/* Each time that somebody is served, the moment is put off. */
+static void trim_later(struct push *p)
+{
+    timer_stop(&p->trim_timer);
+    timer_start(p->turn, &p->trim_timer, TRIM_US);
+}
+
+void push_stream_serve(struct push_stream *s)
+{
+    struct push *p = s->push;
+    if (s->is_ended || !push_stream_check(s))
+        return;
+    p->counters.visits++;
+    if (!push_stream_flush(s))
+        return; /* push_stream_room comes back, or the pace does */
+    s->is_dirty = false;
+    push_wait_flushed(s);
+    s->has_sent = false;
+}
 
 static void on_run(struct turn_task *task)
 {
     struct push *p = CONTAINER_OF(task, struct push, task);
     struct list now = LIST_INIT(now);
+    push_settle(p);
     list_splice_back(&now, &p->dirty);
     LIST_FOREACH (&now, s, struct push_stream, dirty_link) {
         list_remove(&s->dirty_link);
-        if (s->is_ended || !push_stream_check(s))
-            continue;
-        p->counters.visits++;
-        if (!push_stream_flush(s))
-            continue; /* push_stream_room comes back */
-        s->is_dirty = false;
-        push_wait_flushed(s);
-        s->has_sent = false;
+        push_stream_serve(s);
     }
+    trim_later(p);
 }
 
 static void on_expire(struct timer *timer)
@@ -36,17 +64,48 @@ void push_expire_soon(struct push *p)
         timer_start(p->turn, &p->expire_timer, next_us > now_us ? next_us - now_us : 1);
 }
 
+static void on_keep(struct turn_task *task)
+{
+    registry_keep(CONTAINER_OF(task, struct push, keep_task)->registry);
+}
+
+/* Once for all that this turn does. */
+static void on_unkept(void *ctx)
+{
+    struct push *p = ctx;
+    turn_soon(p->turn, &p->keep_task);
+}
+
+/* --- what changed --- */
+
+static void mark_target(const struct push_target *t)
+{
+    for (size_t i = 0; i < t->subs.len; i++)
+        push_sub_mark(t->subs.ptr[i]);
+}
+
+/* Of what changes back before the turn ends, or becomes the same bytes, nobody is told. */
+void push_settle(struct push *p)
+{
+    for (size_t i = 0; i < p->changes.len; i++) {
+        const struct push_change c = p->changes.ptr[i];
+        const struct push_target *t = push_target_of(p, c.type, c.name, c.view);
+        if (t != NULL && translate_refresh(p->translate, c.type, c.name, c.view))
+            mark_target(t);
+    }
+    p->changes.len = 0;
+    arena_reset(&p->changes_arena);
+}
+
+/* Outputs that nobody has are computed when somebody asks. */
 static void on_dirty(void *ctx, enum resource_type type, struct str name, struct str view)
 {
     struct push *p = ctx;
-    char key[PUSH_NAME_LEN_MAX + 8];
-    (void)view; /* who has an equal version already is not sent anything */
-    if (name.len > PUSH_NAME_LEN_MAX)
+    struct arena *a = &p->changes_arena;
+    if (push_target_of(p, type, name, view) == NULL)
         return;
-    size_t len = (size_t)snprintf(key, sizeof key, "%d/%.*s", (int)type, STR_FMT(name));
-    const struct push_target *t = map_get(&p->targets, str_from(key, len));
-    for (size_t i = 0; t != NULL && i < t->subs.len; i++)
-        push_sub_mark(t->subs.ptr[i]);
+    VEC_PUSH(&p->changes, ((struct push_change){type, arena_str(a, name), arena_str(a, view)}));
+    turn_soon(p->turn, &p->task);
 }
 
 /* Which services there are, and which of their parts are routed to. */
@@ -61,30 +120,42 @@ static bool changes_the_mesh(struct str fact)
     return false;
 }
 
+static void mark_stream(struct push_stream *s)
+{
+    s->is_wild_due = s->is_check_due = true;
+    push_stream_mark(s);
+}
+
+static void mark_workload(struct push *p, struct str namespace_, struct str name)
+{
+    const struct push_workload *w = push_workload_streams(p, namespace_, name);
+    for (size_t i = 0; w != NULL && i < w->streams.len; i++)
+        mark_stream(w->streams.ptr[i]);
+}
+
 /* Wildcards that a fact can change: a directory's namespaces, a workload's own, and with proxies
  * that get all there is, all there is. */
-static bool concerns(const struct push_stream *s, struct str fact)
+static void mark_wildcards(struct push *p, struct str fact)
 {
-    if (s->workload.len == 0)
-        return false;
-    if (str_eq(fact, STR("namespaces")) || str_eq(fact, STR("mesh")))
-        return true;
-    if (push_stream_is_foreign(s) && changes_the_mesh(fact))
-        return true;
     struct str rest = fact;
-    return str_eq(str_split(&rest, '/'), STR("workload")) &&
-           str_eq(str_split(&rest, '/'), s->namespace_) && str_eq(rest, s->workload);
+    bool is_for_all = str_eq(fact, STR("namespaces")) || str_eq(fact, STR("mesh"));
+    bool is_for_foreign = p->envoy_count > 0 && changes_the_mesh(fact);
+    if (str_eq(str_split(&rest, '/'), STR("workload"))) {
+        struct str namespace_ = str_split(&rest, '/');
+        mark_workload(p, namespace_, rest);
+    }
+    if (!is_for_all && !is_for_foreign)
+        return;
+    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
+        if (s->workload.len > 0 && (is_for_all || push_stream_is_foreign(s)))
+            mark_stream(s);
+    }
 }
 
 void push_fact_changed(struct push *p, struct str fact)
 {
     translate_changed(p->translate, fact, on_dirty, p);
-    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
-        if (!concerns(s, fact))
-            continue;
-        s->is_wild_due = s->is_check_due = true;
-        push_stream_mark(s);
-    }
+    mark_wildcards(p, fact);
     if (p->edge != NULL && str_eq(fact, STR("mesh")))
         edge_mesh_changed(p->edge);
 }
@@ -233,11 +304,18 @@ struct push *push_new(const struct push_args *args)
     p->ca = args->ca;
     list_init(&p->streams);
     list_init(&p->dirty);
+    list_init(&p->pending);
     list_init(&p->waiters);
     map_init(&p->targets);
+    map_init(&p->workloads);
+    arena_init(&p->changes_arena, 4096);
     turn_task_init(&p->task, on_run);
     timer_init(&p->expire_timer, on_expire);
     timer_init(&p->revoke_timer, on_revoke);
+    timer_init(&p->trim_timer, on_trim);
+    push_pace_init(p);
+    turn_task_init(&p->keep_task, on_keep);
+    registry_on_unkept(p->registry, on_unkept, p);
     registry_set_roots(p->registry, ca_bundle(p->ca));
     push_expire_soon(p);
     return p;
@@ -253,8 +331,15 @@ struct push *push_free(struct push *p)
     turn_cancel(&p->task);
     timer_stop(&p->expire_timer);
     timer_stop(&p->revoke_timer);
+    timer_stop(&p->trim_timer);
+    push_pace_deinit(p);
+    turn_cancel(&p->keep_task);
+    registry_on_unkept(p->registry, NULL, NULL);
     push_wait_free(p);
     map_deinit(&p->targets);
+    map_deinit(&p->workloads);
+    VEC_DEINIT(&p->changes);
+    arena_deinit(&p->changes_arena);
     free(p);
     return NULL;
 }

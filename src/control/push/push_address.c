@@ -47,7 +47,7 @@ static bool is_claimable(const struct push_stream *s, bool is_proving, const str
     if (is_reserved(ip) || (is_proving && ip_is_loopback(ip)))
         return false;
     if (is_proving)
-        registry_replicas(s->push->registry, see_replica, &c);
+        registry_replicas_at(s->push->registry, ip, see_replica, &c);
     return !c.is_taken;
 }
 

@@ -741,7 +741,7 @@ static void test_subscriptions_do_not_pile_up(void **state)
     for (int i = 0; c->ended == 0 && i < 2 * PUSH_SUBS_MAX; i += PART)
         say_and_unsay(c, i, PART);
     assert_int_equal(c->ended, GRPC_RESOURCE_EXHAUSTED + 1);
-    assert_true(map_len(&c->stream->subs) <= PUSH_SUBS_MAX);
+    assert_true(c->stream->subs.len <= PUSH_SUBS_MAX);
 }
 
 static void on_waited(void *ctx, const struct push_wait_result *r)

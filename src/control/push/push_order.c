@@ -41,9 +41,9 @@ void push_warm_end(struct push_sub *cluster)
 static void end_all(struct push_stream *s)
 {
     size_t iter = 0;
-    void *value;
-    while (s->warming_count > 0 && map_next(&s->subs, &iter, NULL, &value))
-        push_warm_end(value);
+    struct push_sub *sub;
+    while (s->warming_count > 0 && (sub = push_subs_next(&s->subs, &iter)) != NULL)
+        push_warm_end(sub);
 }
 
 static void end_named(struct push_stream *s, struct str name)

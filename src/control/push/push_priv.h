@@ -26,17 +26,19 @@ enum {
 
 /* --- subscriptions --- */
 
-/* A (type, name) that somebody subscribes to. */
+/* A (type, name) that somebody subscribes to; of what each workload has its own, one for each. */
 struct push_target {
-    struct str key; /* own memory */
+    struct str key;  /* own memory: "TYPE/NAME", "TYPE/NAME@NS:WORKLOAD" */
+    struct str name; /* within */
     VEC(struct push_sub *) subs;
 };
 
 struct push_sub {
     struct push_stream *stream;
     struct push_target *target;
+    size_t at; /* its place in the target's list */
     enum resource_type type;
-    struct str name; /* own memory */
+    struct str name; /* the target's */
     char version[PUSH_VERSION_LEN_MAX];
     uint8_t version_len;      /* of what the client has, or was sent; 0: nothing */
     uint8_t before_len;       /* of what it had before that, and runs until it accepts */
@@ -51,6 +53,12 @@ struct push_sub {
     bool is_warming; /* a cluster: sent, its endpoints not yet acknowledged */
     struct translate_output *output; /* what was sent, where responses repeat everything */
     struct list link;                /* stream->dirty[type] or stream->gone[type] */
+};
+
+/* Those of a stream, by type and name: open addressing. */
+struct push_subs {
+    struct push_sub **slots;
+    size_t cap, len, used; /* used: the free ones that were not always free among them */
 };
 
 /* An unanswered response. */
@@ -111,6 +119,8 @@ struct push_peer {
 struct push_stream {
     struct push *push;
     struct list link, dirty_link; /* push->streams, push->dirty */
+    struct list pending_link;     /* push->pending */
+    struct list paced_link;       /* push->paced */
     struct list group;            /* a ring: the streams of one replica */
     const struct push_stream_ops *ops;
     void *ctx;
@@ -124,7 +134,10 @@ struct push_stream {
     struct str namespace_, workload; /* empty: no node yet */
     uint32_t index;
     enum xds_dialect dialect;
-    struct map subs; /* "TYPE/NAME" -> struct push_sub */
+    struct push_subs subs;
+    size_t workload_at;                 /* its place among the streams of its Workload */
+    struct push_workload *its_workload; /* NULL: no node yet */
+    struct list waits;                  /* struct push_entry: of commits that wait for it */
     struct list dirty[RESOURCE_TYPE_COUNT], gone[RESOURCE_TYPE_COUNT];
     bool is_wild[RESOURCE_TYPE_COUNT], is_wild_unanswered[RESOURCE_TYPE_COUNT];
     bool has_known[RESOURCE_TYPE_COUNT]; /* it came with some of what the wildcard stands for */
@@ -164,6 +177,12 @@ static inline bool push_stream_is_foreign(const struct push_stream *s)
 }
 
 /* push_sub.c */
+void push_subs_deinit(struct push_subs *subs); /* those that are left are freed, too */
+/* The next from *iter = 0 on; NULL: no more. The one that was just given may be freed meanwhile. */
+struct push_sub *push_subs_next(const struct push_subs *subs, size_t *iter);
+/* What a change of an output concerns; NULL: nobody. view: as translate tells it. */
+struct push_target *push_target_of(const struct push *p, enum resource_type type, struct str name,
+                                   struct str view);
 struct push_sub *push_stream_sub(const struct push_stream *s, enum resource_type type,
                                  struct str name); /* NULL: none */
 struct push_sub *push_sub_get(struct push_stream *s, enum resource_type type, struct str name);
@@ -207,6 +226,17 @@ struct str push_stream_name(const struct push_stream *s, struct arena *a);
  * to have become IP_NONE; the one it connects from is put in. */
 void push_stream_addresses(const struct push_stream *s, struct ip_addr addresses[2]);
 
+/* push_workload.c: the streams of a Workload, whatever became of it. */
+struct push_workload {
+    struct str key; /* own memory: "NS/NAME" */
+    VEC(struct push_stream *) streams;
+};
+void push_workload_join(struct push_stream *s);
+void push_workload_leave(struct push_stream *s);
+/* NULL: it has none. */
+const struct push_workload *push_workload_streams(const struct push *p, struct str namespace_,
+                                                  struct str name);
+
 /* push_group.c: a replica may hold a stream of all types, or several of one type each. */
 void push_group_join(struct push_stream *s, struct registry_replica *r);
 /* The stream that stands for the replica when s goes; NULL: it was the last. */
@@ -217,6 +247,12 @@ struct push_stream *push_group_leave(struct push_stream *s);
 struct translate_output *push_sub_output(const struct push_sub *sub);
 /* Sends what is dirty; true when nothing is left. */
 bool push_stream_flush(struct push_stream *s);
+
+/* push_pace.c: directories that changed have to wait; if so, the stream is served again. */
+bool push_pace_holds(struct push_stream *s);
+void push_pace_take(struct push *p, uint64_t bytes); /* of directories, sent */
+void push_pace_init(struct push *p);
+void push_pace_deinit(struct push *p);
 
 /* push_nack.c */
 void push_sent_free(struct push_sent *sent);
@@ -257,6 +293,12 @@ enum grpc_status push_report(struct push *p, struct str identity, struct str jso
 const struct api_document *push_workload_of(const struct push *p, struct str namespace_,
                                             struct str workload, struct str identity);
 
+/* An output that may have become another one. */
+struct push_change {
+    enum resource_type type;
+    struct str name, view;
+};
+
 struct push {
     struct turn *turn;
     struct store *store;
@@ -265,15 +307,28 @@ struct push {
     struct ca *ca;
     struct edge *edge; /* NULL: not listening */
     struct list streams, dirty;
-    struct map targets;
-    struct turn_task task;
-    struct timer expire_timer, revoke_timer;
+    struct list pending; /* streams that lack something or owe an answer, and some that did */
+    struct map targets, workloads;
+    VEC(struct push_change) changes; /* not looked at yet */
+    struct arena changes_arena;
+    size_t envoy_count; /* streams that get all there is */
+    struct list paced;  /* streams whose directories wait */
+    int64_t pace_bytes;
+    uint64_t pace_us; /* when it was counted up last */
+    struct timer pace_timer;
+    struct turn_task task, keep_task;
+    struct timer expire_timer, revoke_timer, trim_timer;
+    uint64_t trimmed_bytes; /* of counters.bytes, when memory was given back last */
     VEC(struct push_commit *) commits;
     struct list waiters;
     struct push_counters counters;
     size_t stream_count;
 };
 void push_expire_soon(struct push *p);
+/* Sends what the stream lacks, as far as that goes now. */
+void push_stream_serve(struct push_stream *s);
+/* Computes what changed, and marks the streams for whom it is another one now. */
+void push_settle(struct push *p);
 
 /* edge.c */
 struct edge *edge_open(struct push *p, const struct addr *at, unsigned thread_count,

@@ -63,12 +63,10 @@ void push_proxy_note_sent(struct push_sub *sub)
 
 void push_proxy_note_answered(struct push_stream *s, const struct push_sent *sent)
 {
-    char key[PUSH_NAME_LEN_MAX + 8];
     struct str lines = str_buf_str(&sent->names);
     while (lines.len > 0) {
         struct str name = str_split(&lines, '\n');
-        int len = snprintf(key, sizeof key, "%d/%.*s", (int)sent->type, STR_FMT(name));
-        struct push_sub *sub = map_get(&s->subs, str_from(key, (size_t)len));
+        struct push_sub *sub = push_stream_sub(s, sent->type, name);
         if (sub != NULL && sub->unanswered_count > 0)
             sub->unanswered_count--;
     }
@@ -242,15 +240,14 @@ static uint64_t mix(const struct push_sub *sub, struct str version)
 {
     if (version.len == 0)
         return 0;
-    return str_hash(sub->target->key, str_hash(version, 0));
+    return str_hash(sub->name, str_hash(version, (uint64_t)sub->type));
 }
 
 static void look_at_stream(struct view *v)
 {
     size_t iter = 0;
-    void *value;
-    while (map_next(&v->s->subs, &iter, NULL, &value)) {
-        const struct push_sub *sub = value;
+    const struct push_sub *sub;
+    while ((sub = push_subs_next(&v->s->subs, &iter)) != NULL) {
         struct standing st = standing_of(v, sub);
         uint64_t runs = mix(sub, st.runs), target = mix(sub, st.target);
         v->runs += runs;

@@ -162,10 +162,9 @@ static void collect(struct batch *b)
 {
     struct push_stream *s = b->stream;
     size_t iter = 0;
-    void *value;
+    struct push_sub *sub;
     batch_reset(b);
-    while (map_next(&s->subs, &iter, NULL, &value)) {
-        struct push_sub *sub = value;
+    while ((sub = push_subs_next(&s->subs, &iter)) != NULL) {
         if (sub->type != b->type || sub->output == NULL)
             continue;
         if (!sub->is_fresh)
@@ -191,9 +190,8 @@ static bool is_known(struct push_stream *s, enum resource_type type)
 static void skip_fresh(const struct batch *b)
 {
     size_t iter = 0;
-    void *value;
-    while (map_next(&b->stream->subs, &iter, NULL, &value)) {
-        struct push_sub *sub = value;
+    struct push_sub *sub;
+    while ((sub = push_subs_next(&b->stream->subs, &iter)) != NULL) {
         if (!sub->is_fresh)
             continue;
         sub->is_fresh = false;
@@ -230,6 +228,7 @@ static void send_some(struct batch *b)
 static bool send_changed(struct push_stream *s, enum resource_type type)
 {
     struct batch b = {.stream = s, .type = type};
+    uint64_t bytes = s->push->counters.bytes;
     bool has_room = true;
     while (!list_is_empty(&s->dirty[type])) {
         has_room = s->ops->has_room(s->ctx);
@@ -240,6 +239,8 @@ static bool send_changed(struct push_stream *s, enum resource_type type)
         else
             send_some(&b);
     }
+    if (type == RESOURCE_DIRECTORY)
+        push_pace_take(s->push, s->push->counters.bytes - bytes);
     batch_deinit(&b);
     return has_room;
 }
@@ -312,9 +313,14 @@ static bool has_any(const struct list lists[RESOURCE_TYPE_COUNT], size_t from)
 
 bool push_stream_flush(struct push_stream *s)
 {
+    bool is_held = false;
     if (s->is_wild_due)
         push_stream_refresh_wild(s);
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        if (order[i] == RESOURCE_DIRECTORY && push_pace_holds(s)) {
+            is_held = true;
+            continue;
+        }
         if (i == ORDER_USERS && has_any(s->dirty, i) && push_holds_changes(s))
             return false;
         if (!send_changed(s, order[i]))
@@ -328,5 +334,5 @@ bool push_stream_flush(struct push_stream *s)
         answer_empty(s, order[i]);
     }
     push_hold_reset(s);
-    return true;
+    return !is_held;
 }

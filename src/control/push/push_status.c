@@ -193,7 +193,7 @@ static void convergence(const struct push *p, struct str_buf *to)
 static uint64_t pending(const struct push *p)
 {
     uint64_t count = 0;
-    LIST_FOREACH (&p->streams, s, struct push_stream, link)
+    LIST_FOREACH (&p->pending, s, struct push_stream, pending_link)
         count += !s->is_ended && (s->is_dirty || s->sent.len > 0);
     return count;
 }

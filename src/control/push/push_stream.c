@@ -39,6 +39,8 @@ void push_stream_mark(struct push_stream *s)
     s->is_dirty = true;
     if (!list_is_linked(&s->dirty_link))
         list_push_back(&s->push->dirty, &s->dirty_link);
+    if (!list_is_linked(&s->pending_link))
+        list_push_back(&s->push->pending, &s->pending_link);
     turn_soon(s->push->turn, &s->push->task);
 }
 
@@ -66,17 +68,13 @@ static void refresh_type(struct push_stream *s, enum resource_type type)
 {
     struct translate_viewer v = {s->dialect, s->namespace_, s->workload};
     struct wild w = {s, type};
-    size_t iter = 0;
-    void *value;
-    while (map_next(&s->subs, &iter, NULL, &value)) {
-        struct push_sub *sub = value;
+    struct push_sub *sub;
+    for (size_t iter = 0; (sub = push_subs_next(&s->subs, &iter)) != NULL;) {
         if (sub->type == type)
             sub->is_wild = false;
     }
     translate_names(s->push->translate, &v, type, on_wild_name, &w);
-    iter = 0;
-    while (map_next(&s->subs, &iter, NULL, &value)) {
-        struct push_sub *sub = value;
+    for (size_t iter = 0; (sub = push_subs_next(&s->subs, &iter)) != NULL;) {
         if (sub->type == type && !sub->is_wild && !sub->is_named)
             push_sub_mark(sub);
     }
@@ -118,7 +116,7 @@ static void subscribe_all(struct push_stream *s, enum resource_type type, struct
 /* What is done with stays until the client was told so: who does not read must not pile it up. */
 static bool has_place(struct push_stream *s, enum resource_type type, struct str name)
 {
-    bool has_it = map_len(&s->subs) < PUSH_SUBS_MAX || push_stream_sub(s, type, name) != NULL;
+    bool has_it = s->subs.len < PUSH_SUBS_MAX || push_stream_sub(s, type, name) != NULL;
     if (!has_it)
         push_stream_end(s, GRPC_RESOURCE_EXHAUSTED, "too many subscriptions");
     return has_it;
@@ -172,10 +170,9 @@ static void on_unsubscribe(void *ctx, enum resource_type type, struct str name)
     struct push_stream *s = ctx;
     if (str_eq(name, STR("*"))) {
         size_t iter = 0;
-        void *value;
+        struct push_sub *sub;
         s->is_wild[type] = false;
-        while (map_next(&s->subs, &iter, NULL, &value)) {
-            struct push_sub *sub = value;
+        while ((sub = push_subs_next(&s->subs, &iter)) != NULL) {
             if (sub->type == type && !sub->is_named)
                 push_sub_free(sub);
         }
@@ -281,6 +278,7 @@ static void on_node(void *ctx, const struct ads_request_info *info)
         s->workload = own(n.workload);
         s->index = (uint32_t)n.index;
         s->dialect = n.dialect;
+        push_workload_join(s);
         join_registry(s, &n);
     }
     arena_deinit(&a);
@@ -326,12 +324,14 @@ struct push_stream *push_stream_open(struct push *p, const struct push_peer *pee
     s->not_after_s = peer->not_after_s;
     memcpy(s->root, peer->root, sizeof s->root);
     s->connected_us = turn_now_us(p->turn);
-    map_init(&s->subs);
+    list_init(&s->waits);
     for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
         list_init(&s->dirty[type]);
         list_init(&s->gone[type]);
     }
     list_init(&s->dirty_link);
+    list_init(&s->pending_link);
+    list_init(&s->paced_link);
     list_init(&s->group);
     push_hold_init(s);
     list_push_back(&p->streams, &s->link);
@@ -368,8 +368,6 @@ void push_stream_room(struct push_stream *s)
 struct push_stream *push_stream_close(struct push_stream *s)
 {
     struct push *p = s->push;
-    size_t iter = 0;
-    void *value;
     s->is_ended = true;
     push_wait_gone(s);
     struct registry_replica *r =
@@ -380,12 +378,13 @@ struct push_stream *push_stream_close(struct push_stream *s)
         r->node = other;
         if (other == NULL) {
             registry_replica_disconnect(p->registry, r, turn_now_us(p->turn));
-            push_expire_soon(p);
+            /* Leases are equally long: one that runs already ends sooner. */
+            if (!timer_is_started(&p->expire_timer))
+                push_expire_soon(p);
         }
     }
-    while (map_next(&s->subs, &iter, NULL, &value))
-        push_sub_free(value);
-    map_deinit(&s->subs);
+    push_subs_deinit(&s->subs);
+    push_workload_leave(s);
     for (size_t i = 0; i < s->sent.len; i++)
         push_sent_free(s->sent.ptr[i]);
     VEC_DEINIT(&s->sent);
@@ -395,6 +394,8 @@ struct push_stream *push_stream_close(struct push_stream *s)
     ads_stream_free(s->ads);
     list_remove(&s->link);
     list_remove(&s->dirty_link);
+    list_remove(&s->pending_link);
+    list_remove(&s->paced_link);
     disown(&s->identity);
     disown(&s->namespace_);
     disown(&s->workload);

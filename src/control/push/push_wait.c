@@ -10,6 +10,8 @@
 enum { COMMITS_MAX = 256, NACKS_JSON_MAX = 64 * 1024, LAGGING_NAMED_MAX = 20 };
 
 struct push_entry {
+    struct list link, stream_link; /* commit->entries, stream->waits */
+    struct push_commit *commit;
     struct push_stream *stream;
     uint64_t until; /* answers up to this response are waited for; 0: none sent yet */
     bool is_due;    /* not flushed since */
@@ -19,7 +21,8 @@ struct push_entry {
 struct push_commit {
     uint64_t revision, committed_us, resolved_us;
     bool is_resolved;
-    VEC(struct push_entry) entries;
+    struct list entries;
+    size_t entry_count;
     unsigned acked, nacked;
     struct str_buf nacks_json; /* items, without the brackets */
 };
@@ -44,8 +47,11 @@ static void name_lagging(const struct push_commit *c, struct str_buf *to)
     arena_init(&a, 512);
     json_writer_init(&w, to, 0);
     json_writer_array(&w, NULL);
-    for (size_t i = 0; i < MIN(c->entries.len, (size_t)LAGGING_NAMED_MAX); i++)
-        json_writer_str(&w, NULL, push_stream_name(c->entries.ptr[i].stream, &a));
+    size_t count = 0;
+    LIST_FOREACH (&c->entries, e, struct push_entry, link) {
+        if (count++ < LAGGING_NAMED_MAX)
+            json_writer_str(&w, NULL, push_stream_name(e->stream, &a));
+    }
     json_writer_end(&w);
     arena_deinit(&a);
 }
@@ -69,7 +75,7 @@ static void finish(struct push_waiter *w, bool is_timed_out)
     if (c != NULL) {
         r.acked = c->acked;
         r.nacked = c->nacked;
-        r.proxies = c->acked + c->nacked + (unsigned)c->entries.len;
+        r.proxies = c->acked + c->nacked + (unsigned)c->entry_count;
         r.ms = ((c->is_resolved ? c->resolved_us : now_us) - c->committed_us) / 1000;
         str_buf_printf(&nacks, "[%.*s]", STR_FMT(str_buf_str(&c->nacks_json)));
         r.nacks_json = str_buf_str(&nacks);
@@ -125,7 +131,7 @@ struct push_waiter *push_wait(struct push *p, uint64_t revision, uint64_t timeou
 
 static void resolve_if_done(struct push *p, struct push_commit *c)
 {
-    if (c->is_resolved || c->entries.len > 0)
+    if (c->is_resolved || c->entry_count > 0)
         return;
     c->is_resolved = true;
     c->resolved_us = turn_now_us(p->turn);
@@ -135,9 +141,18 @@ static void resolve_if_done(struct push *p, struct push_commit *c)
     }
 }
 
+static void entry_free(struct push_entry *e)
+{
+    e->commit->entry_count--;
+    list_remove(&e->link);
+    list_remove(&e->stream_link);
+    free(e);
+}
+
 static void commit_free(struct push_commit *c)
 {
-    VEC_DEINIT(&c->entries);
+    LIST_FOREACH (&c->entries, e, struct push_entry, link)
+        entry_free(e);
     str_buf_deinit(&c->nacks_json);
     free(c);
 }
@@ -157,18 +172,32 @@ static void make_room(struct push *p)
     commit_free(c);
 }
 
+static void entry_new(struct push_commit *c, struct push_stream *s)
+{
+    struct push_entry *e = NEW(struct push_entry);
+    e->commit = c;
+    e->stream = s;
+    e->until = s->sent.len > 0 ? s->last_number : 0;
+    e->is_due = s->is_dirty;
+    list_push_back(&c->entries, &e->link);
+    list_push_back(&s->waits, &e->stream_link);
+    c->entry_count++;
+}
+
 void push_committed(struct push *p, uint64_t revision)
 {
     make_room(p);
+    push_settle(p);
     struct push_commit *c = NEW(struct push_commit);
     c->revision = revision;
     c->committed_us = turn_now_us(p->turn);
     c->nacks_json = STR_BUF_INIT(NACKS_JSON_MAX);
-    LIST_FOREACH (&p->streams, s, struct push_stream, link) {
-        if (s->is_ended || (!s->is_dirty && s->sent.len == 0))
-            continue;
-        struct push_entry e = {s, s->sent.len > 0 ? s->last_number : 0, s->is_dirty, false};
-        VEC_PUSH(&c->entries, e);
+    list_init(&c->entries);
+    LIST_FOREACH (&p->pending, s, struct push_stream, pending_link) {
+        if (!s->is_dirty && s->sent.len == 0)
+            list_remove(&s->pending_link);
+        else if (!s->is_ended)
+            entry_new(c, s);
     }
     VEC_PUSH(&p->commits, c);
     resolve_if_done(p, c);
@@ -184,33 +213,28 @@ static bool owes(const struct push_stream *s, uint64_t until)
 }
 
 /* Drops or counts the entry when there is nothing to wait for any more. */
-static void settle(struct push_commit *c, size_t i)
+static void settle(struct push *p, struct push_entry *e)
 {
-    const struct push_entry *e = &c->entries.ptr[i];
+    struct push_commit *c = e->commit;
     if (e->is_due || owes(e->stream, e->until))
         return;
     if (e->until > 0) {
         c->acked += !e->is_nacked;
         c->nacked += e->is_nacked;
     }
-    VEC_REMOVE_SWAP(&c->entries, i);
+    entry_free(e);
+    resolve_if_done(p, c);
 }
 
 void push_wait_flushed(struct push_stream *s)
 {
-    struct push *p = s->push;
-    for (size_t n = 0; n < p->commits.len; n++) {
-        struct push_commit *c = p->commits.ptr[n];
-        for (size_t i = c->entries.len; i-- > 0;) {
-            struct push_entry *e = &c->entries.ptr[i];
-            if (e->stream != s || !e->is_due)
-                continue;
-            e->is_due = false;
-            if (s->has_sent)
-                e->until = s->last_number;
-            settle(c, i);
-        }
-        resolve_if_done(p, c);
+    LIST_FOREACH (&s->waits, e, struct push_entry, stream_link) {
+        if (!e->is_due)
+            continue;
+        e->is_due = false;
+        if (s->has_sent)
+            e->until = s->last_number;
+        settle(s->push, e);
     }
 }
 
@@ -239,33 +263,21 @@ static void add_nack(struct push_commit *c, const struct push_stream *s, enum re
 void push_wait_answered(struct push_stream *s, enum resource_type type, uint64_t number,
                         bool is_nack, struct str reason)
 {
-    struct push *p = s->push;
-    for (size_t n = 0; n < p->commits.len; n++) {
-        struct push_commit *c = p->commits.ptr[n];
-        for (size_t i = c->entries.len; i-- > 0;) {
-            struct push_entry *e = &c->entries.ptr[i];
-            if (e->stream != s)
-                continue;
-            if (is_nack && number <= e->until) {
-                e->is_nacked = true;
-                add_nack(c, s, type, reason);
-            }
-            settle(c, i);
+    LIST_FOREACH (&s->waits, e, struct push_entry, stream_link) {
+        if (is_nack && number <= e->until) {
+            e->is_nacked = true;
+            add_nack(e->commit, s, type, reason);
         }
-        resolve_if_done(p, c);
+        settle(s->push, e);
     }
 }
 
 void push_wait_gone(struct push_stream *s)
 {
-    struct push *p = s->push;
-    for (size_t n = 0; n < p->commits.len; n++) {
-        struct push_commit *c = p->commits.ptr[n];
-        for (size_t i = c->entries.len; i-- > 0;) {
-            if (c->entries.ptr[i].stream == s)
-                VEC_REMOVE_SWAP(&c->entries, i);
-        }
-        resolve_if_done(p, c);
+    LIST_FOREACH (&s->waits, e, struct push_entry, stream_link) {
+        struct push_commit *c = e->commit;
+        entry_free(e);
+        resolve_if_done(s->push, c);
     }
 }
 

@@ -174,10 +174,72 @@ static void changed(struct registry *r, const struct api_document *old, struct a
     }
 }
 
+/* --- by host --- */
+
+/* In its place among the others, which are sorted. */
+static void add_sorted(struct lookup *l, struct str host, struct api_document *d)
+{
+    struct lookup_items *items = lookup_add(l, host, d);
+    size_t at = items->len - 1;
+    for (; at > 0; at--) {
+        const struct api_document *before = items->ptr[at - 1];
+        if (compare(before->namespace, before->name, d->namespace, d->name) <= 0)
+            break;
+        items->ptr[at] = items->ptr[at - 1];
+    }
+    items->ptr[at] = d;
+}
+
+static void index_host(struct lookup *l, struct str host, struct api_document *d, bool is_added)
+{
+    lookup_remove(l, host, d); /* a document may name a host twice */
+    if (is_added)
+        add_sorted(l, host, d);
+}
+
+static void index_doc(struct registry *r, struct api_document *d, bool is_added)
+{
+    struct arena a;
+    if (d == NULL)
+        return;
+    arena_init(&a, 512);
+    if (d->kind == API_KIND_DESTINATION_RULE)
+        index_host(&r->rules_by_host,
+                   api_host_fqdn(&a, d->spec.destination_rule->host, d->namespace), d, is_added);
+    for (size_t i = 0;
+         d->kind == API_KIND_VIRTUAL_SERVICE && i < d->spec.virtual_service->hosts.len; i++)
+        index_host(&r->routes_by_host,
+                   api_host_fqdn(&a, d->spec.virtual_service->hosts.v[i], d->namespace), d,
+                   is_added);
+    arena_deinit(&a);
+}
+
+static void each_by_host(const struct lookup *l, struct str host,
+                         void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    const struct lookup_items *items = lookup_get(l, host);
+    for (size_t i = 0; i < items->len; i++)
+        each(ctx, items->ptr[i]);
+}
+
+void registry_routes(const struct registry *r, struct str host,
+                     void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    each_by_host(&r->routes_by_host, host, each, ctx);
+}
+
+void registry_rules(const struct registry *r, struct str host,
+                    void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    each_by_host(&r->rules_by_host, host, each, ctx);
+}
+
 static void put_doc(struct registry *r, struct api_document *d)
 {
     struct api_document *old = take_doc(r, d->kind, d->namespace, d->name);
+    index_doc(r, old, false);
     insert_doc(r, api_document_ref(d));
+    index_doc(r, d, true);
     changed(r, old, d);
     api_document_unref(old);
 }
@@ -211,6 +273,7 @@ static void on_store(void *ctx, enum store_change change, const struct store_obj
     struct api_document *old = take_doc(r, o->kind, o->namespace_, o->name);
     if (old == NULL)
         return;
+    index_doc(r, old, false);
     changed(r, old, NULL);
     api_document_unref(old);
 }
@@ -227,6 +290,31 @@ static void on_load(void *ctx, const struct store_object *o)
     parse_object(ctx, o, put_doc);
 }
 
+static void init_lookups(struct registry *r)
+{
+    map_init(&r->replica_by_name);
+    lookup_init(&r->replicas_by_workload);
+    lookup_init(&r->replicas_by_namespace);
+    lookup_init(&r->replicas_by_address);
+    lookup_init(&r->replicas_by_label);
+    lookup_init(&r->services_by_label);
+    lookup_init(&r->routes_by_host);
+    lookup_init(&r->rules_by_host);
+}
+
+static void deinit_lookups(struct registry *r)
+{
+    map_deinit(&r->replica_by_name);
+    namespaces_free(r);
+    lookup_deinit(&r->replicas_by_workload);
+    lookup_deinit(&r->replicas_by_namespace);
+    lookup_deinit(&r->replicas_by_address);
+    lookup_deinit(&r->replicas_by_label);
+    lookup_deinit(&r->services_by_label);
+    lookup_deinit(&r->routes_by_host);
+    lookup_deinit(&r->rules_by_host);
+}
+
 struct registry *registry_new(struct store *s, struct str_buf *why)
 {
     struct registry *r = NEW(struct registry);
@@ -234,6 +322,7 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
     r->mesh = api_mesh_default();
     r->lease_us = LEASE_US;
     r->roots = STR_BUF_INIT(ROOTS_BYTES_MAX);
+    init_lookups(r);
     if (!revoked_load(r)) {
         str_buf_add_c(why, "the store's table of revoked identities cannot be read");
         return registry_free(r);
@@ -266,6 +355,7 @@ struct registry *registry_free(struct registry *r)
     replicas_free(r);
     services_free(r);
     revoked_free(r);
+    deinit_lookups(r);
     for (int kind = 0; kind < API_KIND_COUNT; kind++) {
         for (size_t i = 0; i < r->docs[kind].len; i++)
             api_document_unref(r->docs[kind].ptr[i]);
@@ -295,38 +385,4 @@ void registry_set_roots(struct registry *r, struct str pem)
 struct str registry_roots(const struct registry *r)
 {
     return str_buf_str(&r->roots);
-}
-
-/* --- look-ups by host --- */
-
-void registry_routes(const struct registry *r, struct str host,
-                     void (*each)(void *ctx, const struct api_document *d), void *ctx)
-{
-    struct arena a;
-    arena_init(&a, 1024);
-    for (size_t i = 0; i < r->docs[API_KIND_VIRTUAL_SERVICE].len; i++) {
-        const struct api_document *d = r->docs[API_KIND_VIRTUAL_SERVICE].ptr[i];
-        const struct api_strs *hosts = &d->spec.virtual_service->hosts;
-        bool is_for_host = false;
-        for (size_t h = 0; h < hosts->len && !is_for_host; h++)
-            is_for_host = str_eq(api_host_fqdn(&a, hosts->v[h], d->namespace), host);
-        if (is_for_host)
-            each(ctx, d);
-        arena_reset(&a);
-    }
-    arena_deinit(&a);
-}
-
-void registry_rules(const struct registry *r, struct str host,
-                    void (*each)(void *ctx, const struct api_document *d), void *ctx)
-{
-    struct arena a;
-    arena_init(&a, 1024);
-    for (size_t i = 0; i < r->docs[API_KIND_DESTINATION_RULE].len; i++) {
-        const struct api_document *d = r->docs[API_KIND_DESTINATION_RULE].ptr[i];
-        if (str_eq(api_host_fqdn(&a, d->spec.destination_rule->host, d->namespace), host))
-            each(ctx, d);
-        arena_reset(&a);
-    }
-    arena_deinit(&a);
 }

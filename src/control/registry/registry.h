@@ -108,6 +108,8 @@ struct registry_replica {
     uint64_t lost_us;        /* its stream ended then; 0: it has one, or never had */
     void *node;              /* push's stream, NULL: not connected */
     bool is_from_store;      /* not seen yet since tulled started */
+    bool is_unkept;          /* the store has it otherwise; registry's own, like: */
+    size_t at;               /* its place in the list */
 };
 
 /* NULL: none. Borrowed until the next change of the registry. */
@@ -131,6 +133,19 @@ void registry_replica_disconnect(struct registry *r, struct registry_replica *re
 uint64_t registry_expire(struct registry *r, uint64_t now_us);
 void registry_replicas(const struct registry *r,
                        void (*each)(void *ctx, const struct registry_replica *p), void *ctx);
+/* Those of a namespace; those of one Workload; those that have this address. */
+void registry_replicas_in(const struct registry *r, struct str namespace_,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx);
+void registry_replicas_of(const struct registry *r, struct str namespace_, struct str workload,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx);
+void registry_replicas_at(const struct registry *r, const struct ip_addr *ip,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx);
+/* What the store is to know of replicas is written by registry_keep, many at a time and without a
+ * sync: a crash of tulled loses nothing of it, one of the machine what a sidecar says anew.
+ * unkept(ctx) is told when there is something; without it, it is written by registry_free. */
+typedef void registry_unkept_fn(void *ctx);
+void registry_on_unkept(struct registry *r, registry_unkept_fn *unkept, void *ctx);
+void registry_keep(struct registry *r);
 /* Ready replicas that a service's selector picks, sorted by address. */
 void registry_service_replicas(const struct registry *r, const struct registry_service *s,
                                void (*each)(void *ctx, const struct registry_replica *p),

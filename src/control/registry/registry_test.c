@@ -297,7 +297,7 @@ static void test_facts(void **state)
     assert_false(was_told(f, "namespaces"));
     assert_true(was_told(f, "service/shop/a"));
     apply(f, WORKLOAD("a", "app: a"));
-    assert_string_equal(f->facts.ptr, "namespaces;workload/shop/a;");
+    assert_string_equal(f->facts.ptr, "workload/shop/a;");
     apply(f, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
              "spec: {hosts: [a, b.bank.svc], http: [{route: [{destination: {host: a}}]}]}\n");
     assert_true(was_told(f, "routes/a.shop.svc.cluster.local"));

@@ -6,7 +6,11 @@
  *
  * A lost stream alone changes nothing until its lease is over, so that a restart of tulled, or of a
  * sidecar that comes back from its cache, ejects nobody. For the first, the store's table
- * "replicas" keeps them: NAMESPACE/WORKLOAD/INDEX -> "STATE ADDRESS ADDRESS". */
+ * "replicas" keeps them: NAMESPACE/WORKLOAD/INDEX -> "STATE ADDRESS ADDRESS".
+ *
+ * There may be ten thousand, and a hundred changes a second: nothing here walks through all but
+ * what is asked about all. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -18,11 +22,17 @@ enum { LEASE_NOT_BEGUN = 0 };
 
 static void tell_endpoints(struct registry *r, const struct api_document *workload)
 {
-    for (size_t i = 0; i < r->services.len; i++) {
-        const struct registry_service *s = r->services.ptr[i];
-        if (service_selects(s, workload))
-            registry_tell(r, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace),
-                          STR_FMT(s->doc->name));
+    char key[LOOKUP_KEY_MAX];
+    for (size_t n = 0; n < workload->labels.len; n++) {
+        const struct lookup_items *found =
+            lookup_get(&r->services_by_label,
+                       lookup_label_key(key, workload->namespace, &workload->labels.v[n]));
+        for (size_t i = 0; i < found->len; i++) {
+            const struct registry_service *s = found->ptr[i];
+            if (service_selects(s, workload))
+                registry_tell(r, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace),
+                              STR_FMT(s->doc->name));
+        }
     }
 }
 
@@ -41,10 +51,47 @@ struct str registry_identity(const struct registry *r, const struct api_document
                         STR_FMT(workload->spec.workload->service_account));
 }
 
+static void each_label(struct registry *r, struct registry_replica *p, bool is_added)
+{
+    char text[LOOKUP_KEY_MAX];
+    for (size_t i = 0; p->doc != NULL && i < p->doc->labels.len; i++) {
+        struct str key = lookup_label_key(text, p->namespace_, &p->doc->labels.v[i]);
+        if (is_added)
+            lookup_add(&r->replicas_by_label, key, p);
+        else
+            lookup_remove(&r->replicas_by_label, key, p);
+    }
+}
+
+static void each_address(struct registry *r, struct registry_replica *p, bool is_added)
+{
+    char text[IP_TEXT_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(p->addresses); i++) {
+        if (p->addresses[i].family == IP_NONE)
+            continue;
+        struct str key = ip_format(&p->addresses[i], text);
+        if (is_added)
+            lookup_add(&r->replicas_by_address, key, p);
+        else
+            lookup_remove(&r->replicas_by_address, key, p);
+    }
+}
+
+static void set_addresses(struct registry *r, struct registry_replica *p,
+                          const struct ip_addr addresses[2])
+{
+    each_address(r, p, false);
+    p->addresses[0] = addresses[0];
+    p->addresses[1] = addresses[1];
+    each_address(r, p, true);
+}
+
 static void set_doc(struct registry *r, struct registry_replica *p, struct api_document *doc)
 {
     const struct api_document *old = p->doc;
+    each_label(r, p, false);
     p->doc = api_document_ref(doc);
+    each_label(r, p, true);
     api_document_unref((struct api_document *)(uintptr_t)old);
     free((void *)(uintptr_t)p->identity.ptr);
     struct arena a;
@@ -67,9 +114,13 @@ static void replica_free(struct registry_replica *p)
 
 #define REPLICA_TABLE "replicas"
 
-static struct str record_key(const struct registry_replica *p, struct arena *a)
+/* "NAMESPACE/WORKLOAD/INDEX" */
+static struct str name_of(char buf[LOOKUP_KEY_MAX], struct str namespace_, struct str workload,
+                          uint32_t index)
 {
-    return arena_printf(a, "%.*s/%.*s/%u", STR_FMT(p->namespace_), STR_FMT(p->workload), p->index);
+    int len = snprintf(buf, LOOKUP_KEY_MAX, "%.*s/%.*s/%u", STR_FMT(namespace_), STR_FMT(workload),
+                       index);
+    return str_from(buf, MIN((size_t)len, (size_t)LOOKUP_KEY_MAX - 1));
 }
 
 static struct str record_value(const struct registry_replica *p, struct arena *a)
@@ -81,23 +132,79 @@ static struct str record_value(const struct registry_replica *p, struct arena *a
     return arena_printf(a, "%d %.*s %.*s", (int)p->state, STR_FMT(first), STR_FMT(second));
 }
 
-/* Best effort: without it a restart of tulled has to wait for the sidecars' word. */
-static void keep(struct registry *r, const struct registry_replica *p)
+/* What is gone by now is deleted by its name. */
+static void note_unkept(struct registry *r, const struct registry_replica *p)
 {
-    struct arena a;
-    arena_init(&a, 512);
-    struct str value = p->state == REPLICA_GONE ? STR_NULL : record_value(p, &a);
-    int err = store_record_put(r->store, STR(REPLICA_TABLE), record_key(p, &a), value);
-    if (err != 0)
-        log_event(LOG_WARN, "replica_not_kept", LF("workload", p->workload),
-                  LFC("reason", err_text(err)));
-    arena_deinit(&a);
+    char text[LOOKUP_KEY_MAX];
+    struct str name = name_of(text, p->namespace_, p->workload, p->index);
+    if (r->unkept.len == 0 && r->on_unkept != NULL)
+        r->on_unkept(r->on_unkept_ctx);
+    VEC_PUSH(&r->unkept, str_from(str_dup_c(name), name.len));
 }
 
-static void remove_at(struct registry *r, size_t i)
+static void keep(struct registry *r, struct registry_replica *p)
 {
-    struct registry_replica *p = r->replicas.ptr[i];
-    VEC_REMOVE_SWAP(&r->replicas, i);
+    if (!p->is_unkept)
+        note_unkept(r, p);
+    p->is_unkept = true;
+}
+
+static int keep_one(struct registry *r, struct str name)
+{
+    struct registry_replica *p = map_get(&r->replica_by_name, name);
+    struct arena a;
+    arena_init(&a, 512);
+    struct str value = p != NULL ? record_value(p, &a) : STR_NULL;
+    if (p != NULL)
+        p->is_unkept = false;
+    int err = store_record_put(r->store, STR(REPLICA_TABLE), name, value);
+    arena_deinit(&a);
+    return err;
+}
+
+/* Best effort: without it a restart of tulled has to wait for the sidecars' word. */
+void registry_keep(struct registry *r)
+{
+    int err = 0;
+    if (r->unkept.len == 0)
+        return;
+    store_records_begin(r->store);
+    for (size_t i = 0; i < r->unkept.len; i++) {
+        int one = keep_one(r, r->unkept.ptr[i]);
+        err = err != 0 ? err : one;
+        free((void *)(uintptr_t)r->unkept.ptr[i].ptr);
+    }
+    r->unkept.len = 0;
+    int end = store_records_end(r->store);
+    err = err != 0 ? err : end;
+    if (err != 0)
+        log_event(LOG_WARN, "replicas_not_kept", LFC("reason", err_text(err)));
+}
+
+void registry_on_unkept(struct registry *r, registry_unkept_fn *unkept, void *ctx)
+{
+    r->on_unkept = unkept;
+    r->on_unkept_ctx = ctx;
+    if (r->unkept.len > 0 && unkept != NULL)
+        unkept(ctx);
+}
+
+static void unlist(struct registry *r, struct registry_replica *p)
+{
+    char text[LOOKUP_KEY_MAX];
+    struct registry_replica *last = r->replicas.ptr[r->replicas.len - 1];
+    last->at = p->at;
+    VEC_REMOVE_SWAP(&r->replicas, p->at);
+    map_remove(&r->replica_by_name, name_of(text, p->namespace_, p->workload, p->index));
+    lookup_remove(&r->replicas_by_workload, lookup_pair_key(text, p->namespace_, p->workload), p);
+    lookup_remove(&r->replicas_by_namespace, p->namespace_, p);
+    each_label(r, p, false);
+    each_address(r, p, false);
+}
+
+static void remove_replica(struct registry *r, struct registry_replica *p)
+{
+    unlist(r, p);
     p->state = REPLICA_GONE;
     keep(r, p);
     tell_replica(r, p);
@@ -107,12 +214,8 @@ static void remove_at(struct registry *r, size_t i)
 static struct registry_replica *find(const struct registry *r, struct str namespace_,
                                      struct str workload, uint32_t index)
 {
-    for (size_t i = 0; i < r->replicas.len; i++) {
-        struct registry_replica *p = r->replicas.ptr[i];
-        if (p->index == index && str_eq(p->workload, workload) && str_eq(p->namespace_, namespace_))
-            return p;
-    }
-    return NULL;
+    char text[LOOKUP_KEY_MAX];
+    return map_get(&r->replica_by_name, name_of(text, namespace_, workload, index));
 }
 
 static struct registry_replica *replica_new(struct registry *r, struct api_document *doc,
@@ -123,7 +226,12 @@ static struct registry_replica *replica_new(struct registry *r, struct api_docum
     p->workload = str_from(str_dup_c(doc->name), doc->name.len);
     p->index = index;
     set_doc(r, p, doc);
+    p->at = r->replicas.len;
     VEC_PUSH(&r->replicas, p);
+    char text[LOOKUP_KEY_MAX];
+    map_put(&r->replica_by_name, name_of(text, p->namespace_, p->workload, index), p);
+    lookup_add(&r->replicas_by_workload, lookup_pair_key(text, p->namespace_, p->workload), p);
+    lookup_add(&r->replicas_by_namespace, p->namespace_, p);
     return p;
 }
 
@@ -172,8 +280,7 @@ static void on_record(void *ctx, struct str key, struct str value)
     }
     struct registry_replica *p = replica_new(l->r, doc, kept.index);
     p->state = kept.state;
-    p->addresses[0] = kept.addresses[0];
-    p->addresses[1] = kept.addresses[1];
+    set_addresses(l->r, p, kept.addresses);
     p->lease_until_us = LEASE_NOT_BEGUN;
     p->is_from_store = true;
 }
@@ -198,13 +305,18 @@ struct registry_replica *registry_replica(const struct registry *r, struct str n
     return find(r, namespace_, workload, index);
 }
 
-static bool has_address(const struct registry_replica *p, const struct ip_addr addresses[2])
+/* The first of those that had the address and are not there any more; NULL: none is left. */
+static struct registry_replica *find_evicted(const struct registry *r, const struct ip_addr *ip,
+                                             const struct registry_replica *newcomer)
 {
-    for (size_t i = 0; i < 2; i++) {
-        if (addresses[i].family != IP_NONE && ip_eq(&p->addresses[i], &addresses[i]))
-            return true;
+    char text[IP_TEXT_MAX];
+    const struct lookup_items *found = lookup_get(&r->replicas_by_address, ip_format(ip, text));
+    for (size_t i = 0; i < found->len; i++) {
+        struct registry_replica *p = found->ptr[i];
+        if (p != newcomer && p->node == NULL && !p->is_from_store)
+            return p;
     }
-    return false;
+    return NULL;
 }
 
 /* An address that was given away proves another identity now. Those that are only known from the
@@ -212,10 +324,11 @@ static bool has_address(const struct registry_replica *p, const struct ip_addr a
 static void evict(struct registry *r, const struct ip_addr addresses[2],
                   const struct registry_replica *newcomer)
 {
-    for (size_t i = r->replicas.len; i-- > 0;) {
-        const struct registry_replica *p = r->replicas.ptr[i];
-        if (p != newcomer && p->node == NULL && !p->is_from_store && has_address(p, addresses))
-            remove_at(r, i);
+    struct registry_replica *p;
+    for (size_t i = 0; i < 2; i++) {
+        while (addresses[i].family != IP_NONE &&
+               (p = find_evicted(r, &addresses[i], newcomer)) != NULL)
+            remove_replica(r, p);
     }
 }
 
@@ -232,8 +345,8 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
         p = replica_new(r, doc, index);
     bool is_moved =
         !ip_eq(&p->addresses[0], &addresses[0]) || !ip_eq(&p->addresses[1], &addresses[1]);
-    p->addresses[0] = addresses[0];
-    p->addresses[1] = addresses[1];
+    if (is_moved)
+        set_addresses(r, p, addresses);
     p->node = node;
     p->is_from_store = false;
     p->lost_us = 0;
@@ -253,12 +366,7 @@ void registry_replica_set_state(struct registry *r, struct registry_replica *rep
     if (replica->state == state)
         return;
     if (state == REPLICA_GONE) {
-        for (size_t i = 0; i < r->replicas.len; i++) {
-            if (r->replicas.ptr[i] == replica) {
-                remove_at(r, i);
-                return;
-            }
-        }
+        remove_replica(r, replica);
         return;
     }
     replica->state = state;
@@ -282,7 +390,7 @@ uint64_t registry_expire(struct registry *r, uint64_t now_us)
         if (p->lease_until_us == LEASE_NOT_BEGUN)
             p->lease_until_us = now_us + r->lease_us;
         if (p->lease_until_us <= now_us)
-            remove_at(r, i);
+            remove_replica(r, p);
         else
             next = MIN(next, p->lease_until_us);
     }
@@ -294,6 +402,34 @@ void registry_replicas(const struct registry *r,
 {
     for (size_t i = 0; i < r->replicas.len; i++)
         each(ctx, r->replicas.ptr[i]);
+}
+
+static void each_of(const struct lookup_items *items,
+                    void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
+{
+    for (size_t i = 0; i < items->len; i++)
+        each(ctx, items->ptr[i]);
+}
+
+void registry_replicas_in(const struct registry *r, struct str namespace_,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
+{
+    each_of(lookup_get(&r->replicas_by_namespace, namespace_), each, ctx);
+}
+
+void registry_replicas_of(const struct registry *r, struct str namespace_, struct str workload,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
+{
+    char key[LOOKUP_KEY_MAX];
+    each_of(lookup_get(&r->replicas_by_workload, lookup_pair_key(key, namespace_, workload)), each,
+            ctx);
+}
+
+void registry_replicas_at(const struct registry *r, const struct ip_addr *ip,
+                          void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
+{
+    char key[IP_TEXT_MAX];
+    each_of(lookup_get(&r->replicas_by_address, ip_format(ip, key)), each, ctx);
 }
 
 static int by_address(const void *a, const void *b)
@@ -311,8 +447,14 @@ void registry_service_replicas(const struct registry *r, const struct registry_s
                                void (*each)(void *ctx, const struct registry_replica *p), void *ctx)
 {
     VEC(const struct registry_replica *) found = {0};
-    for (size_t i = 0; i < r->replicas.len; i++) {
-        const struct registry_replica *p = r->replicas.ptr[i];
+    const struct api_labels *selector = &s->doc->spec.service->selector;
+    char key[LOOKUP_KEY_MAX];
+    if (selector->len == 0)
+        return;
+    const struct lookup_items *candidates =
+        lookup_get(&r->replicas_by_label, lookup_label_key(key, s->doc->namespace, selector->v));
+    for (size_t i = 0; i < candidates->len; i++) {
+        const struct registry_replica *p = candidates->ptr[i];
         if (p->state == REPLICA_READY && service_selects(s, p->doc))
             VEC_PUSH(&found, p);
     }
@@ -329,19 +471,21 @@ void replicas_workload_changed(struct registry *r, const struct api_document *ol
 {
     const struct api_document *d = now != NULL ? now : old;
     ASSERT(d != NULL);
-    bool has_replicas = false;
-    for (size_t i = r->replicas.len; i-- > 0;) {
-        struct registry_replica *p = r->replicas.ptr[i];
-        if (!str_eq(p->workload, d->name) || !str_eq(p->namespace_, d->namespace))
-            continue;
-        has_replicas = true;
+    char key[LOOKUP_KEY_MAX];
+    struct str pair = lookup_pair_key(key, d->namespace, d->name);
+    bool has_replicas = lookup_get(&r->replicas_by_workload, pair)->len > 0;
+    bool is_other_namespace = old == NULL   ? registry_namespace_use(r, d->namespace)
+                              : now == NULL ? registry_namespace_leave(r, d->namespace)
+                                            : false;
+    for (size_t i = lookup_get(&r->replicas_by_workload, pair)->len; i-- > 0;) {
+        struct registry_replica *p = lookup_get(&r->replicas_by_workload, pair)->ptr[i];
         if (now == NULL)
-            remove_at(r, i);
+            remove_replica(r, p);
         else
             set_doc(r, p, (struct api_document *)(uintptr_t)now);
     }
     /* Told when all is changed: who listens may look at once. */
-    if (old == NULL || now == NULL)
+    if (is_other_namespace)
         registry_tell(r, "namespaces");
     registry_tell(r, "workload/%.*s/%.*s", STR_FMT(d->namespace), STR_FMT(d->name));
     if (!has_replicas)
@@ -370,7 +514,9 @@ void replicas_mesh_changed(struct registry *r)
 
 void replicas_free(struct registry *r)
 {
+    registry_keep(r);
     for (size_t i = 0; i < r->replicas.len; i++)
         replica_free(r->replicas.ptr[i]);
     VEC_DEINIT(&r->replicas);
+    VEC_DEINIT(&r->unkept);
 }

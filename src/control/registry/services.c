@@ -158,6 +158,20 @@ void registry_services(const struct registry *r, struct str namespace_,
     }
 }
 
+/* Whom it selects has its first label, at least. */
+static void each_selector(struct registry *r, struct registry_service *s, bool is_added)
+{
+    const struct api_labels *selector = &s->doc->spec.service->selector;
+    char text[LOOKUP_KEY_MAX];
+    if (selector->len == 0)
+        return;
+    struct str key = lookup_label_key(text, s->doc->namespace, selector->v);
+    if (is_added)
+        lookup_add(&r->services_by_label, key, s);
+    else
+        lookup_remove(&r->services_by_label, key, s);
+}
+
 static void remove_service(struct registry *r, const struct api_document *d)
 {
     struct registry_service *s = find(r, d->namespace, d->name);
@@ -167,6 +181,7 @@ static void remove_service(struct registry *r, const struct api_document *d)
     memmove(r->services.ptr + at, r->services.ptr + at + 1,
             (r->services.len - 1 - at) * sizeof *r->services.ptr);
     r->services.len--;
+    each_selector(r, s, false);
     forget_fresh(r, s);
     service_free(s);
 }
@@ -178,6 +193,7 @@ static void insert_service(struct registry *r, struct registry_service *s)
     memmove(r->services.ptr + at + 1, r->services.ptr + at,
             (r->services.len - 1 - at) * sizeof *r->services.ptr);
     r->services.ptr[at] = s;
+    each_selector(r, s, true);
 }
 
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now)
@@ -188,7 +204,8 @@ void services_changed(struct registry *r, const struct api_document *old, struct
         remove_service(r, old);
     if (now != NULL)
         insert_service(r, service_new(r, now));
-    if (old == NULL || now == NULL)
+    if (old == NULL ? registry_namespace_use(r, d->namespace)
+                    : now == NULL && registry_namespace_leave(r, d->namespace))
         registry_tell(r, "namespaces");
     registry_tell(r, "services/%.*s", STR_FMT(d->namespace));
     registry_tell(r, "service/%.*s/%.*s", STR_FMT(d->namespace), STR_FMT(d->name));
@@ -214,30 +231,63 @@ bool service_selects(const struct registry_service *s, const struct api_document
 
 /* --- namespaces --- */
 
-static bool is_new_namespace(const struct str *seen, size_t count, struct str namespace_)
+/* Where the namespace is, or would be. */
+static size_t namespace_at(const struct registry *r, struct str namespace_)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (str_eq(seen[i], namespace_))
-            return false;
+    size_t from = 0, to = r->namespaces.len;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (str_cmp(r->namespaces.ptr[mid].name, namespace_) < 0)
+            from = mid + 1;
+        else
+            to = mid;
     }
+    return from;
+}
+
+static bool is_namespace(const struct registry *r, size_t at, struct str namespace_)
+{
+    return at < r->namespaces.len && str_eq(r->namespaces.ptr[at].name, namespace_);
+}
+
+bool registry_namespace_use(struct registry *r, struct str namespace_)
+{
+    size_t at = namespace_at(r, namespace_);
+    if (is_namespace(r, at, namespace_)) {
+        r->namespaces.ptr[at].count++;
+        return false;
+    }
+    struct registry_namespace n = {str_from(str_dup_c(namespace_), namespace_.len), 1};
+    VEC_PUSH(&r->namespaces, n);
+    struct registry_namespace *ptr = r->namespaces.ptr;
+    memmove(ptr + at + 1, ptr + at, (r->namespaces.len - 1 - at) * sizeof *ptr);
+    ptr[at] = n;
     return true;
+}
+
+bool registry_namespace_leave(struct registry *r, struct str namespace_)
+{
+    size_t at = namespace_at(r, namespace_);
+    ASSERT(is_namespace(r, at, namespace_));
+    struct registry_namespace *n = &r->namespaces.ptr[at];
+    if (--n->count > 0)
+        return false;
+    free((void *)(uintptr_t)n->name.ptr);
+    memmove(n, n + 1, (r->namespaces.len - 1 - at) * sizeof *n);
+    r->namespaces.len--;
+    return true;
+}
+
+void namespaces_free(struct registry *r)
+{
+    for (size_t i = 0; i < r->namespaces.len; i++)
+        free((void *)(uintptr_t)r->namespaces.ptr[i].name.ptr);
+    VEC_DEINIT(&r->namespaces);
 }
 
 void registry_namespaces(const struct registry *r, void (*each)(void *ctx, struct str namespace_),
                          void *ctx)
 {
-    VEC(struct str) seen = {0};
-    for (size_t i = 0; i < r->services.len; i++) {
-        struct str namespace_ = r->services.ptr[i]->doc->namespace;
-        if (is_new_namespace(seen.ptr, seen.len, namespace_))
-            VEC_PUSH(&seen, namespace_);
-    }
-    for (size_t i = 0; i < r->docs[API_KIND_WORKLOAD].len; i++) {
-        struct str namespace_ = r->docs[API_KIND_WORKLOAD].ptr[i]->namespace;
-        if (is_new_namespace(seen.ptr, seen.len, namespace_))
-            VEC_PUSH(&seen, namespace_);
-    }
-    for (size_t i = 0; i < seen.len; i++)
-        each(ctx, seen.ptr[i]);
-    VEC_DEINIT(&seen);
+    for (size_t i = 0; i < r->namespaces.len; i++)
+        each(ctx, r->namespaces.ptr[i].name);
 }

@@ -119,6 +119,21 @@ int store_backup(struct store *s, struct str path, const struct store_file *file
     return s->ops->backup(s, path, files, count, why);
 }
 
+void store_records_begin(struct store *s)
+{
+    if (s->ops->set_lazy != NULL)
+        s->ops->set_lazy(s, true);
+    s->ops->records_begin(s);
+}
+
+int store_records_end(struct store *s)
+{
+    int err = s->ops->records_end(s);
+    if (s->ops->set_lazy != NULL)
+        s->ops->set_lazy(s, false);
+    return err;
+}
+
 int store_record_put(struct store *s, struct str table, struct str key, struct str value)
 {
     return s->ops->record_put(s, table, key, value);

@@ -141,6 +141,10 @@ int store_backup(struct store *s, struct str path, const struct store_file *file
 int store_restore_sqlite(struct str backup_path, struct str folder, struct str_buf *why);
 
 /* Records: value bytes by (table, key). NULL value deletes. */
+/* What is put in between is written as one, without waiting for the disk: a crash of the machine
+ * may lose it, as a whole. Not from a watcher. */
+void store_records_begin(struct store *s);
+int store_records_end(struct store *s);
 int store_record_put(struct store *s, struct str table, struct str key, struct str value);
 int store_record_get(struct store *s, struct str table, struct str key, struct arena *a,
                      struct str *ret_value);

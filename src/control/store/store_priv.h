@@ -29,6 +29,8 @@ struct store_ops {
     /* Between the two, records are put as one; end: -ERR_X when they are not kept, none of them. */
     void (*records_begin)(struct store *s);
     int (*records_end)(struct store *s);
+    /* May be NULL. While it is lazy, commits do not wait for the disk. */
+    void (*set_lazy)(struct store *s, bool is_lazy);
     int (*record_put)(struct store *s, struct str table, struct str key, struct str value);
     int (*record_get)(struct store *s, struct str table, struct str key, struct arena *a,
                       struct str *ret_value);

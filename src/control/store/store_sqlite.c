@@ -267,6 +267,13 @@ static int records_end(struct store *s)
     return err;
 }
 
+static void set_lazy(struct store *s, bool is_lazy)
+{
+    (void)sqlite3_exec(sqlite_of(s)->db,
+                       is_lazy ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL", NULL,
+                       NULL, NULL);
+}
+
 static int record_put(struct store *s, struct str table, struct str key, struct str value)
 {
     sqlite3_stmt *st = sqlite_of(s)->st[value.ptr != NULL ? ST_RECORD_PUT : ST_RECORD_DELETE];
@@ -327,6 +334,7 @@ static const struct store_ops sqlite_ops = {
     .backup = sqlite_backup,
     .records_begin = records_begin,
     .records_end = records_end,
+    .set_lazy = set_lazy,
     .record_put = record_put,
     .record_get = record_get,
     .record_list = record_list,

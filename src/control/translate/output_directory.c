@@ -9,7 +9,6 @@ struct collector {
     size_t service_count, service_cap;
     struct directory_workload *workloads;
     size_t workload_count, workload_cap;
-    struct str namespace_;
 };
 
 static enum service_protocol protocol_of(enum api_protocol p)
@@ -61,8 +60,6 @@ static struct str label_or(const struct api_document *d, struct str key)
 static void on_replica(void *ctx, const struct registry_replica *p)
 {
     struct collector *c = ctx;
-    if (!str_eq(p->namespace_, c->namespace_))
-        return;
     const struct api_ports *clear = &p->doc->spec.workload->capture.exclude_inbound_ports;
     if (c->workload_count == c->workload_cap)
         c->workloads =
@@ -101,11 +98,11 @@ const struct cidr *mesh_ranges(struct job *j, size_t *ret_count)
 
 const struct directory *output_directory(struct job *j, struct str name)
 {
-    struct collector c = {.j = j, .namespace_ = name};
+    struct collector c = {.j = j};
     job_note(j, "services/%.*s", STR_FMT(name));
     job_note(j, "replicas/%.*s", STR_FMT(name));
     registry_services(j->r, name, on_service, &c);
-    registry_replicas(j->r, on_replica, &c);
+    registry_replicas_in(j->r, name, on_replica, &c);
     if (c.service_count == 0) {
         job_note(j, "namespaces");
         if (registry_docs(j->r, API_KIND_WORKLOAD, name).len == 0)

@@ -20,7 +20,11 @@ struct entry {
     enum resource_type type;
     struct str name, view, key;      /* own memory */
     struct translate_output *output; /* NULL: does not exist */
+    struct str namespace_, workload; /* who asked first; own memory */
+    enum xds_dialect dialect;
     bool is_stale;
+    bool is_told;     /* as dirty, and not refreshed since */
+    bool has_changed; /* since it was told */
     VEC(struct fact *) facts;
 };
 
@@ -127,6 +131,8 @@ void translate_changed(struct translate *t, struct str text, translate_dirty_fn 
         if (f->readers.ptr[i]->is_stale)
             continue;
         f->readers.ptr[i]->is_stale = true;
+        f->readers.ptr[i]->has_changed &= f->readers.ptr[i]->is_told;
+        f->readers.ptr[i]->is_told = true;
         VEC_PUSH(&dirtied, f->readers.ptr[i]);
     }
     /* Whoever is told may ask at once, and that changes the fact's readers. */
@@ -205,6 +211,7 @@ static void run(struct translate *t, struct entry *e, const struct translate_vie
         str_eq(o->error, e->output->error)) {
         translate_output_unref(o);
     } else {
+        e->has_changed |= o != e->output;
         set_output(t, e, o);
     }
     forget_facts(t, e);
@@ -216,14 +223,18 @@ static void run(struct translate *t, struct entry *e, const struct translate_vie
     arena_deinit(&scratch);
 }
 
-static struct entry *entry_new(struct translate *t, enum resource_type type, struct str name,
-                               struct str view, struct str key)
+static struct entry *entry_new(struct translate *t, const struct translate_viewer *v,
+                               enum resource_type type, struct str name, struct str view,
+                               struct str key)
 {
     struct entry *e = NEW(struct entry);
     e->type = type;
     e->name = own(name);
     e->view = own(view);
     e->key = own(key);
+    e->namespace_ = own(v->namespace_);
+    e->workload = own(v->workload);
+    e->dialect = v->dialect;
     e->is_stale = true;
     map_put(&t->entries, e->key, e);
     t->missing_count++;
@@ -238,7 +249,35 @@ static void entry_free(struct translate *t, struct entry *e)
     disown(e->name);
     disown(e->view);
     disown(e->key);
+    disown(e->namespace_);
+    disown(e->workload);
     free(e);
+}
+
+static struct str entry_key(struct arena *a, enum resource_type type, struct str view,
+                            struct str name)
+{
+    return arena_printf(a, "%d/%.*s/%.*s", (int)type, STR_FMT(view), STR_FMT(name));
+}
+
+bool translate_refresh(struct translate *t, enum resource_type type, struct str name,
+                       struct str view)
+{
+    struct arena a;
+    arena_init(&a, 1024);
+    struct entry *e = map_get(&t->entries, entry_key(&a, type, view, name));
+    bool has_changed = true;
+    if (e != NULL) {
+        struct translate_viewer v = {e->dialect, e->namespace_, e->workload};
+        if (str_eq(translate_view_key(t, &v, type, name, &a), view)) {
+            if (e->is_stale)
+                run(t, e, &v);
+            has_changed = e->has_changed;
+        }
+        e->is_told = e->has_changed = false;
+    }
+    arena_deinit(&a);
+    return has_changed;
 }
 
 struct translate_output *translate_get(struct translate *t, const struct translate_viewer *v,
@@ -249,11 +288,11 @@ struct translate_output *translate_get(struct translate *t, const struct transla
         return NULL;
     arena_init(&a, 1024);
     struct str view = translate_view_key(t, v, type, name, &a);
-    struct str key = arena_printf(&a, "%d/%.*s/%.*s", (int)type, STR_FMT(view), STR_FMT(name));
+    struct str key = entry_key(&a, type, view, name);
     struct entry *e = map_get(&t->entries, key);
     bool is_new = e == NULL;
     if (is_new)
-        e = entry_new(t, type, name, view, key);
+        e = entry_new(t, v, type, name, view, key);
     if (e->is_stale)
         run(t, e, v);
     struct translate_output *o = e->output != NULL ? translate_output_ref(e->output) : NULL;

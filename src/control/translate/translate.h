@@ -92,5 +92,9 @@ enum api_mtls_mode translate_mtls(struct translate *t, const struct api_document
 typedef void translate_dirty_fn(void *ctx, enum resource_type type, struct str name,
                                 struct str view);
 void translate_changed(struct translate *t, struct str fact, translate_dirty_fn *dirty, void *ctx);
+/* Computes an output that was told as dirty, for whoever asked for it first. True: it is another
+ * one than when it was told, or those who had it have another view by now. */
+bool translate_refresh(struct translate *t, enum resource_type type, struct str name,
+                       struct str view);
 /* How many outputs were run since start, for tests and metrics. */
 uint64_t translate_runs(const struct translate *t);

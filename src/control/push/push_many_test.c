@@ -1,0 +1,383 @@
+/* What a change costs when others are there that it does not concern: counted, not timed. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "control/push/push_priv.h"
+#include "mesh/xds/ads_client.h"
+
+enum { WORKLOADS = 12, WAIT_TURNS_MAX = 2000 };
+
+struct fixture;
+
+/* The one replica of workload w<n>, in namespace a or b; it calls s0. */
+struct proxy {
+    struct fixture *f;
+    struct ads_client *client;
+    struct push_stream *stream;
+    VEC(struct str_buf) to_server, to_client;
+    unsigned directories, listeners, endpoints;
+};
+
+struct fixture {
+    char dir[64];
+    struct turn *turn;
+    struct store *store;
+    struct registry *registry;
+    struct translate *translate;
+    struct ca *ca;
+    struct push *push;
+    struct proxy proxies[WORKLOADS];
+};
+
+static const char *namespace_of(unsigned i)
+{
+    return i % 2 == 0 ? "a" : "b";
+}
+
+/* --- documents --- */
+
+static void apply(struct fixture *f, const char *text)
+{
+    struct api_document_list list;
+    struct api_findings findings;
+    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
+    VEC(struct store_write) writes = {0};
+    api_document_list_init(&list);
+    api_findings_init(&findings);
+    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
+    for (size_t i = 0; i < list.docs.len; i++) {
+        const struct api_document *d = list.docs.ptr[i];
+        VEC_PUSH(&writes, ((struct store_write){.object = {.kind = d->kind,
+                                                           .namespace_ = d->namespace,
+                                                           .name = d->name,
+                                                           .json = d->json,
+                                                           .created_at = STR("2026-01-01")}}));
+    }
+    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL, NULL), 0);
+    push_committed(f->push, store_revision(f->store));
+    VEC_DEINIT(&writes);
+    api_document_list_deinit(&list);
+    api_findings_deinit(&findings);
+}
+
+static void apply_workload(struct fixture *f, unsigned i)
+{
+    char text[1024];
+    const char *ns = namespace_of(i);
+    snprintf(text, sizeof text,
+             "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: %s}\n"
+             "spec: {selector: {app: w%u}, ports: [{name: http, port: 80}]}\n---\n"
+             "apiVersion: tulle.dev/v1\nkind: Workload\n"
+             "metadata: {name: w%u, namespace: %s, labels: {app: w%u}}\n"
+             "spec: {serviceAccount: w, ports: [{name: http, port: 80}]}\n",
+             i, ns, i, i, ns, i);
+    apply(f, text);
+}
+
+static void apply_policy(struct fixture *f, const char *namespace_, const char *app,
+                         const char *path)
+{
+    char text[1024];
+    snprintf(text, sizeof text,
+             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+             "metadata: {name: p, namespace: %s}\n"
+             "spec: {selector: {matchLabels: {app: %s}}, action: DENY,"
+             " rules: [{to: [{operation: {paths: [\"%s\"]}}]}]}\n",
+             namespace_, app, path);
+    apply(f, text);
+}
+
+/* --- proxies --- */
+
+static void client_send(void *ctx, struct str message)
+{
+    struct proxy *x = ctx;
+    struct str_buf copy = STR_BUF_INIT(1 << 20);
+    str_buf_add(&copy, message);
+    VEC_PUSH(&x->to_server, copy);
+}
+
+static void client_update(void *ctx, const struct ads_update *u)
+{
+    struct proxy *x = ctx;
+    x->directories += u->type == RESOURCE_DIRECTORY ? (unsigned)u->changed_count : 0;
+    x->listeners += u->type == RESOURCE_LISTENER ? (unsigned)u->changed_count : 0;
+    x->endpoints += u->type == RESOURCE_ENDPOINTS ? (unsigned)u->changed_count : 0;
+    ads_client_done(x->client, u->token, STR_NULL);
+}
+
+static const struct ads_client_ops client_ops = {client_send, client_update};
+
+static void stream_send(void *ctx, struct push_response *r)
+{
+    struct proxy *x = ctx;
+    struct str_buf message = STR_BUF_INIT(1 << 24);
+    push_response_encode(r, &message);
+    VEC_PUSH(&x->to_client, message);
+    push_response_free(r);
+}
+
+static bool stream_room(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void stream_end(void *ctx, enum grpc_status status, struct str why)
+{
+    (void)ctx;
+    fail_msg("ended with %d: %.*s", (int)status, STR_FMT(why));
+}
+
+static const struct push_stream_ops stream_ops = {stream_send, stream_room, stream_end};
+
+static bool move_on(struct proxy *x)
+{
+    bool has_moved = x->to_server.len > 0 || x->to_client.len > 0;
+    for (size_t i = 0; i < x->to_client.len; i++) {
+        assert_int_equal(ads_client_recv(x->client, str_buf_str(&x->to_client.ptr[i])), 0);
+        str_buf_deinit(&x->to_client.ptr[i]);
+    }
+    x->to_client.len = 0;
+    ads_client_flush(x->client);
+    for (size_t i = 0; i < x->to_server.len; i++) {
+        push_stream_recv(x->stream, str_buf_str(&x->to_server.ptr[i]));
+        str_buf_deinit(&x->to_server.ptr[i]);
+    }
+    x->to_server.len = 0;
+    return has_moved;
+}
+
+/* Until nobody has anything more to say. */
+static void run(struct fixture *f)
+{
+    for (int quiet = 0; quiet < 3;) {
+        bool has_moved = false;
+        turn_once(f->turn, 0);
+        for (unsigned i = 0; i < WORKLOADS; i++)
+            has_moved |= move_on(&f->proxies[i]);
+        quiet = has_moved ? 0 : quiet + 1;
+    }
+}
+
+static void reset_counts(struct fixture *f)
+{
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        f->proxies[i].directories = f->proxies[i].listeners = f->proxies[i].endpoints = 0;
+}
+
+static void connect_one(struct fixture *f, unsigned i)
+{
+    struct proxy *x = &f->proxies[i];
+    char identity[128], metadata[256];
+    snprintf(identity, sizeof identity, "spiffe://cluster.local/ns/%s/sa/w", namespace_of(i));
+    snprintf(metadata, sizeof metadata,
+             "{\"NAMESPACE\":\"%s\",\"WORKLOAD\":\"w%u\",\"INDEX\":0,\"DIALECT\":\"tulle\","
+             "\"ADDRESSES\":[\"10.0.0.%u\"],\"READY\":true}",
+             namespace_of(i), i, i + 1);
+    struct push_peer peer = {.identity = str_from_c(identity)};
+    x->f = f;
+    x->client = ads_client_new(&(struct ads_client_args){.node_id = STR("n"),
+                                                         .node_metadata_json = str_from_c(metadata),
+                                                         .ops = &client_ops,
+                                                         .ctx = x});
+    ads_client_subscribe_all(x->client, RESOURCE_DIRECTORY);
+    ads_client_subscribe_all(x->client, RESOURCE_LISTENER);
+    ads_client_subscribe_all(x->client, RESOURCE_CLUSTER);
+    ads_client_subscribe(x->client, RESOURCE_ENDPOINTS, STR("s0.a.svc.cluster.local:80"));
+    x->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
+    ads_client_connected(x->client);
+}
+
+/* --- fixture --- */
+
+static void on_fact(void *ctx, struct str fact)
+{
+    push_fact_changed(ctx, fact);
+}
+
+static void open_control(struct fixture *f)
+{
+    struct str_buf why = STR_BUF_INIT(1000);
+    char path[128];
+    snprintf(path, sizeof path, "%s/store.db", f->dir);
+    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
+    f->registry = registry_new(f->store, &why);
+    assert_non_null(f->registry);
+    struct ca_options o = {.store = f->store,
+                           .state_dir = str_from_c(f->dir),
+                           .trust_domain = STR("cluster.local"),
+                           .root_lifetime_s = 86400 * 365};
+    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
+    f->translate = translate_new(f->registry);
+    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
+    registry_watch(f->registry, on_fact, f->push);
+    str_buf_deinit(&why);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    strcpy(f->dir, "/tmp/tulle-many-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->turn = turn_new_linux();
+    open_control(f);
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        apply_workload(f, i);
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        connect_one(f, i);
+    run(f);
+    reset_counts(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < WORKLOADS; i++) {
+        struct proxy *x = &f->proxies[i];
+        push_stream_close(x->stream);
+        VEC_DEINIT(&x->to_server);
+        VEC_DEINIT(&x->to_client);
+        ads_client_free(x->client);
+    }
+    push_free(f->push);
+    translate_free(f->translate);
+    registry_free(f->registry);
+    ca_free(f->ca);
+    store_close(f->store);
+    turn_free(f->turn);
+    DIR *d = opendir(f->dir);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    rmdir(f->dir);
+    free(f);
+    return 0;
+}
+
+/* --- tests --- */
+
+static void test_a_policy_visits_whom_it_concerns(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t visits = f->push->counters.visits, runs = translate_runs(f->translate);
+    apply_policy(f, "a", "w4", "/x");
+    run(f);
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        assert_int_equal(f->proxies[i].listeners, i == 4 ? 1 : 0);
+    assert_int_equal(f->push->counters.visits - visits, 1);
+    /* The inbound listeners of its namespace are computed, and nobody else's. */
+    assert_int_equal(translate_runs(f->translate) - runs, WORKLOADS / 2);
+}
+
+static void test_equal_bytes_visit_nobody(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t visits = f->push->counters.visits, runs = translate_runs(f->translate);
+    apply_policy(f, "a", "nobody", "/x");
+    run(f);
+    assert_int_equal(f->push->counters.visits, visits);
+    assert_int_equal(translate_runs(f->translate) - runs, WORKLOADS / 2);
+}
+
+/* A directory says where a replica is, not how it is. */
+static void test_readiness_changes_endpoints_only(void **state)
+{
+    struct fixture *f = *state;
+    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    run(f);
+    for (unsigned i = 0; i < WORKLOADS; i++) {
+        assert_int_equal(f->proxies[i].endpoints, 1);
+        assert_int_equal(f->proxies[i].directories, 0);
+    }
+}
+
+static void test_what_changes_back_is_told_nobody(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t visits = f->push->counters.visits;
+    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    registry_replica_set_state(f->registry, r, REPLICA_READY);
+    run(f);
+    assert_int_equal(f->push->counters.visits, visits);
+}
+
+/* Another one asks in between, and so computes it: those who had it are told all the same. */
+static void test_whoever_asks_first(void **state)
+{
+    struct fixture *f = *state;
+    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
+    struct translate_viewer v = {XDS_DIALECT_TULLE, STR("b"), STR("w1")};
+    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    translate_output_unref(
+        translate_get(f->translate, &v, RESOURCE_ENDPOINTS, STR("s0.a.svc.cluster.local:80")));
+    run(f);
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        assert_int_equal(f->proxies[i].endpoints, 1);
+}
+
+static void wait_for_directories(struct fixture *f, unsigned count)
+{
+    for (int i = 0; i < WAIT_TURNS_MAX && f->proxies[0].directories < count; i++) {
+        turn_once(f->turn, 10 * 1000);
+        run(f);
+    }
+    assert_int_equal(f->proxies[0].directories, count);
+}
+
+static void test_directories_have_a_pace(void **state)
+{
+    struct fixture *f = *state;
+    f->push->pace_bytes = INT64_MIN / 2;
+    apply_workload(f, WORKLOADS);
+    apply_policy(f, "a", "w0", "/x");
+    run(f);
+    /* Policies do not wait for directories. */
+    assert_int_equal(f->proxies[0].listeners, 1);
+    assert_int_equal(f->proxies[0].directories, 0);
+    /* Several changes are one when the time has come. */
+    apply_workload(f, WORKLOADS + 2);
+    run(f);
+    f->push->pace_bytes = 1;
+    wait_for_directories(f, 1);
+}
+
+static void test_streams_of_a_workload_that_goes(void **state)
+{
+    struct fixture *f = *state;
+    struct store_write w = {
+        .is_delete = true,
+        .object = {.kind = API_KIND_WORKLOAD, .namespace_ = STR("a"), .name = STR("w2")}};
+    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    push_settle(f->push);
+    assert_true(f->proxies[2].stream->is_check_due);
+    assert_false(f->proxies[4].stream->is_check_due);
+    f->proxies[2].stream->is_check_due = false;
+}
+
+int main(void)
+{
+    log_set_level(LOG_OFF);
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_a_policy_visits_whom_it_concerns),
+        T(test_equal_bytes_visit_nobody),
+        T(test_readiness_changes_endpoints_only),
+        T(test_what_changes_back_is_told_nobody),
+        T(test_whoever_asks_first),
+        T(test_directories_have_a_pace),
+        T(test_streams_of_a_workload_that_goes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
