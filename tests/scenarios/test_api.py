@@ -354,6 +354,19 @@ def test_a_watch_without_a_revision_begins_with_what_is_there(control):
     w.close()
 
 
+def test_a_list_as_a_stream_says_where_it_ends(control):
+    """Kubernetes' sendInitialEvents: what is there, then a bookmark; kubectl wait asks so."""
+    control.apply(virtual_service("w1", "w1"))
+    w = Watch(control, fieldSelector="metadata.name=w1", sendInitialEvents="true", allowWatchBookmarks="true",
+              resourceVersionMatch="NotOlderThan", resourceVersion=revision_of(control))
+    assert w.event()[0] == "ADDED"
+    kind, mark = w.event()
+    assert kind == "BOOKMARK" and mark["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    control.apply(virtual_service("w1", "later"))
+    assert host_of(w.event()[1]) == "later"
+    w.close()
+
+
 def test_a_revision_that_is_gone_is_said(control):
     for i in range(260):
         control.apply(virtual_service("w3", f"h{i}"))
@@ -422,11 +435,103 @@ def test_patches(control):
     for body, headers, want in [
             ('{"metadata":{"labels":null}}', MERGE, 200), (stale, MERGE, 409), ("[1]", MERGE, 400), ("{", MERGE, 400),
             ('{"spec":{"hosts":7}}', MERGE, 422), ('{"metadata":{"name":"other"}}', MERGE, 400),
-            ("[]", {"content-type": "application/json-patch+json"}, 415), ('{"$patch":"fly"}', STRATEGIC, 400)]:
+            ("{}", {"content-type": "application/apply-patch+yaml"}, 415), ('{"$patch":"fly"}', STRATEGIC, 400)]:
         status, answer = control.remote_call(token, "PATCH", f"{BASE}/p", body, headers=headers)
         assert status == want, (body, answer)
     assert "labels" not in control.get("p")["metadata"] and host_of(control.get("p")) == "q"
     assert control.remote_call(token, "PATCH", f"{BASE}/none", "{}", headers=MERGE)[0] == 404
+
+
+def test_patches_as_lists_of_acts(control):
+    """RFC 6902; kubectl patch --type=json."""
+    control.apply(virtual_service("j", "j"))
+    token = control.give("acts", role="edit")
+
+    def patch(*acts):
+        return control.remote_call(token, "PATCH", f"{BASE}/j", json.dumps(acts),
+                                   headers={"content-type": "application/json-patch+json"})
+    status, answer = patch({"op": "test", "path": "/spec/hosts/0", "value": "j"},
+                           {"op": "replace", "path": "/spec/hosts/0", "value": "k"},
+                           {"op": "add", "path": "/metadata/labels", "value": {"app.example/x": "y"}},
+                           {"op": "copy", "from": "/metadata/labels/app.example~1x", "path": "/metadata/labels/z"})
+    assert status == 200 and host_of(answer) == "k"
+    assert answer["metadata"]["labels"] == {"app.example/x": "y", "z": "y"}
+    revision = answer["metadata"]["resourceVersion"]
+    for acts, want in [
+            ([{"op": "test", "path": "/spec/hosts/0", "value": "j"}], 422), ([{"op": "remove", "path": "/none"}], 422),
+            ([{"op": "replace", "path": "/spec/hosts", "value": 7}], 422), ([{"op": "fly"}], 422),
+            ([{"op": "replace", "path": "/metadata/name", "value": "other"}], 400),
+            ([{"op": "replace", "path": "/metadata/resourceVersion", "value": "1"},
+              {"op": "remove", "path": "/metadata/labels"}], 409)]:
+        status, answer = patch(*acts)
+        assert status == want, (acts, answer)
+    assert control.get("j")["metadata"]["resourceVersion"] == revision
+    control.call("DELETE", f"{BASE}/j")
+
+
+# --- selectors ---
+
+def labelled(name, **labels):
+    text = ", ".join(f'{k}: "{v}"' for k, v in labels.items())
+    return virtual_service(name, name).replace(f"name: {name},", f"name: {name}, labels: {{ {text} }},")
+
+
+def names(answer):
+    return {i["metadata"]["name"] for i in answer["items"]}
+
+
+def test_lists_by_labels_and_fields(control):
+    for doc in (labelled("l1", app="a", tier="x"), labelled("l2", app="b"), virtual_service("l3", "l3")):
+        assert control.apply(doc)[0] == 200
+    mine = "metadata.name!=other"
+    for selector, wanted in [
+            ("app", {"l1", "l2"}), ("app=a", {"l1"}), ("app in (a,b),tier", {"l1"}), ("app notin (a)", {"l2", "l3"}),
+            ("!app", {"l3"}), ("app!=a,app", {"l2"}), ("", {"l1", "l2", "l3"})]:
+        status, answer = control.call("GET", BASE, labelSelector=selector, fieldSelector=mine)
+        assert status == 200 and names(answer) & {"l1", "l2", "l3"} == wanted, selector
+    assert names(control.call("GET", ALL, fieldSelector="metadata.name=l2,metadata.namespace=shop")[1]) == {"l2"}
+    assert names(control.call("GET", ALL, fieldSelector="metadata.name=l2,metadata.namespace=other")[1]) == set()
+    for query in ({"labelSelector": "a in b"}, {"fieldSelector": "spec.x=1"}, {"labelSelector": "=,"}):
+        status, answer = control.call("GET", BASE, **query)
+        assert status == 400 and next(iter(query)) in answer["message"]
+
+
+def test_a_watch_by_labels_sees_them_come_and_go(control):
+    control.apply(labelled("lw", app="lw"))
+    since = revision_of(control)
+    live = Watch(control, resourceVersion=since, labelSelector="app=lw")
+    from_start = Watch(control, labelSelector="app=lw")
+    assert from_start.event()[0] == "ADDED"
+    control.apply(virtual_service("unlabelled", "u"))
+    control.apply(labelled("lw", app="lw", more="1"))
+    control.apply(labelled("lw", app="other"))
+    control.apply(labelled("lw", app="other", more="2"))
+    control.apply(labelled("lw", app="lw"))
+    control.call("DELETE", f"{BASE}/lw")
+    wanted = ["MODIFIED", "DELETED", "ADDED", "DELETED"]
+    for w in (live, from_start, Watch(control, resourceVersion=since, labelSelector="app=lw")):
+        seen = [w.event() for _ in wanted]
+        assert [t for t, _ in seen] == wanted and {o["metadata"]["name"] for _, o in seen} == {"lw"}
+        w.close()
+
+
+def test_many_are_deleted_by_labels(control):
+    for i in range(3):
+        control.apply(labelled(f"dc{i}", app="dc" if i else "kept"))
+    revision = revision_of(control)
+    status, answer = control.call("DELETE", BASE, labelSelector="app=dc", dryRun="All")
+    assert status == 200 and answer["deleted"] == 2 and revision_of(control) == revision
+    viewer = control.give("dc-view", role="view")
+    assert control.remote_call(viewer, "DELETE", BASE, labelSelector="app=dc")[0] == 403
+    assert control.call("DELETE", BASE, labelSelector="app in (dc,none)")[1]["deleted"] == 2
+    assert control.get("dc0") and not control.get("dc1") and not control.get("dc2")
+    acts = control.call("GET", "/tulle/v1/history", limit=1)[1]["acts"]
+    assert acts[0]["verb"] == "delete" and len(acts[0]["objects"]) == 2, acts
+    # One of them, only as it was read.
+    uid = control.get("dc0")["metadata"]["uid"]
+    for wanted, status in (({"uid": "x"}, 409), ({"resourceVersion": "1"}, 409), ({"uid": uid}, 200)):
+        body = json.dumps({"kind": "DeleteOptions", "preconditions": wanted})
+        assert control.call("DELETE", f"{BASE}/dc0", body)[0] == status, wanted
 
 
 def test_lists_of_a_service_merge_by_their_key(control):
@@ -535,7 +640,21 @@ def test_kubectl(control, tmp_path):
     bad = kubectl("apply", "-f", "-", stdin=doc.replace("hosts:", "hostz:"))
     assert bad.code != 0 and "hostz" in bad.err
     assert "labeled" in kubectl("label", "vs", "kube", "-n", "shop", "a=b").ok().out
-    assert "deleted" in kubectl("delete", "vs", "kube", "-n", "shop").ok().out
+    assert "annotated" in kubectl("annotate", "vs", "kube", "-n", "shop", "why=so").ok().out
+    assert "kube" in kubectl("get", "vs", "-n", "shop", "-l", "a=b", "-o", "yaml").ok().out
+    assert kubectl("get", "vs", "-A", "-l", "a in (b),!c", "-o", "name").ok().out.split() == [
+        "virtualservice.networking.istio.io/kube"]
+    assert kubectl("get", "vs", "-n", "shop", "--field-selector", "metadata.name=kube", "-o",
+                   "custom-columns=H:.spec.hosts[0]").ok().out.split() == ["H", "kube2"]
+    acts = '[{"op":"replace","path":"/spec/hosts/0","value":"kube3"}]'
+    assert "patched" in kubectl("patch", "vs", "kube", "-n", "shop", "--type=json", "-p", acts).ok().out
+    refused = kubectl("patch", "vs", "kube", "-n", "shop", "--type=json", "-p", acts.replace("hosts/0", "hosts/9"))
+    assert refused.code != 0 and "no such item" in refused.err
+    kubectl("wait", "vs", "kube", "-n", "shop", "--for=jsonpath={.spec.hosts[0]}=kube3", "--timeout=20s").ok()
+    refused = kubectl("apply", "--server-side", "-f", "-", stdin=doc)
+    assert refused.code != 0 and "without --server-side" in refused.err
+    assert "VirtualService" in kubectl("explain", "vs").ok().out
+    assert "deleted" in kubectl("delete", "vs", "-n", "shop", "-l", "a=b").ok().out
     assert kubectl("get", "vs", "kube", "-n", "shop").code == 1
 
 

@@ -125,10 +125,13 @@ void rest_fail_store(struct rest_call *c, int err, const struct store_object *o)
 struct str rest_query(const struct rest_call *c, const char *name)
 {
     struct str value, text;
-    if (!url_query_get(http_head_query(c->head), str_from_c(name), &value) ||
-        !url_decode(c->a, value, &text))
+    if (!url_query_get(http_head_query(c->head), str_from_c(name), &value))
         return STR_NULL;
-    return text;
+    /* As forms are encoded (Go's clients do): a blank is "+", a plus is "%2B". */
+    char *blanks = arena_bytes(c->a, value.len);
+    for (size_t i = 0; i < value.len; i++)
+        blanks[i] = value.ptr[i] == '+' ? ' ' : value.ptr[i];
+    return url_decode(c->a, str_from(blanks, value.len), &text) ? text : STR_NULL;
 }
 
 bool rest_query_is_true(const struct rest_call *c, const char *name)

@@ -73,9 +73,10 @@ static size_t write_resources(struct json_writer *w, struct str group, struct st
         json_writer_c(w, "singularName", info->singular);
         json_writer_bool(w, "namespaced", info->is_namespaced);
         json_writer_c(w, "kind", info->name);
-        json_writer_raw(w, "verbs",
-                        STR("[\"create\",\"delete\",\"get\",\"list\",\"patch\",\"update\","
-                            "\"watch\"]"));
+        json_writer_raw(
+            w, "verbs",
+            STR("[\"create\",\"delete\",\"deletecollection\",\"get\",\"list\",\"patch\",\"update\","
+                "\"watch\"]"));
         json_writer_array(w, "shortNames");
         for (const char *const *s = info->short_names; *s != NULL; s++)
             json_writer_c(w, NULL, *s);

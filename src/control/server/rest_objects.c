@@ -158,93 +158,6 @@ static void reply_object(struct rest_call *c, unsigned status, const struct stor
 
 /* --- reading --- */
 
-struct listing {
-    struct rest_call *call;
-    struct json_writer *w;
-    struct str name; /* empty: all */
-    bool is_table;
-};
-
-static void on_object(void *ctx, const struct store_object *o)
-{
-    const struct listing *l = ctx;
-    if (l->name.len > 0 && !str_eq(l->name, o->name))
-        return;
-    if (l->is_table)
-        rest_table_row(l->call, o, l->w);
-    else
-        rest_object(l->call->server, o, l->w);
-}
-
-static struct str api_version_of(const struct rest_call *c, const struct rest_target *t)
-{
-    return arena_printf(c->a, "%s%s%.*s", t->kind->group, t->kind->group[0] != '\0' ? "/" : "",
-                        STR_FMT(t->version));
-}
-
-static void begin_list(const struct rest_call *c, const struct rest_target *t,
-                       struct json_writer *w)
-{
-    json_writer_object(w, NULL);
-    json_writer_str(w, "kind", arena_printf(c->a, "%sList", t->kind->name));
-    json_writer_str(w, "apiVersion", api_version_of(c, t));
-    json_writer_object(w, "metadata");
-    json_writer_str(
-        w, "resourceVersion",
-        arena_printf(c->a, "%llu", (unsigned long long)store_revision(c->server->args.store)));
-    json_writer_end(w);
-    json_writer_array(w, "items");
-}
-
-/* `fieldSelector=metadata.name=NAME`, the one that clients use to watch one object. */
-static bool read_selector(struct rest_call *c, struct str *ret_name)
-{
-    struct str selector = rest_query(c, "fieldSelector");
-    static const char by_name[] = "metadata.name=";
-    *ret_name = STR_NULL;
-    if (selector.len == 0)
-        return true;
-    if (str_starts_with(selector, str_from_c(by_name)))
-        *ret_name = str_skip(selector, sizeof by_name - 1);
-    if (ret_name->len > 0)
-        return true;
-    rest_fail(c, 400, "BadRequest", "fieldSelector: metadata.name=NAME alone");
-    return false;
-}
-
-static void list_all(struct rest_call *c, const struct rest_target *t)
-{
-    struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
-    struct json_writer w;
-    struct listing l = {c, &w, t->name, rest_wants_table(c)};
-    json_writer_init(&w, &out, 0);
-    if (l.is_table)
-        rest_table_begin(c, t->kind, &w);
-    else
-        begin_list(c, t, &w);
-    int err = store_list(c->server->args.store, t->kind->kind, t->namespace_, on_object, &l);
-    json_writer_end(&w);
-    json_writer_end(&w);
-    if (err == 0 && !out.is_overflown)
-        rest_reply(c, 200, str_buf_str(&out));
-    else
-        rest_fail_store(c, err != 0 ? err : -ERR_TOO_LARGE, NULL);
-    str_buf_deinit(&out);
-}
-
-static void list(struct rest_call *c, const struct rest_target *t)
-{
-    struct rest_target named = *t;
-    if (rest_query(c, "labelSelector").len > 0)
-        rest_fail(c, 400, "BadRequest", "labelSelector is not supported");
-    else if (!read_selector(c, &named.name))
-        return;
-    else if (!rest_query_is_true(c, "watch"))
-        list_all(c, &named);
-    else if (rest_may(c, ACCESS_WATCH, t->kind, t->namespace_))
-        rest_watch(c, &named);
-}
-
 static void reply_row(struct rest_call *c, const struct api_kind_info *kind,
                       const struct store_object *o)
 {
@@ -399,7 +312,7 @@ static struct str with_kind(struct rest_call *c, const struct rest_target *t, st
         return text;
     json_writer_init(&w, &out, 0);
     json_writer_object(&w, NULL);
-    json_writer_str(&w, "apiVersion", api_version_of(c, t));
+    json_writer_str(&w, "apiVersion", rest_api_version(c, t));
     json_writer_c(&w, "kind", t->kind->name);
     for (size_t i = 0; i < json_count(root); i++) {
         json_writer_key(&w, root->keys[i]);
@@ -460,6 +373,28 @@ static void patch(struct rest_call *c, const struct rest_target *t)
         write_text(c, t, text, "patch");
 }
 
+/* DeleteOptions.preconditions: only this very object, only as it was read. False: answered. */
+static bool read_preconditions(struct rest_call *c, const struct store_object *present,
+                               struct store_write *w)
+{
+    const struct json *root = NULL;
+    if (c->body.len == 0)
+        return true;
+    if (json_parse(c->a, str_buf_str(&c->body), REST_BODY_BYTES_MAX, &root, NULL) != 0)
+        return true; /* options in another format: nothing of them is needed */
+    const struct json *wanted = json_get(root, "preconditions");
+    struct str uid = json_text_at(wanted, "uid"),
+               revision = json_text_at(wanted, "resourceVersion");
+    if (uid.len > 0 && !str_eq(uid, present->uid)) {
+        rest_fail(c, 409, "Conflict", "%s \"%.*s\" has another uid",
+                  api_kind_info(present->kind)->name, STR_FMT(present->name));
+        return false;
+    }
+    if (revision.len > 0 && !str_to_u64(revision, UINT64_MAX - 1, &w->expected_revision))
+        w->expected_revision = UINT64_MAX - 1; /* no revision of ours: never equal */
+    return true;
+}
+
 static void remove_one(struct rest_call *c, const struct rest_target *t)
 {
     const struct server_args *args = &c->server->args;
@@ -468,15 +403,20 @@ static void remove_one(struct rest_call *c, const struct rest_target *t)
         .object = {.kind = t->kind->kind, .namespace_ = t->namespace_, .name = t->name},
     };
     size_t failed;
-    if (exists(c, &w.object) && !rest_may_write(c, &w.object, true))
+    struct store_object present;
+    int err = store_get(args->store, t->kind->kind, t->namespace_, t->name, c->a, &present);
+    if (err == 0 && (!rest_may_write(c, &present, true) || !read_preconditions(c, &present, &w)))
         return;
     struct store_author by = rest_author(c, "delete");
-    int err = store_commit(args->store, &w, 1, &by, &failed);
+    bool is_dry = rest_query_is_true(c, "dryRun");
+    if (err == 0 && !is_dry)
+        err = store_commit(args->store, &w, 1, &by, &failed);
     if (err != 0) {
         rest_fail_store(c, err, &w.object);
         return;
     }
-    push_committed(args->push, store_revision(args->store));
+    if (!is_dry)
+        push_committed(args->push, store_revision(args->store));
     rest_reply(c, 200,
                arena_printf(c->a,
                             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Success\","
@@ -497,8 +437,9 @@ static const struct way named_ways[] = {
     {"DELETE", ACCESS_DELETE, remove_one},
 };
 static const struct way list_ways[] = {
-    {"GET", ACCESS_LIST, list},
+    {"GET", ACCESS_LIST, rest_list},
     {"POST", ACCESS_CREATE, create},
+    {"DELETE", ACCESS_DELETE, rest_delete_many},
 };
 
 static void go(struct rest_call *c, const struct rest_target *t, const struct way *ways,

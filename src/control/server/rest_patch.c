@@ -1,4 +1,5 @@
 /* PATCH: the present document with what the body changes. */
+#include "control/server/json_patch.h"
 #include "control/server/merge.h"
 #include "control/server/server_priv.h"
 
@@ -21,38 +22,87 @@ static bool is_strategic(const struct rest_call *c)
                            STR("application/strategic-merge-patch+json"));
 }
 
-static bool is_known_type(const struct rest_call *c)
+static bool is_list_of_acts(const struct rest_call *c)
 {
-    return is_strategic(c) || str_starts_with(http_head_get(c->head, HTTP_NAME_CONTENT_TYPE),
-                                              STR("application/merge-patch+json"));
+    return str_starts_with(http_head_get(c->head, HTTP_NAME_CONTENT_TYPE),
+                           STR("application/json-patch+json"));
 }
 
-bool rest_patch(struct rest_call *c, const struct store_object *present, struct str *ret_text)
+static bool is_server_side(const struct rest_call *c)
 {
-    const struct json *patch, *result, *target = shown(c, present);
-    struct json_error why = {0};
-    if (!is_known_type(c)) {
-        rest_fail(c, 415, "UnsupportedMediaType",
-                  "patches are application/merge-patch+json or "
-                  "application/strategic-merge-patch+json (kubectl patch --type=merge)");
-        return false;
-    }
-    if (json_parse(c->a, str_buf_str(&c->body), REST_BODY_BYTES_MAX, &patch, &why) != 0 ||
-        patch->type != JSON_OBJECT || target == NULL) {
-        rest_fail(c, 400, "BadRequest", "the patch is no JSON object: %s", why.text);
-        return false;
-    }
-    if (!is_strategic(c)) {
-        result = merge_patch(c->a, target, patch);
-    } else if (merge_strategic(c->a, target, patch, &result) != 0) {
+    return str_starts_with(http_head_get(c->head, HTTP_NAME_CONTENT_TYPE),
+                           STR("application/apply-patch"));
+}
+
+static bool is_known_type(const struct rest_call *c)
+{
+    return is_strategic(c) || is_list_of_acts(c) ||
+           str_starts_with(http_head_get(c->head, HTTP_NAME_CONTENT_TYPE),
+                           STR("application/merge-patch+json"));
+}
+
+/* PATCH with a list of acts; NULL: answered. */
+static const struct json *act(struct rest_call *c, const struct json *target,
+                              const struct json *acts)
+{
+    const struct json *result = NULL;
+    const char *why = "";
+    if (json_patch(c->a, target, acts, &result, &why) != 0)
+        rest_fail(c, 422, "Invalid", "the patch cannot be applied: %s", why);
+    return result;
+}
+
+static const struct json *merge(struct rest_call *c, const struct json *target,
+                                const struct json *patch)
+{
+    const struct json *result = NULL;
+    if (!is_strategic(c))
+        return merge_patch(c->a, target, patch);
+    if (merge_strategic(c->a, target, patch, &result) != 0)
         rest_fail(c, 400, "BadRequest", "the patch has a directive that is not known");
-        return false;
-    }
+    return result;
+}
+
+static bool write_text(struct rest_call *c, const struct json *result, struct str *ret_text)
+{
     struct str_buf out = STR_BUF_INIT(REST_BODY_BYTES_MAX);
     struct json_writer w;
     json_writer_init(&w, &out, 0);
     json_writer_tree(&w, NULL, result);
-    *ret_text = arena_str(c->a, str_buf_str(&out));
+    bool is_whole = !out.is_overflown;
+    if (is_whole)
+        *ret_text = arena_str(c->a, str_buf_str(&out));
+    else
+        rest_fail(c, 413, "RequestEntityTooLarge", "the document would be too large");
     str_buf_deinit(&out);
-    return true;
+    return is_whole;
+}
+
+static void refuse_type(struct rest_call *c)
+{
+    rest_fail(c, 415, "UnsupportedMediaType", "%s",
+              is_server_side(c)
+                  ? "server-side apply is not supported: apply without --server-side"
+                  : "patches are application/merge-patch+json, application/json-patch+json or "
+                    "application/strategic-merge-patch+json");
+}
+
+bool rest_patch(struct rest_call *c, const struct store_object *present, struct str *ret_text)
+{
+    const struct json *patch, *target = shown(c, present);
+    struct json_error why = {0};
+    if (!is_known_type(c)) {
+        refuse_type(c);
+        return false;
+    }
+    enum json_type wanted = is_list_of_acts(c) ? JSON_ARRAY : JSON_OBJECT;
+    if (json_parse(c->a, str_buf_str(&c->body), REST_BODY_BYTES_MAX, &patch, &why) != 0 ||
+        patch->type != wanted || target == NULL) {
+        rest_fail(c, 400, "BadRequest", "the patch is no JSON %s: %s",
+                  wanted == JSON_ARRAY ? "list" : "object", why.text);
+        return false;
+    }
+    const struct json *result =
+        wanted == JSON_ARRAY ? act(c, target, patch) : merge(c, target, patch);
+    return result != NULL && write_text(c, result, ret_text);
 }

@@ -1,6 +1,7 @@
 /* Watches (Kubernetes' ?watch=true): a line of JSON for each change, until the client leaves, the
  * time is over, or it is too slow to take what it asked for. A watch resumes at any revision that
  * the history still has; at older ones it is 410, and the client lists again. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -11,6 +12,7 @@ enum {
     WAITING_BYTES_MAX = 4 * 1024 * 1024,
     TIMEOUT_S_MAX = 3600,
     BOOKMARK_US = 60 * 1000 * 1000,
+    KEY_LEN_MAX = 320, /* names are checked: 63 and 253 bytes at most */
 };
 
 struct watcher {
@@ -19,6 +21,7 @@ struct watcher {
     struct rest_target target;
     bool is_table, has_bookmarks;
     bool is_catching_up; /* all that it is sent is written in one turn */
+    struct map shown;    /* "NS/NAME" of what its label selector takes at present */
     struct timer timeout, bookmark;
 };
 
@@ -29,6 +32,7 @@ static void stop(struct watcher *w)
     timer_stop(&w->bookmark);
     w->call->watcher = NULL;
     w->call->server->watcher_count--;
+    map_deinit(&w->shown);
     free(w);
 }
 
@@ -109,15 +113,49 @@ static bool is_watched(const struct watcher *w, const struct store_object *o)
     const struct rest_target *t = &w->target;
     return o->kind == t->kind->kind &&
            (t->namespace_.len == 0 || str_eq(t->namespace_, o->namespace_)) &&
-           (t->name.len == 0 || str_eq(t->name, o->name));
+           (t->selection == NULL ||
+            selector_takes_fields(&t->selection->fields, o->namespace_, o->name));
+}
+
+static bool has_labels(const struct watcher *w)
+{
+    return w->target.selection != NULL && w->target.selection->labels.count > 0;
+}
+
+static struct str key_of(char *text, size_t len_max, const struct store_object *o)
+{
+    int len = snprintf(text, len_max, "%.*s/%.*s", STR_FMT(o->namespace_), STR_FMT(o->name));
+    return str_from(text, MIN((size_t)len, len_max - 1));
+}
+
+/* Notes whether the selector takes it now; whether it did before. */
+static bool note_shown(struct watcher *w, const struct store_object *o, bool is_taken)
+{
+    char text[KEY_LEN_MAX];
+    struct str key = key_of(text, sizeof text, o);
+    return (is_taken ? map_put(&w->shown, key, w) : map_remove(&w->shown, key)) != NULL;
+}
+
+/* With a label selector an object comes and goes with its labels, too. */
+static void on_event(struct watcher *w, enum store_change change, const struct store_object *o)
+{
+    if (!is_watched(w, o))
+        return;
+    if (!has_labels(w)) {
+        send_event(w, type_name(change), o);
+        return;
+    }
+    bool is_taken = change != STORE_DELETED && rest_is_labelled(w->target.selection, o);
+    bool was_taken = note_shown(w, o, is_taken);
+    if (is_taken || was_taken)
+        send_event(w, !is_taken ? "DELETED" : was_taken ? "MODIFIED" : "ADDED", o);
 }
 
 void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o)
 {
     struct server *s = ctx;
     LIST_FOREACH (&s->watchers, w, struct watcher, link) {
-        if (is_watched(w, o))
-            send_event(w, type_name(change), o);
+        on_event(w, change, o);
     }
 }
 
@@ -126,15 +164,23 @@ void rest_watch_changed(void *ctx, enum store_change change, const struct store_
 static void on_version(void *ctx, const struct store_version *v)
 {
     struct rest_call *c = ctx;
-    if (c->watcher != NULL && is_watched(c->watcher, &v->object))
-        send_event(c->watcher, type_name(v->change), &v->object);
+    if (c->watcher != NULL)
+        on_event(c->watcher, v->change, &v->object);
+}
+
+/* What the client has seen when it resumes. */
+static void on_then(void *ctx, const struct store_object *o)
+{
+    struct rest_call *c = ctx;
+    if (is_watched(c->watcher, o) && rest_is_labelled(c->watcher->target.selection, o))
+        (void)note_shown(c->watcher, o, true);
 }
 
 static void on_present(void *ctx, const struct store_object *o)
 {
     struct rest_call *c = ctx;
-    if (c->watcher != NULL && is_watched(c->watcher, o))
-        send_event(c->watcher, "ADDED", o);
+    if (c->watcher != NULL)
+        on_event(c->watcher, STORE_CREATED, o);
 }
 
 /* --- its end --- */
@@ -163,21 +209,32 @@ static uint64_t timeout_of(const struct rest_call *c, uint64_t asked_s)
 
 /* --- bookmarks --- */
 
+static void send_bookmark(struct watcher *w, const char *annotations)
+{
+    const struct rest_target *t = &w->target;
+    struct str_buf out = STR_BUF_INIT(4096);
+    str_buf_printf(&out,
+                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%.*s\","
+                   "\"metadata\":{\"resourceVersion\":\"%llu\"%s}}}\n",
+                   t->kind->name, t->kind->group, t->kind->group[0] != '\0' ? "/" : "",
+                   STR_FMT(t->version),
+                   (unsigned long long)store_revision(w->call->server->args.store), annotations);
+    send(w, str_buf_str(&out));
+    str_buf_deinit(&out);
+}
+
 /* So that a client that saw nothing for long still resumes where the history reaches. */
 static void on_bookmark(struct timer *timer)
 {
     struct watcher *w = CONTAINER_OF(timer, struct watcher, bookmark);
-    const struct rest_target *t = &w->target;
-    struct str_buf out = STR_BUF_INIT(4096);
     timer_start(w->call->server->args.turn, timer, BOOKMARK_US);
-    str_buf_printf(&out,
-                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%.*s\","
-                   "\"metadata\":{\"resourceVersion\":\"%llu\"}}}\n",
-                   t->kind->name, t->kind->group, t->kind->group[0] != '\0' ? "/" : "",
-                   STR_FMT(t->version),
-                   (unsigned long long)store_revision(w->call->server->args.store));
-    send(w, str_buf_str(&out));
-    str_buf_deinit(&out);
+    send_bookmark(w, "");
+}
+
+/* Kubernetes' streaming lists: a client that asked for what is there waits for this. */
+static void send_initial_end(struct watcher *w)
+{
+    send_bookmark(w, ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}");
 }
 
 /* --- starting --- */
@@ -194,6 +251,7 @@ static void start(struct rest_call *c, const struct rest_target *t, uint64_t tim
     w->is_catching_up = true;
     w->is_table = rest_wants_table(c);
     w->has_bookmarks = rest_query_is_true(c, "allowWatchBookmarks");
+    map_init(&w->shown);
     timer_init(&w->timeout, on_timeout);
     timer_init(&w->bookmark, on_bookmark);
     list_push_back(&c->server->watchers, &w->link);
@@ -210,6 +268,8 @@ static void run(struct rest_call *c, const struct rest_target *t, uint64_t since
                 uint64_t timeout_s)
 {
     struct store *store = c->server->args.store;
+    bool is_initial = rest_query_is_true(c, "sendInitialEvents");
+    since = is_initial ? 0 : since;
     /* Behind the present after a backup was restored: the client's view is of another time. */
     if (since > 0 && (since < store_history_start(store) || since > store_revision(store))) {
         rest_fail(c, 410, "Expired",
@@ -219,9 +279,15 @@ static void run(struct rest_call *c, const struct rest_target *t, uint64_t since
         return;
     }
     start(c, t, timeout_s);
-    int err = since > 0
+    int err = since > 0 && has_labels(c->watcher) ? store_list_at(store, since, on_then, c) : 0;
+    if (err == 0)
+        err = since > 0
                   ? store_list_since(store, t->kind->kind, t->namespace_, since, on_version, c)
                   : store_list(store, t->kind->kind, t->namespace_, on_present, c);
+    if (c->watcher == NULL)
+        return;
+    if (err == 0 && is_initial)
+        send_initial_end(c->watcher);
     if (c->watcher == NULL)
         return;
     c->watcher->is_catching_up = false;

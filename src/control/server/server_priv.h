@@ -10,6 +10,7 @@
 #include "control/server/access.h"
 #include "control/server/documents.h"
 #include "control/server/own_tls.h"
+#include "control/server/selector.h"
 #include "control/server/server.h"
 #include "http/server.h"
 #include "http/service.h"
@@ -139,11 +140,29 @@ void rest_token(struct rest_call *c, struct str namespace_, struct str workload)
 
 /* --- documents: rest_objects.c and what belongs to it --- */
 
+/* Which documents of a list are asked for. */
+struct rest_selection {
+    struct selector labels, fields;
+};
+
 /* What a path of Kubernetes' names; strings in the call's arena. */
 struct rest_target {
     const struct api_kind_info *kind;
     struct str version, namespace_, name, sub; /* sub: what follows the name */
+    const struct rest_selection *selection;    /* of a list; NULL: all */
 };
+
+/* labelSelector and fieldSelector of the query; in the call's arena. False: answered. */
+bool rest_read_selection(struct rest_call *c, const struct rest_selection **ret_selection);
+/* s may be NULL: takes all. */
+bool rest_is_selected(const struct rest_selection *s, const struct store_object *o);
+bool rest_is_labelled(const struct rest_selection *s, const struct store_object *o);
+/* "networking.istio.io/v1" as asked for. */
+struct str rest_api_version(const struct rest_call *c, const struct rest_target *t);
+
+/* A list, or a watch of it. */
+void rest_list(struct rest_call *c, const struct rest_target *t);
+void rest_delete_many(struct rest_call *c, const struct rest_target *t);
 
 /* Takes over the call until the client leaves. */
 void rest_watch(struct rest_call *c, const struct rest_target *t);
