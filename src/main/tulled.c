@@ -117,7 +117,7 @@ static int open_state(struct tulled *t, const struct tulled_options *o)
     int err = store_open_sqlite(str_from_c(path), &t->why, &t->store);
     if (err != 0)
         return err;
-    store_set_history(t->store, o->history_revisions);
+    store_set_history(t->store, o->history_revisions, o->history_bytes);
     t->registry = registry_new(t->store, &t->why);
     if (t->registry == NULL)
         return -ERR_CORRUPT;
@@ -152,6 +152,8 @@ static int start_signer(struct tulled *t, const struct tulled_options *o)
     static char path[PATH_LEN_MAX]; /* the signer's for good */
     struct ca_signer_options signer = {.dir = o->state};
     int err = make_state(o, &t->why);
+    if (err == 0)
+        err = store_restore_finish(str_from_c(o->state), &t->why);
     if (err != 0)
         return err;
     find_passphrase(o, path, &signer);

@@ -19,7 +19,7 @@ static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
     "              [--api ADDRESS:PORT] [--history REVISIONS] [--edges N] [--config PATH]\n"
-    "              [--documents DIR]\n"
+    "              [--documents DIR] [--history-bytes BYTES]\n"
     "              [--ca-passphrase-file FILE] [--xds-local PATH]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
@@ -32,6 +32,8 @@ static const char usage[] =
     "  --xds-local     xDS without TLS at a unix socket, for measurements: root and the user\n"
     "                  of this process say by the header x-tulle-identity whom they stand for\n"
     "  --history N     how many revisions are kept to look at and go back to (10000)\n"
+    "  --history-bytes N\n"
+    "                  how many bytes of what is no longer there are kept for that (256 MiB)\n"
     "  --ca-passphrase-file FILE\n"
     "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
     "                  else systemd's credential ca-passphrase does\n"
@@ -47,7 +49,7 @@ struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 14 };
+enum { OPTION_COUNT = 15 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -60,6 +62,7 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"log-format", &o->log_format},
         {"log-level", &o->log_level},
         {"history", &o->history},
+        {"history-bytes", &o->history_bytes_text},
         {"restore", &o->restore},
         {"api", &o->api},
         {"ca-passphrase-file", &o->ca_passphrase_file},
@@ -178,6 +181,10 @@ static bool set_up_log(struct tulled_options *o)
 {
     enum log_level level;
     o->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
+    o->history_bytes = STORE_HISTORY_BYTES_DEFAULT;
+    if (o->history_bytes_text != NULL &&
+        !str_to_u64(str_from_c(o->history_bytes_text), INT64_MAX / 2, &o->history_bytes))
+        return false;
     if (o->history != NULL && !str_to_u64(str_from_c(o->history), INT32_MAX, &o->history_revisions))
         return false;
     if (o->edges != NULL &&

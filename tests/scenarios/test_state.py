@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from functools import partial
@@ -194,6 +195,33 @@ def test_a_backup_that_is_damaged_is_refused(tmp_path, control):
         assert done.code == 1 and "cannot restore" in done.err, done
         assert not (tmp_path / "other/store.db").exists()
         shutil.rmtree(tmp_path / "other", ignore_errors=True)
+
+
+def test_a_restore_that_was_killed_is_run_again(tmp_path, control):
+    """Wherever kill -9 falls, the same command makes it whole; nothing is to be cleaned by hand."""
+    for i in range(100):
+        control.apply(virtual_service(f"v{i}", f"h{i}"))
+    (tmp_path / "backup").write_bytes(control.call("GET", "/tulle/v1/backup")[1])
+    command = [program("tulled"), "--state", str(tmp_path / "other"), "--restore", str(tmp_path / "backup")]
+    begun = time.monotonic()
+    run(*command).ok()
+    whole_s = time.monotonic() - begun
+    killed = 0
+    for i in range(12):
+        shutil.rmtree(tmp_path / "other")
+        for part in (i, (i + 5) % 12):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(whole_s * (part + 1) / 12)
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+        again = run(*command)
+        assert again.code == 0 or "already" in again.err and (tmp_path / "other/store.db").exists(), again
+    assert killed > 0
+    control.process.stop()
+    other = Control(tmp_path, tmp_path / "logs", state="other")
+    with other:
+        assert host_of(other.get("v99")) == "h99"
+    control.start()
 
 
 def test_old_revisions_go(tmp_path, logs):

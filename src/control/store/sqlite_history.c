@@ -68,20 +68,57 @@ static int prune_by(struct store_sqlite *q, enum statement which, uint64_t start
     return sqlite_run(st);
 }
 
+static int first_number(sqlite3_stmt *st, uint64_t *ret_value)
+{
+    int rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW)
+        *ret_value = (uint64_t)sqlite3_column_int64(st, 0);
+    sqlite3_reset(st);
+    return sqlite_err(rc);
+}
+
+int sqlite_count_past(struct store_sqlite *q)
+{
+    return first_number(q->st[ST_PAST_BYTES], &q->past_bytes);
+}
+
+/* Seldom, and then a good part. */
+static bool is_above(uint64_t value, uint64_t bound)
+{
+    return value > bound + bound / PRUNE_PARTS;
+}
+
+/* Where the history is to start; *ret_start is left alone where it may stay. */
+static int choose_start(struct store_sqlite *q, uint64_t new_revision, uint64_t *ret_start)
+{
+    const struct store *s = &q->store;
+    uint64_t by_bytes = 0;
+    int err = 0;
+    if (is_above(new_revision - s->history_start, s->history_revisions))
+        *ret_start = new_revision - s->history_revisions;
+    if (is_above(q->past_bytes, s->history_bytes_max)) {
+        sqlite3_bind_int64(q->st[ST_PAST_START], 1, (sqlite3_int64)s->history_bytes_max);
+        err = first_number(q->st[ST_PAST_START], &by_bytes);
+    }
+    *ret_start = MAX(*ret_start, MIN(by_bytes, new_revision));
+    return err;
+}
+
 int sqlite_prune(struct store_sqlite *q, uint64_t new_revision, uint64_t *ret_start)
 {
-    uint64_t kept = q->store.history_revisions, start = q->store.history_start;
-    uint64_t bound = kept + kept / PRUNE_PARTS; /* seldom, and then a good part */
-    if (new_revision - start <= bound)
-        return 0;
-    start = new_revision - kept;
-    int err = prune_by(q, ST_PRUNE_ACTS, start); /* first: needs the id of the act just added */
+    uint64_t start = q->store.history_start;
+    int err = choose_start(q, new_revision, &start);
+    if (err != 0 || start == q->store.history_start)
+        return err;
+    err = prune_by(q, ST_PRUNE_ACTS, start); /* first: needs the id of the act just added */
     if (err == 0)
         err = prune_by(q, ST_PRUNE_VERSIONS, start);
     if (err == 0)
         err = prune_by(q, ST_PRUNE_GONE, start);
     if (err == 0)
         err = sqlite_set_meta(q, "history_start", start);
+    if (err == 0)
+        err = sqlite_count_past(q);
     *ret_start = start;
     return err;
 }

@@ -27,6 +27,8 @@ enum statement {
     ST_VERSION_ADD,
     ST_AT,
     ST_SINCE,
+    ST_PAST_BYTES,
+    ST_PAST_START,
     ST_PRUNE_VERSIONS,
     ST_PRUNE_GONE,
     ST_PRUNE_ACTS,
@@ -39,6 +41,7 @@ struct store_sqlite {
     sqlite3_stmt *st[ST_COUNT];
     struct arena arena; /* strings of the last commit's objects */
     bool is_grouping;
+    uint64_t past_bytes; /* of versions that something has replaced, about */
 };
 
 static inline struct store_sqlite *sqlite_of(struct store *s)
@@ -75,6 +78,10 @@ extern const char *const sqlite_statements[ST_COUNT];
 
 int sqlite_note_version(struct store_sqlite *q, const struct store_write *w, uint64_t act_revision);
 int sqlite_note_act(struct store_sqlite *q, const struct store_author *by, uint64_t revision);
+/* Counts the bytes of the history; after something was dropped, and once at start. */
+int sqlite_count_past(struct store_sqlite *q);
+/* What a version costs beside its JSON, about. */
+enum { SQLITE_VERSION_BYTES = 300 };
 /* Drops what lies before the bound, when it is worth it: then ret_start gets the new start.
  * new_revision is the commit's. */
 int sqlite_prune(struct store_sqlite *q, uint64_t new_revision, uint64_t *ret_start);
@@ -90,3 +97,10 @@ int sqlite_audit(struct store *s, const struct store_author *by);
 
 int sqlite_backup(struct store *s, struct str path, const struct store_file *files, size_t count,
                   struct str_buf *why);
+/* For sqlite_restore.c, too: "FOLDER/NAME"; whether there is something; a new database, mode 0600;
+ * all pages of one into another. */
+enum { SQLITE_PATH_LEN_MAX = 4096 };
+bool sqlite_join(char path[SQLITE_PATH_LEN_MAX], struct str folder, struct str name);
+bool sqlite_is_there(const char *path);
+int sqlite_create(const char *path, struct str_buf *why, sqlite3 **ret_db);
+int sqlite_copy_pages(sqlite3 *from, sqlite3 *to, struct str_buf *why);

@@ -73,6 +73,10 @@ int sqlite_set_up(sqlite3 *db, struct str_buf *why)
 #define VERSION_COLUMNS                                                                            \
     "v.change, v.kind, v.namespace, v.name, v.json, v.file, v.line, v.owner, v.revision, "         \
     "v.uid, v.created_at, v.created_revision, v.generation"
+#define PAST                                                                                       \
+    "SELECT past, bytes FROM (SELECT COALESCE(LEAD(revision) OVER (PARTITION BY kind, namespace, " \
+    "name ORDER BY revision), CASE WHEN change = 'deleted' THEN revision + 1 END) AS past, "       \
+    "LENGTH(CAST(json AS BLOB)) + 300 AS bytes FROM versions) WHERE past IS NOT NULL"
 #define IS_SAME_OBJECT "n.kind = v.kind AND n.namespace = v.namespace AND n.name = v.name"
 
 const char *const sqlite_statements[ST_COUNT] = {
@@ -117,6 +121,11 @@ const char *const sqlite_statements[ST_COUNT] = {
                " AND v.revision = (SELECT MAX(n.revision) FROM versions n"
                "  WHERE " IS_SAME_OBJECT " AND n.revision <= ?1)"
                " ORDER BY v.kind, v.namespace, v.name"),
+    /* A version is of the past from the revision on at which another has replaced it, or behind
+     * which it was gone. */
+    [ST_PAST_BYTES] = "SELECT COALESCE(SUM(bytes), 0) FROM (" PAST ")",
+    [ST_PAST_START] = ("SELECT MAX(past) FROM (SELECT past, SUM(bytes) OVER (ORDER BY past DESC)"
+                       " AS total FROM (" PAST ")) WHERE total > ?1"),
     /* What a later version, itself not after the new start, has replaced; then what was gone. */
     [ST_PRUNE_VERSIONS] = ("DELETE FROM versions AS v WHERE v.revision < ?1"
                            " AND EXISTS (SELECT 1 FROM versions n WHERE " IS_SAME_OBJECT

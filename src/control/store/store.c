@@ -7,6 +7,7 @@ void store_init(struct store *s, const struct store_ops *ops)
 {
     s->ops = ops;
     s->history_revisions = STORE_HISTORY_REVISIONS_DEFAULT;
+    s->history_bytes_max = STORE_HISTORY_BYTES_DEFAULT;
 }
 
 uint64_t store_revision(const struct store *s)
@@ -77,9 +78,10 @@ void store_watch(struct store *s, store_watch_fn *changed, store_told_fn *told, 
     VEC_PUSH(&s->watchers, ((struct store_watcher){changed, told, ctx}));
 }
 
-void store_set_history(struct store *s, uint64_t revisions)
+void store_set_history(struct store *s, uint64_t revisions, uint64_t bytes)
 {
     s->history_revisions = revisions;
+    s->history_bytes_max = bytes;
 }
 
 uint64_t store_history_start(const struct store *s)

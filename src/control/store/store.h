@@ -82,9 +82,10 @@ void store_watch(struct store *s, store_watch_fn *changed, store_told_fn *told, 
 
 /* --- history: what every commit did, as far back as the bound allows --- */
 
-enum { STORE_HISTORY_REVISIONS_DEFAULT = 10000 };
-/* How many revisions are kept; older ones go in later commits. */
-void store_set_history(struct store *s, uint64_t revisions);
+enum { STORE_HISTORY_REVISIONS_DEFAULT = 10000, STORE_HISTORY_BYTES_DEFAULT = 256 * 1024 * 1024 };
+/* How many revisions are kept, and how many bytes of what is no longer there; older ones go in
+ * later commits. What is there at present does not count. */
+void store_set_history(struct store *s, uint64_t revisions, uint64_t bytes);
 /* The oldest revision whose state is still known. */
 uint64_t store_history_start(const struct store *s);
 
@@ -139,6 +140,8 @@ int store_backup(struct store *s, struct str path, const struct store_file *file
 /* Reads such a file into the folder, as `store.db` and the files; nothing may be there yet.
  * -ERR_CORRUPT, -ERR_UNSUPPORTED, -ERR_EXISTS, -ERR_NOT_FOUND, -ERR_SYSTEM, with the reason. */
 int store_restore_sqlite(struct str backup_path, struct str folder, struct str_buf *why);
+/* Before a folder's store is opened: -ERR_CORRUPT when a restore was killed before its end. */
+int store_restore_finish(struct str folder, struct str_buf *why);
 
 /* Records: value bytes by (table, key). NULL value deletes. */
 /* What is put in between is written as one, without waiting for the disk: a crash of the machine

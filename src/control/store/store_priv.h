@@ -46,7 +46,7 @@ struct store_watcher {
 struct store {
     const struct store_ops *ops;
     uint64_t revision;
-    uint64_t history_start, history_revisions;
+    uint64_t history_start, history_revisions, history_bytes_max;
     VEC(struct store_watcher) watchers;
 };
 

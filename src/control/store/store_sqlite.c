@@ -108,6 +108,7 @@ static int delete_one(struct store_sqlite *q, struct store_write *w,
 {
     sqlite3_stmt *st = q->st[ST_DELETE];
     bind_key(st, w->object.kind, w->object.namespace_, w->object.name);
+    q->past_bytes += 2 * (present->json.len + SQLITE_VERSION_BYTES); /* it, and its end */
     w->object = *present;
     w->change = STORE_DELETED;
     w->revision = revision;
@@ -118,6 +119,7 @@ static int put_one(struct store_sqlite *q, struct store_write *w, bool is_new,
                    const struct store_object *present, uint64_t revision)
 {
     struct store_object *o = &w->object;
+    q->past_bytes += is_new ? 0 : present->json.len + SQLITE_VERSION_BYTES;
     o->uid = is_new ? make_uid(&q->arena) : present->uid;
     o->created_at = is_new ? o->created_at : present->created_at;
     o->created_revision = is_new ? revision : present->created_revision;
@@ -214,7 +216,7 @@ static int commit(struct store *s, struct store_write *writes, size_t count,
 {
     struct store_sqlite *q = sqlite_of(s);
     size_t failed = 0;
-    uint64_t revision = s->revision, start = s->history_start;
+    uint64_t revision = s->revision, start = s->history_start, past_bytes = q->past_bytes;
     arena_reset(&q->arena);
     int err = sqlite_run(q->st[ST_BEGIN]);
     if (err == 0) {
@@ -227,6 +229,7 @@ static int commit(struct store *s, struct store_write *writes, size_t count,
             (void)sqlite_run(q->st[ST_ROLLBACK]);
     }
     if (err != 0) {
+        q->past_bytes = past_bytes;
         if (ret_failed != NULL)
             *ret_failed = failed;
         return err;
@@ -352,9 +355,10 @@ static int prepare_all(struct store_sqlite *q, struct str_buf *why)
     }
     int err =
         sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'revision'", &q->store.revision);
-    return err != 0 ? err
-                    : sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'history_start'",
-                                    &q->store.history_start);
+    if (err == 0)
+        err = sqlite_number(q->db, "SELECT value FROM meta WHERE key = 'history_start'",
+                            &q->store.history_start);
+    return err != 0 ? err : sqlite_count_past(q);
 }
 
 int store_open_sqlite(struct str path, struct str_buf *why, struct store **ret_store)

@@ -341,7 +341,7 @@ static void test_history_is_bounded(void **state)
 {
     struct fixture *f = *state;
     char json[32];
-    store_set_history(f->store, 32);
+    store_set_history(f->store, 32, STORE_HISTORY_BYTES_DEFAULT);
     apply(f, "old", "1");
     apply(f, "gone", "1");
     apply(f, "gone", NULL);
@@ -358,6 +358,47 @@ static void test_history_is_bounded(void **state)
     f->store = store_close(f->store);
     open_store(f);
     assert_int_equal(store_history_start(f->store), start);
+}
+
+static void count_object(void *ctx, const struct store_object *o)
+{
+    (void)o;
+    ++*(unsigned *)ctx;
+}
+
+/* By bytes, too: a few large documents that change often must not fill the disk. */
+static void test_history_is_bounded_by_bytes(void **state)
+{
+    struct fixture *f = *state;
+    enum { LARGE = 20000, KEPT = 10 };
+    char *json = malloc(LARGE + 1);
+    store_set_history(f->store, 10000, KEPT * LARGE);
+    memset(json, '7', LARGE);
+    json[LARGE] = '\0';
+    apply(f, "small", "1"); /* is there, so it stays, whatever the history holds */
+    apply(f, "gone", json);
+    apply(f, "gone", NULL);
+    for (int i = 0; i < 100; i++) {
+        json[0] = (char)('1' + i % 9);
+        json[1] = (char)('1' + i / 9 % 9);
+        apply(f, "a", json);
+    }
+    uint64_t start = store_history_start(f->store), now = store_revision(f->store);
+    assert_in_range(now - start, KEPT / 2, KEPT + 1);
+    assert_int_equal(store_list_at(f->store, start - 1, on_object_at, NULL), -ERR_NOT_FOUND);
+    unsigned count = 0;
+    assert_int_equal(store_list_at(f->store, start, count_object, &count), 0);
+    assert_int_equal(count, 2);
+    f->store = store_close(f->store);
+    open_store(f);
+    assert_int_equal(store_history_start(f->store), start);
+    /* What is there may be larger than all that is kept of the past. */
+    store_set_history(f->store, 10000, 100);
+    apply(f, "a", "1");
+    apply(f, "b", json);
+    assert_int_equal(store_history_start(f->store), now + 1);
+    check_state(f, store_revision(f->store) - 1, "a=1 small=1 ");
+    free(json);
 }
 
 /* --- earlier schemas, backups --- */
@@ -461,6 +502,61 @@ static void test_a_backup_is_all_of_it(void **state)
     str_buf_deinit(&why);
 }
 
+static void make_file(const char *folder, const char *name, const char *text)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[160];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return stat(path, &st) == 0;
+}
+
+/* What a restore that was killed half-way left is taken away by the next one, and by nothing else.
+ */
+static void test_a_killed_restore_is_cleaned_up(void **state)
+{
+    struct fixture *f = *state;
+    char backup[128], path[128], folder[96];
+    struct str_buf why = STR_BUF_INIT(1000);
+    struct store_file file = {STR("ca-key.pem"), STR("secret\n")};
+    snprintf(backup, sizeof backup, "%s/backup", f->dir);
+    restored_path(f, path, folder);
+    assert_int_equal(store_backup(f->store, str_from_c(backup), &file, 1, &why), 0);
+    /* Somebody's own key is not overwritten, and stays. */
+    make_file(folder, "ca-key.pem", "mine");
+    assert_int_equal(store_restore_sqlite(str_from_c(backup), str_from_c(folder), &why),
+                     -ERR_EXISTS);
+    assert_true(has_file(folder, "ca-key.pem"));
+    assert_false(has_file(folder, "restore.unfinished"));
+    assert_int_equal(store_restore_finish(str_from_c(folder), &why), 0);
+    /* Killed: half of the key, half of the database, and the note of what was to come. */
+    make_file(folder, "ca-key.pem", "sec");
+    make_file(folder, "store.db.part", "SQLite");
+    make_file(folder, "restore.unfinished", "ca-key.pem\n../backup\n");
+    assert_int_equal(store_restore_finish(str_from_c(folder), &why), -ERR_CORRUPT);
+    assert_int_equal(store_restore_sqlite(str_from_c(backup), str_from_c(folder), &why), 0);
+    assert_false(has_file(folder, "restore.unfinished"));
+    assert_false(has_file(folder, "store.db.part"));
+    assert_int_equal(store_restore_finish(str_from_c(folder), &why), 0);
+    /* Killed when only the note was left. */
+    make_file(folder, "restore.unfinished", "ca-key.pem\n");
+    assert_int_equal(store_restore_finish(str_from_c(folder), &why), 0);
+    assert_true(has_file(folder, "ca-key.pem"));
+    assert_false(has_file(folder, "restore.unfinished"));
+    remove_restored(folder);
+    unlink(backup);
+    str_buf_deinit(&why);
+}
+
 static int restore_changed(struct fixture *f, const char *backup, const char *sql)
 {
     char path[128], folder[96];
@@ -533,8 +629,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_history_tells_who_did_what, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_state_of_each_revision, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_history_is_bounded_by_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schema_1_is_brought_up_to_date, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_backup_is_all_of_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_killed_restore_is_cleaned_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_backups_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refuses_a_foreign_file, setup, teardown),
     };
