@@ -1,12 +1,17 @@
 /* tulle-proxy: the data plane. Arguments in, agent_run out. */
+#include <errno.h>
+#include <ftw.h>
 #include <getopt.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "confine/confine.h"
 #include "proxy/agent/agent.h"
 #include "proxy/agent/file.h"
 #include "proxy/agent/join.h"
@@ -32,6 +37,9 @@ static const char usage[] =
     "Options:\n"
     "  --concurrency N       workers; 0: one for each core (1)\n"
     "  --limit NAME=VALUE    one of the limits of docs/limits.md; may be repeated\n"
+    "  --user NAME           started as root: goes on as this user\n"
+    "  --confine on|off      capabilities, files, system calls that are not needed are given up "
+    "(on)\n"
     "  --log-level LEVEL     debug, info, warn, error, off (info)\n"
     "  --log-format FORMAT   text, json (text)\n"
     "  -V, --version         version\n"
@@ -70,10 +78,14 @@ enum {
     OPTION_LOG_FORMAT,
     OPTION_TOKEN,
     OPTION_CONTROL_PLANE,
+    OPTION_USER,
+    OPTION_CONFINE,
     OPTION_ARGUMENT
 };
 
 static struct join_args join; /* of the command line */
+static const char *user;
+static struct confine_user new_user;
 
 _Noreturn static void refuse(const char *what, const char *value)
 {
@@ -171,6 +183,14 @@ static void take_option(struct agent_args *a, int option, const char *value)
     case OPTION_CONTROL_PLANE:
         join.control_plane = str_from_c(value);
         return;
+    case OPTION_USER:
+        user = value;
+        return;
+    case OPTION_CONFINE:
+        if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+            refuse("--confine is on or off", value);
+        a->is_unconfined = strcmp(value, "off") == 0;
+        return;
     default:
         if (option < OPTION_ARGUMENT)
             exit(EXIT_USAGE); /* getopt has said why */
@@ -180,7 +200,7 @@ static void take_option(struct agent_args *a, int option, const char *value)
 
 static void take_options(struct agent_args *a, int argc, char **argv)
 {
-    enum { OWN_COUNT = 9 };
+    enum { OWN_COUNT = 11 };
     struct option options[ARRAY_LEN(arguments) + OWN_COUNT + 1] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -191,6 +211,8 @@ static void take_options(struct agent_args *a, int argc, char **argv)
         {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
         {"token", required_argument, NULL, OPTION_TOKEN},
         {"control-plane", required_argument, NULL, OPTION_CONTROL_PLANE},
+        {"user", required_argument, NULL, OPTION_USER},
+        {"confine", required_argument, NULL, OPTION_CONFINE},
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
         options[OWN_COUNT + i] =
@@ -213,6 +235,38 @@ static void check_sidecar(const struct agent_args *a)
         snprintf(name, sizeof name, "--%s", arguments[i].name);
         refuse("this option is needed", name);
     }
+}
+
+/* --- the user --- */
+
+static int give(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return lchown(path, new_user.uid, new_user.gid);
+}
+
+/* Before anything is open. The state directory was root's, from a join by hand. */
+static void change_user(const struct agent_args *a)
+{
+    if (user == NULL || geteuid() != 0)
+        return;
+    uint64_t keep = CONFINE_CAP(CAP_NET_ADMIN) | CONFINE_CAP(CAP_NET_BIND_SERVICE);
+    int err = confine_find_user(user, &new_user);
+    if (err == 0 && a->state_dir != NULL && nftw(a->state_dir, give, 8, FTW_PHYS) != 0 &&
+        errno != ENOENT)
+        err = err_from_errno(errno);
+    if (err == 0)
+        err = confine_become(&new_user, keep);
+    if (err != 0)
+        refuse(err_text(err), user);
+}
+
+static int run(const struct agent_args *a)
+{
+    change_user(a);
+    return agent_run(a);
 }
 
 /* --- join --- */
@@ -255,7 +309,7 @@ static int run_join(struct agent_args *args)
     int err = join_prepare(&join, &a, args, &why);
     if (err != 0)
         fprintf(stderr, "tulle-proxy: cannot join: %.*s\n", STR_FMT(str_buf_str(&why)));
-    int code = err == 0 ? agent_run(args) : 1;
+    int code = err == 0 ? run(args) : 1;
     str_buf_deinit(&why);
     arena_deinit(&a);
     return code;
@@ -280,5 +334,5 @@ int main(int argc, char **argv)
         check_sidecar(&args);
     else if (args.bootstrap_file == NULL)
         refuse("-c FILE is needed", NULL);
-    return agent_run(&args);
+    return run(&args);
 }

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "control/ca/signer_process.h"
 #include "control/server/server.h"
+#include "main/tulled_confine.h"
 #include "main/tulled_options.h"
 
 #define ROOT_LIFETIME_S (10ull * 365 * 24 * 3600)
@@ -33,6 +34,7 @@ struct tulled {
     struct watch signals, signer_end;
     struct ca_signer signer; /* until the CA has it */
     pid_t signer_pid;
+    const char *passphrase_file; /* of the CA's key; NULL: none */
     bool is_broken;
     struct str_buf why;
 };
@@ -140,9 +142,6 @@ static int listen_at(struct tulled *t, const struct tulled_options *o)
         err = server_listen_metrics(t->server, &metrics, &t->why);
     if (err == 0 && o->api != NULL)
         err = server_listen_remote(t->server, &api, &t->why);
-    if (err == 0)
-        err = push_serve(t->push);
-    /* Last: who sees it answer may use everything. */
     return err != 0 ? err : server_listen_api(t->server, str_from_c(o->socket), &t->why);
 }
 
@@ -150,13 +149,15 @@ static int listen_at(struct tulled *t, const struct tulled_options *o)
 static int start_signer(struct tulled *t, const struct tulled_options *o)
 {
     static char path[PATH_LEN_MAX]; /* the signer's for good */
-    struct ca_signer_options signer = {.dir = o->state};
+    struct ca_signer_options signer = {.dir = o->state,
+                                       .is_confined = strcmp(o->confine, "on") == 0};
     int err = make_state(o, &t->why);
     if (err == 0)
         err = store_restore_finish(str_from_c(o->state), &t->why);
     if (err != 0)
         return err;
     find_passphrase(o, path, &signer);
+    t->passphrase_file = signer.passphrase_file;
     return ca_signer_process_start(&signer, &t->why, &t->signer, &t->signer_pid);
 }
 
@@ -199,7 +200,11 @@ static int start(struct tulled *t, const struct tulled_options *o)
                                          t->ca, str_from_c(o->mesh), str_from_c(o->state)});
     if (o->documents != NULL)
         err = server_follow(t->server, str_from_c(o->documents), &t->why);
-    return err != 0 ? err : listen_at(t, o);
+    if (err == 0)
+        err = listen_at(t, o);
+    if (err == 0)
+        err = tulled_confine(o, t->passphrase_file, &t->why);
+    return err != 0 ? err : push_serve(t->push);
 }
 
 static void stop(struct tulled *t)

@@ -19,7 +19,7 @@ static const char usage[] =
     "usage: tulled --state DIR --socket PATH --xds ADDRESS:PORT [--metrics ADDRESS:PORT]\n"
     "              [--mesh NAME] [--log-format text|json] [--log-level debug|info|warn|error]\n"
     "              [--api ADDRESS:PORT] [--history REVISIONS] [--edges N] [--config PATH]\n"
-    "              [--documents DIR] [--history-bytes BYTES]\n"
+    "              [--documents DIR] [--history-bytes BYTES] [--user NAME] [--confine on|off]\n"
     "              [--ca-passphrase-file FILE] [--xds-local PATH]\n"
     "       tulled --state DIR --restore FILE\n"
     "\n"
@@ -38,6 +38,8 @@ static const char usage[] =
     "                  encrypts the CA's key on the disk, one that lies there in the clear, too;\n"
     "                  else systemd's credential ca-passphrase does\n"
     "  --edges N       threads for connections of sidecars (half of the processors, 1 to 4)\n"
+    "  --user NAME     started as root: goes on as this user; the CA's key stays root's\n"
+    "  --confine       off: capabilities, files and system calls are not given up (on)\n"
     "  --config PATH   a file: YAML with these options by their names (state: DIR, ...); what the\n"
     "                  command line says counts first. A folder: the same as --documents\n"
     "  --documents DIR what lies there is what runs: .yaml, .yml, .json, in folders below, too;\n"
@@ -49,7 +51,7 @@ struct option {
     const char *name, **value;
 };
 
-enum { OPTION_COUNT = 15 };
+enum { OPTION_COUNT = 17 };
 
 static void fill_table(struct tulled_options *o, struct option table[OPTION_COUNT])
 {
@@ -69,6 +71,8 @@ static void fill_table(struct tulled_options *o, struct option table[OPTION_COUN
         {"xds-local", &o->xds_local},
         {"edges", &o->edges},
         {"documents", &o->documents},
+        {"user", &o->user},
+        {"confine", &o->confine},
     };
     memcpy(table, all, sizeof all);
 }
@@ -190,6 +194,8 @@ static bool set_up_log(struct tulled_options *o)
     if (o->edges != NULL &&
         (!str_to_u64(str_from_c(o->edges), PUSH_EDGES_MAX, &o->edge_count) || o->edge_count == 0))
         return false;
+    if (strcmp(o->confine, "on") != 0 && strcmp(o->confine, "off") != 0)
+        return false;
     bool is_json = strcmp(o->log_format, "json") == 0;
     if ((!is_json && strcmp(o->log_format, "text") != 0) ||
         !log_level_parse(str_from_c(o->log_level), &level))
@@ -226,6 +232,7 @@ bool tulled_options_read(int argc, char **argv, struct tulled_options *ret_optio
     set_default(&o.log_format, "text");
     set_default(&o.log_level, "info");
     set_default(&o.mesh, "");
+    set_default(&o.confine, "on");
     if (!is_good || !is_complete(&o) || !set_up_log(&o)) {
         fputs(usage, stderr);
         return false;

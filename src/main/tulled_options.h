@@ -7,7 +7,7 @@
 struct tulled_options {
     const char *state, *socket, *xds, *metrics, *mesh, *log_format, *log_level;
     const char *history, *restore, *api, *ca_passphrase_file, *xds_local, *edges;
-    const char *documents, *history_bytes_text;
+    const char *documents, *history_bytes_text, *user, *confine;
     uint64_t history_revisions, history_bytes;
     uint64_t edge_count; /* 0: by the number of processors */
 };

@@ -16,16 +16,18 @@ BASE = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
 
 
 @pytest.fixture
-def follow(tmp_path, logs):
-    """follow(): a control plane that follows tmp_path/mesh; ends with the test."""
-    started = []
+def follow(tmp_path, tmp_path_factory, logs):
+    """follow(): a control plane that follows tmp_path/mesh; ends with the test. Its state lies elsewhere: where a
+    folder of documents is beside it, none that takes its place is read."""
+    started, own = [], tmp_path_factory.mktemp("control")
 
     def start(folder=None, **more):
-        c = Control(tmp_path, logs, options=["--documents", folder or tmp_path / "mesh"], **more).start()
+        c = Control(own, logs, options=["--documents", folder or tmp_path / "mesh"], **more).start()
         started.append(c)
         return c
 
     (tmp_path / "mesh").mkdir()
+    start.folder = own
     yield start
     for c in started:
         c.process.stop()
@@ -193,7 +195,7 @@ def test_a_folder_that_is_gone_or_empty_takes_nothing_down(follow, tmp_path):
 def test_the_api_names_the_file_and_leaves_it_alone(follow, tmp_path):
     mesh = tmp_path / "mesh"
     # What was written before there was a folder: one of them lies in it, too.
-    early = Control(tmp_path, tmp_path / "logs").start()
+    early = Control(follow.folder, tmp_path / "logs").start()
     assert early.apply(virtual_service("a", "a1") + "---\n" + virtual_service("early", "early"))[0] == 200
     early.process.stop()
     put(mesh / "sub/a.yaml", "# first\n" + virtual_service("a", "a1"))

@@ -52,9 +52,22 @@ static void check_service(struct check *c, const struct api_document *d)
                      STR_FMT(d->name));
 }
 
+/* The control plane's own names begin so: a workload that had one would be taken for it. */
+static bool is_control_plane(const struct api_document *d)
+{
+    return str_eq(d->namespace, STR("tulle-system")) &&
+           str_starts_with(d->spec.workload->service_account, STR("tulled"));
+}
+
 static void check_workload(struct check *c, const struct api_document *d)
 {
     const struct api_workload *w = d->spec.workload;
+    if (is_control_plane(d))
+        check_report(c, API_ERROR,
+                     (struct check_at){d, w->service_account_place, "spec.serviceAccount"},
+                     "another account, or another namespace",
+                     "the account \"%.*s\" of namespace tulle-system is the control plane's",
+                     STR_FMT(w->service_account));
     /* Every namespace has an account of this name. */
     if (str_eq(w->service_account, STR("default")) ||
         check_has(c, API_KIND_SERVICE_ACCOUNT, d->namespace, w->service_account))

@@ -295,6 +295,12 @@ static void test_mesh(void **state)
     assert_int_equal(m->leaf_lifetime_ms, 20000);
     assert_ptr_equal(api_check_mesh(&p.list), m);
     parsed_free(&p);
+    p = parse_good("apiVersion: tulle.dev/v1\nkind: Mesh\n"
+                   "spec: { certificates: { leafLifetime: 2161h } }\n",
+                   1);
+    assert_true(has_finding(&p, API_WARNING, "90 days at most"));
+    assert_true(parsed_doc(&p, 0)->spec.mesh->leaf_lifetime_ms == API_LEAF_LIFETIME_MS_MAX);
+    parsed_free(&p);
     p = parse_good("", 0);
     assert_str(api_check_mesh(&p.list)->trust_domain, "cluster.local");
     assert_int_equal(api_check_mesh(&p.list)->leaf_lifetime_ms, 86400000);

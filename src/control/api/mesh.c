@@ -100,8 +100,10 @@ static void read_leaf_lifetime(const struct in *in, void *out)
     if (ms < API_LEAF_LIFETIME_MS_MIN)
         in_error(in, NULL, "a certificate must live %d s at least",
                  API_LEAF_LIFETIME_MS_MIN / 1000);
-    else
-        *(uint64_t *)out = ms;
+    if (ms > API_LEAF_LIFETIME_MS_MAX)
+        in_warning(in, "2160h", "certificates of workloads live 90 days at most");
+    if (ms >= API_LEAF_LIFETIME_MS_MIN)
+        *(uint64_t *)out = MIN(ms, (uint64_t)API_LEAF_LIFETIME_MS_MAX);
 }
 
 static void read_certificates(const struct in *in, void *out)

@@ -24,9 +24,10 @@ struct api_mesh {
     bool is_access_log_enabled; /* true by default */
     enum api_access_log_format access_log_format;
     enum api_path_normalization path_normalization;
-    uint64_t leaf_lifetime_ms; /* of workload certificates; 24 h by default, 5 s at least */
+    uint64_t leaf_lifetime_ms; /* of workload certificates; 24 h by default, 5 s to 90 d */
 };
 
 enum { API_LEAF_LIFETIME_MS_MIN = 5 * 1000 };
+#define API_LEAF_LIFETIME_MS_MAX (90ull * 24 * 3600 * 1000) /* what the signer signs */
 
 const struct api_mesh *api_mesh_default(void);

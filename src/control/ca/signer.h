@@ -58,6 +58,7 @@ struct ca_signer_options {
     const char *dir;             /* the files' folder */
     const char *passphrase_file; /* NULL: keys lie in the clear */
     bool is_credential;          /* a systemd credential: its folder guards it */
+    bool is_confined;            /* a process: gives up what it does not need */
 };
 /* A signer in this process. -ERR_X: the passphrase (why). */
 int ca_signer_local(const struct ca_signer_options *o, struct str_buf *why,

@@ -18,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "confine/confine.h"
 #include "control/ca/signer_wire.h"
 #include "control/ca/vault.h"
 #include "crypto/digest.h"
@@ -73,6 +74,15 @@ static bool serve(struct signer *s, struct str bytes)
     return is_sent;
 }
 
+/* The passphrase is read; what is left is the CA's folder and the socket. Where the kernel has no
+ * such means the log says so, once for the whole program: tulled's own are the same. */
+static void confine(const struct ca_signer_options *o)
+{
+    const struct confine_path folder = {o->dir, CONFINE_FOLDER};
+    (void)confine_files(CONFINE_SCOPE_STRICT, &folder, 1);
+    (void)confine_calls(CONFINE_SIGNER);
+}
+
 _Noreturn static void run_signer(const struct ca_signer_options *o, struct vault_memory *memory)
 {
     struct signer *s = NEW(struct signer);
@@ -81,6 +91,8 @@ _Noreturn static void run_signer(const struct ca_signer_options *o, struct vault
     s->why = STR_BUF_INIT(WHY_LEN_MAX);
     s->err = vault_init(&s->vault, o, memory, &s->why);
     s->vault.clock_s = clock_s;
+    if (o->is_confined)
+        confine(o);
     for (;;) {
         ssize_t n = recv(FD, s->buffer, sizeof s->buffer, 0);
         if (n < 0 && errno == EINTR)
@@ -139,6 +151,8 @@ static void settle(int fd)
 _Noreturn void signer_child_guard(int fd, const struct ca_signer_options *o)
 {
     settle(fd);
+    if (o->is_confined && confine_rights(0) != 0)
+        _exit(1); /* seen as the end of the signer, by tulled's start */
     struct vault_memory *memory =
         mmap(NULL, sizeof *memory, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT(memory != MAP_FAILED);

@@ -72,7 +72,9 @@ static enum grpc_status issue(struct push *p, struct arena *a, const struct ca_c
         p->counters.certificates++;
     }
     str_buf_deinit(&leaf);
-    return err == 0 ? GRPC_OK : GRPC_INVALID_ARGUMENT;
+    if (err == 0)
+        return GRPC_OK;
+    return err_is_retryable(err) ? GRPC_UNAVAILABLE : GRPC_INVALID_ARGUMENT;
 }
 
 enum grpc_status push_create_certificate(struct push *p, struct str identity, struct str token,

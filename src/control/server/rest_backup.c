@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -26,14 +27,18 @@ static int read_back(const char *path, struct str_buf *out)
     return err;
 }
 
-/* By a file of its own in our folder, which is gone again when this returns. */
+/* By a file in a folder of its own, the one that a confined tulled may write in, which is gone
+ * again when this returns. */
 static int copy(struct rest_call *c, const struct store_file *files, size_t count,
                 struct str_buf *why, struct str_buf *out)
 {
     char path[PATH_LEN_MAX];
-    int len = snprintf(path, sizeof path, "%.*s/backup.part", STR_FMT(c->server->args.state_dir));
-    if (len < 0 || len >= (int)sizeof path)
+    struct str state = c->server->args.state_dir;
+    int len = snprintf(path, sizeof path, "%.*s/tmp", STR_FMT(state));
+    if (len < 0 || len >= (int)sizeof path - (int)sizeof "/backup.part")
         return -ERR_TOO_LARGE;
+    (void)mkdir(path, 0700); /* a confined tulled has made it before */
+    snprintf(path + len, sizeof path - (size_t)len, "/backup.part");
     (void)unlink(path); /* of a run that was killed */
     int err = store_backup(c->server->args.store, str_from_c(path), files, count, why);
     if (err == 0)

@@ -54,7 +54,11 @@ static int step_up(sqlite3 *db, uint64_t from, struct str_buf *why)
 int sqlite_set_up(sqlite3 *db, struct str_buf *why)
 {
     uint64_t version = 0;
-    int err = sqlite_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", why);
+    /* No temporary files: a confined process could not make them. */
+    int err = sqlite_exec(db,
+                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                          "PRAGMA temp_store = MEMORY;",
+                          why);
     if (err == 0)
         err = sqlite_number(db, "PRAGMA user_version", &version);
     if (err == 0 && version > SQLITE_SCHEMA_VERSION) {

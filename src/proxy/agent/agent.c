@@ -110,6 +110,7 @@ void agent_look(struct agent *a)
         snprintf(text, sizeof text, "%llu",
                  (unsigned long long)((turn_now_us(a->turn) - a->started_us) / 1000));
         log_event(LOG_INFO, "ready", LFC("after_ms", text));
+        agent_seal(a);
     }
     a->is_ready = is_ready;
     report(a);

@@ -18,6 +18,7 @@ struct agent_args {
     struct str workload, namespace_, service_account, trust_domain, app, version;
     unsigned index;
     struct str addresses; /* "IP4[,IP6]" */
+    bool is_unconfined;   /* keeps the rights that it was started with */
     bool is_app_ready;    /* nobody probes the app: it is taken as ready from the start */
 };
 

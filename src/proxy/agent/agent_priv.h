@@ -28,6 +28,10 @@ enum {
 /* budget.c: of memory_budget_bytes when nobody set it. */
 uint64_t budget_default(void);
 
+/* seal.c: what the process gives up. Before the workers are started; once the ports are open. */
+void agent_confine(const struct agent *a);
+void agent_seal(struct agent *a);
+
 struct agent {
     const struct agent_args *args;
     struct arena arena; /* strings for as long as we run */
@@ -56,6 +60,7 @@ struct agent {
     uint64_t indexed_generation;
     struct timer wants_timer;
     bool is_app_ready, is_ready, was_started, is_draining, is_start_failed;
+    bool is_sealed;
     bool is_ended; /* the workers go: nothing is posted to them any more */
     unsigned drains_pending;
     struct watch signals;

@@ -280,6 +280,7 @@ int start_sidecar(struct agent *a, struct str_buf *why)
                        why, &a->dns);
     if (err != 0)
         return err;
+    agent_confine(a);
     workers_start(a);
     a->cache = cache_new(a->turn, str_from_c(a->args->state_dir), a->config);
     size_t cached = cache_load(a->cache, ads_client_of(a->ads));

@@ -182,6 +182,7 @@ int start_static(struct agent *a, struct str_buf *why)
     str_buf_deinit(&missing);
     if (err != 0)
         return err;
+    agent_confine(a);
     workers_start(a);
     config_pump(a->config);
     if (a->sources != NULL)

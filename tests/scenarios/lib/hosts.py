@@ -33,7 +33,9 @@ class Host:
         script = (f"mount -t tmpfs tulle-test /run && mount -t tmpfs tulle-test /var/lib && "
                   f"mkdir -p /run/tulle /run/etc/up /run/etc/work && mount -t overlay tulle-test -o "
                   f"lowerdir=/etc,upperdir=/run/etc/up,workdir=/run/etc/work /etc && mkdir /etc/tulle && "
-                  f"echo 'nameserver {network.gateway}' > /etc/resolv.conf && ip link set lo up && echo up && "
+                  f"echo 'nameserver {network.gateway}' > /etc/resolv.conf && "
+                  f"echo tulle:x:990:990::/:/bin/false >> /etc/passwd && "
+                  f"echo tulle-proxy:x:991:991::/:/bin/false >> /etc/passwd && ip link set lo up && echo up && "
                   f"exec sleep infinity")
         self.init = Process("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script,
                             log=self.logs / "init.log")
