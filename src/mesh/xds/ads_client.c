@@ -219,9 +219,9 @@ void ads_client_flush(struct ads_client *c)
         if (!c->types[i].is_dirty)
             continue;
         if (c->is_sotw)
-            ads_sotw_flush(c, (enum resource_type)i);
+            ads_client_sotw_flush(c, (enum resource_type)i);
         else
-            ads_delta_flush(c, (enum resource_type)i);
+            ads_client_delta_flush(c, (enum resource_type)i);
     }
 }
 
@@ -366,8 +366,8 @@ int ads_client_recv(struct ads_client *c, struct str message)
     int rc = -ERR_PROTOCOL;
     arena_init(&scratch, ADS_BLOCK_LEN);
     if (message.len <= ADS_MESSAGE_LEN_MAX)
-        rc = c->is_sotw ? ads_sotw_take(c, &scratch, message, &p)
-                        : ads_delta_take(c, &scratch, message, &p);
+        rc = c->is_sotw ? ads_client_sotw_take(c, &scratch, message, &p)
+                        : ads_client_delta_take(c, &scratch, message, &p);
     arena_deinit(&scratch);
     if (p != NULL)
         hand_over(c, p);
@@ -400,9 +400,9 @@ static struct pending *find_pending(struct ads_client *c, uint64_t token)
 static void commit(struct ads_client *c, struct pending *p, bool is_accepted)
 {
     if (c->is_sotw)
-        ads_sotw_commit(&c->types[p->type], p, is_accepted);
+        ads_client_sotw_commit(&c->types[p->type], p, is_accepted);
     else
-        ads_delta_commit(&c->types[p->type], p, is_accepted);
+        ads_client_delta_commit(&c->types[p->type], p, is_accepted);
 }
 
 static void answer(struct ads_client *c, struct pending *p)
@@ -413,9 +413,9 @@ static void answer(struct ads_client *c, struct pending *p)
     if (!c->is_connected || p->stream != c->stream)
         return;
     if (c->is_sotw)
-        ads_sotw_answer(c, p);
+        ads_client_sotw_answer(c, p);
     else
-        ads_delta_answer(c, p);
+        ads_client_delta_answer(c, p);
 }
 
 void ads_client_done(struct ads_client *c, uint64_t token, struct str why)

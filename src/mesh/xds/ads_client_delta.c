@@ -82,7 +82,7 @@ static void fill_changes(struct type_state *t, struct arena *a,
         m->resource_names_subscribe[m->n_resource_names_subscribe++] = "*";
 }
 
-void ads_delta_flush(struct ads_client *c, enum resource_type type)
+void ads_client_delta_flush(struct ads_client *c, enum resource_type type)
 {
     struct type_state *t = &c->types[type];
     struct arena a;
@@ -137,8 +137,8 @@ static struct pending *take_all(struct ads_client *c, enum resource_type type,
     return p;
 }
 
-int ads_delta_take(struct ads_client *c, struct arena *scratch, struct str message,
-                   struct pending **ret_pending)
+int ads_client_delta_take(struct ads_client *c, struct arena *scratch, struct str message,
+                          struct pending **ret_pending)
 {
     const ProtobufCMessageDescriptor *desc = &pb__discovery__delta_discovery_response__descriptor;
     enum resource_type type;
@@ -156,7 +156,7 @@ int ads_delta_take(struct ads_client *c, struct arena *scratch, struct str messa
 
 /* --- ACK and NACK --- */
 
-void ads_delta_answer(struct ads_client *c, const struct pending *p)
+void ads_client_delta_answer(struct ads_client *c, const struct pending *p)
 {
     struct arena a;
     arena_init(&a, ADS_BLOCK_LEN);
@@ -178,7 +178,7 @@ static void note_answered(struct type_state *t, struct str name)
 }
 
 /* What was accepted is what a later stream tells as known. */
-void ads_delta_commit(struct type_state *t, struct pending *p, bool is_accepted)
+void ads_client_delta_commit(struct type_state *t, struct pending *p, bool is_accepted)
 {
     for (size_t i = 0; i < p->changed.len; i++) {
         struct str name = p->changed.ptr[i]->name;

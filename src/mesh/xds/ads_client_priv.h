@@ -89,16 +89,16 @@ struct resource *ads_take_resource(struct pending *p, struct str name, const Pb_
 void ads_ignore(struct ads_client *c, const char *type_url, const char *why);
 
 /* --- ads_client_delta.c --- */
-void ads_delta_flush(struct ads_client *c, enum resource_type type);
+void ads_client_delta_flush(struct ads_client *c, enum resource_type type);
 /* 0 with *ret_pending (NULL: passed over), or -ERR_PROTOCOL. */
-int ads_delta_take(struct ads_client *c, struct arena *scratch, struct str message,
-                   struct pending **ret_pending);
-void ads_delta_answer(struct ads_client *c, const struct pending *p);
-void ads_delta_commit(struct type_state *t, struct pending *p, bool is_accepted);
+int ads_client_delta_take(struct ads_client *c, struct arena *scratch, struct str message,
+                          struct pending **ret_pending);
+void ads_client_delta_answer(struct ads_client *c, const struct pending *p);
+void ads_client_delta_commit(struct type_state *t, struct pending *p, bool is_accepted);
 
 /* --- ads_client_sotw.c: likewise --- */
-void ads_sotw_flush(struct ads_client *c, enum resource_type type);
-int ads_sotw_take(struct ads_client *c, struct arena *scratch, struct str message,
-                  struct pending **ret_pending);
-void ads_sotw_answer(struct ads_client *c, const struct pending *p);
-void ads_sotw_commit(struct type_state *t, struct pending *p, bool is_accepted);
+void ads_client_sotw_flush(struct ads_client *c, enum resource_type type);
+int ads_client_sotw_take(struct ads_client *c, struct arena *scratch, struct str message,
+                         struct pending **ret_pending);
+void ads_client_sotw_answer(struct ads_client *c, const struct pending *p);
+void ads_client_sotw_commit(struct type_state *t, struct pending *p, bool is_accepted);

@@ -94,7 +94,7 @@ static void send_request(struct ads_client *c, enum resource_type type, const st
     arena_deinit(&a);
 }
 
-void ads_sotw_flush(struct ads_client *c, enum resource_type type)
+void ads_client_sotw_flush(struct ads_client *c, enum resource_type type)
 {
     /* A response that was not answered yet: its answer tells the names as they are then. Between
      * the two a request with its nonce would be taken for the answer. */
@@ -200,8 +200,8 @@ static struct pending *take_all(struct ads_client *c, enum resource_type type,
     return p;
 }
 
-int ads_sotw_take(struct ads_client *c, struct arena *scratch, struct str message,
-                  struct pending **ret_pending)
+int ads_client_sotw_take(struct ads_client *c, struct arena *scratch, struct str message,
+                         struct pending **ret_pending)
 {
     const ProtobufCMessageDescriptor *desc = &pb__discovery__discovery_response__descriptor;
     enum resource_type type;
@@ -219,7 +219,7 @@ int ads_sotw_take(struct ads_client *c, struct arena *scratch, struct str messag
 
 /* --- ACK and NACK --- */
 
-void ads_sotw_answer(struct ads_client *c, const struct pending *p)
+void ads_client_sotw_answer(struct ads_client *c, const struct pending *p)
 {
     struct type_state *t = &c->types[p->type];
     if (p->why.len == 0 && p->refused.len == 0)
@@ -235,7 +235,7 @@ static void note_answered(struct type_state *t, struct entry *e)
     ads_note(t, e);
 }
 
-void ads_sotw_commit(struct type_state *t, struct pending *p, bool is_accepted)
+void ads_client_sotw_commit(struct type_state *t, struct pending *p, bool is_accepted)
 {
     for (size_t i = 0; i < p->changed.len; i++) {
         struct entry *e = map_get(&t->entries, p->changed.ptr[i]->name);
