@@ -11,14 +11,15 @@ void pace_init(struct pace *p, uint64_t seed, uint32_t per_second, uint32_t burs
     p->burst_us = p->interval_us * burst;
 }
 
+/* The key's own, or the quietest of those that it may have. */
 static struct pace_slot *slot_of(struct pace *p, uint64_t key)
 {
-    struct pace_slot *quietest = NULL;
+    struct pace_slot *quietest = &p->slots[key % PACE_SLOTS];
     for (uint64_t i = 0; i < PACE_PROBES; i++) {
         struct pace_slot *s = &p->slots[(key + i) % PACE_SLOTS];
         if (s->key == key)
             return s;
-        if (quietest == NULL || s->spent_us < quietest->spent_us)
+        if (s->spent_us < quietest->spent_us)
             quietest = s;
     }
     return quietest;

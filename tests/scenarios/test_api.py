@@ -282,6 +282,20 @@ def test_connections_of_strangers_are_bounded(tmp_path, logs):
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_half_open_connections_keep_nobody_out(tmp_path, logs):
+    """Neither such as say nothing, nor such as stop in the middle of a handshake."""
+    first = {False: b"", True: bytes.fromhex("160301020001000100")}
+    with Control(tmp_path, logs) as control, ExitStack() as stack:
+        token = control.give("reader", role="view")
+        for i in range(1500):
+            s = stack.enter_context(socket.create_connection(("127.0.0.1", control.api_port)))
+            try:
+                s.send(first[i % 3 == 0])
+            except OSError:
+                pass  # it had to go already
+        assert control.remote_call(token, "GET", BASE)[0] == 200
+
+
 def test_tokens_for_hosts_leave_a_trace(control):
     """Whoever makes one by the network, whichever kind it is."""
     assert control.apply("apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: { name: host, namespace: ops }\n"
@@ -321,6 +335,22 @@ class Watch:
 
 def revision_of(control):
     return control.call("GET", "/tulle/v1/status")[1]["revision"]
+
+
+def test_one_name_has_not_all_watches(tmp_path, logs):
+    with Control(tmp_path, logs) as control:
+        greedy, other = control.give("greedy", role="view"), control.give("other", role="view")
+        watches = []
+        with pytest.raises(AssertionError):
+            for _ in range(300):
+                watches.append(Watch(control, token=greedy))
+                time.sleep(0.02)  # fewer than it may call
+        assert len(watches) == 200
+        live = Watch(control, token=other)
+        control.apply(virtual_service("w0", "w0"))
+        assert live.event()[0] == "ADDED"
+        for w in [*watches, live]:
+            w.close()
 
 
 def test_a_watch_tells_each_change_and_resumes(control):

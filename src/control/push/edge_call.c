@@ -145,6 +145,7 @@ static void take_unary(struct edge_call *c, struct str message)
     if (c->request_count > 0 || (c->method != EDGE_REPORT && !may_ask(c)))
         return;
     c->request_count++;
+    c->thread->unary_count++;
     c->brain = edge_link_new(c);
     edge_link_unary(c->brain, c->method, identity, c->token, message);
 }
@@ -176,11 +177,34 @@ void edge_call_request_done(struct edge_call *c)
         exchange_wake(service_exchange(c->s));
 }
 
+/* Signing takes the brain a while: it is asked for few at a time, so that others get their turn. */
+static bool has_unary_place(struct edge_call *c)
+{
+    struct edge_thread *t = c->thread;
+    if (t->unary_count < EDGE_UNARIES_MAX)
+        return true;
+    if (!list_is_linked(&c->queued))
+        list_push_back(&t->unaries_queued, &c->queued);
+    return false;
+}
+
+void edge_call_unary_done(struct edge_thread *t)
+{
+    struct edge_call *next = LIST_FIRST(&t->unaries_queued, struct edge_call, queued);
+    t->unary_count--;
+    if (next == NULL)
+        return;
+    list_remove(&next->queued);
+    exchange_wake(service_exchange(next->s));
+}
+
 /* What may not be taken yet stays where it is: the client's window closes. */
 static bool may_take(struct edge_call *c)
 {
     uint64_t wait_us;
     if (c->is_done || c->request_count >= EDGE_REQUESTS_MAX || timer_is_started(&c->timer))
+        return false;
+    if (c->method != EDGE_XDS && !has_unary_place(c))
         return false;
     if (c->conn == NULL || c->is_local || edge_conn_take_token(c->conn, &wait_us))
         return true;
@@ -264,6 +288,7 @@ static void on_head(void *service, struct service_stream *s, const struct http_h
     c->part.message = &c->message;
     timer_init(&c->timer, on_rested);
     list_init(&c->out);
+    list_init(&c->queued);
     service_set_ctx(s, c);
     begin(c, head);
 }
@@ -300,6 +325,7 @@ static void on_end(void *service, struct service_stream *s, int err)
     c->is_done = true; /* its stream is none any more */
     c->thread->partial_bytes -= c->partial_bytes;
     timer_stop(&c->timer);
+    list_remove(&c->queued);
     edge_out_drop(c);
     if (c->brain != NULL) {
         edge_link_close(c->brain);

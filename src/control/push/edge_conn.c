@@ -65,13 +65,6 @@ bool edge_conn_take_token(struct edge_conn *ec, uint64_t *ret_wait_us)
     return true;
 }
 
-/* Every response of ours is answered. */
-void edge_conn_give_token(struct edge_conn *ec)
-{
-    if (ec->tokens < TOKENS_MAX)
-        ec->tokens++;
-}
-
 /* --- HTTP --- */
 
 static struct ip_addr ip_of(const struct addr *a)

@@ -250,6 +250,7 @@ static void on_answer(struct turn *turn, struct mail *mail)
 {
     struct edge_mail *m = mail_of(mail);
     (void)turn;
+    edge_call_unary_done(m->link->thread);
     if (m->link->call != NULL)
         edge_call_answer(m->link->call, m->status, m->message, m->why);
     edge_mail_free(m);

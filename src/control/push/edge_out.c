@@ -40,8 +40,6 @@ void edge_out_run(struct edge_call *c)
             continue;
         c->piece = 0;
         list_remove(&m->node);
-        if (c->conn != NULL)
-            edge_conn_give_token(c->conn);
         edge_link_released(m);
     }
 }

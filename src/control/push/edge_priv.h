@@ -25,6 +25,7 @@ enum {
     EDGE_CLIENT_BYTES = 64 * 1024,         /* on their way to one stream, before more is made */
     EDGE_TOTAL_BYTES = 256 * 1024 * 1024,  /* and to all of them */
     EDGE_REQUESTS_MAX = 8,                 /* of one stream that the brain has not looked at yet */
+    EDGE_UNARIES_MAX = 8,                  /* of a thread; others wait, and the brain goes on */
     EDGE_PARTIAL_BYTES = 64 * 1024 * 1024, /* of large messages that are coming in, of a thread */
     EDGE_UNARY_BYTES = 64 * 1024,
     EDGE_MESSAGE_BYTES = 4 * 1024 * 1024, /* of an xDS stream, whose peer is known */
@@ -94,6 +95,8 @@ struct edge_thread {
     struct crowd known; /* connections with a certificate, by identity */
     size_t known_max;
     size_t partial_bytes;
+    unsigned unary_count;       /* one-shot calls that the brain has */
+    struct list unaries_queued; /* of struct edge_call */
     struct pace certificates, strangers;
     struct limits limits, limits_strangers;
     struct http_server_config config, config_strangers; /* with a certificate, without */
@@ -135,7 +138,6 @@ void edge_conn_deinit_pools(struct edge_thread *t);
 void edge_conn_abort_all(struct edge_thread *t);
 /* A request may be taken now. False: *ret_wait_us from now. */
 bool edge_conn_take_token(struct edge_conn *ec, uint64_t *ret_wait_us);
-void edge_conn_give_token(struct edge_conn *ec);
 
 /* --- between a call and its push_stream --- */
 
@@ -188,6 +190,7 @@ struct edge_call {
     struct edge_thread *thread;
     struct edge_conn *conn; /* NULL: it is closed */
     struct list link;       /* conn->calls */
+    struct list queued;     /* thread->unaries_queued */
     struct service_stream *s;
     struct edge_link *brain; /* NULL: not yet */
     enum edge_method method;
@@ -210,6 +213,7 @@ extern const struct service_ops edge_call_ops;
 void edge_call_respond(struct edge_call *c);
 void edge_call_finish(struct edge_call *c, enum grpc_status status, struct str why);
 void edge_call_request_done(struct edge_call *c);
+void edge_call_unary_done(struct edge_thread *t);
 void edge_call_answer(struct edge_call *c, enum grpc_status status, struct str message,
                       struct str why);
 

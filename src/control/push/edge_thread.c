@@ -160,6 +160,7 @@ struct edge_thread *edge_thread_new(struct edge *e, unsigned index, struct edge_
     t->creds = edge_creds_ref(creds);
     atomic_init(&t->conn_count, 0);
     list_init(&t->conns);
+    list_init(&t->unaries_queued);
     pace_init(&t->certificates, random_process_seed(), CERTIFICATES_PER_S, CERTIFICATES_BURST);
     pace_init(&t->strangers, random_process_seed(), STRANGERS_PER_S, STRANGERS_BURST);
     edge_conn_init_pools(t);

@@ -5,7 +5,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { TRIM_US = 2 * 1000 * 1000, TRIM_BYTES = 64 * 1024 * 1024 };
+enum {
+    TRIM_US = 2 * 1000 * 1000,
+    TRIM_BYTES = 64 * 1024 * 1024,
+    REFUSALS_PER_S = 2, /* of an identity, on documents' status */
+    REFUSALS_BURST = 100,
+};
 
 /* Much that was sent at once has left holes between what stays. */
 static void on_trim(struct timer *timer)
@@ -309,6 +314,7 @@ struct push *push_new(const struct push_args *args)
     map_init(&p->targets);
     map_init(&p->workloads);
     arena_init(&p->changes_arena, 4096);
+    pace_init(&p->refusals, random_process_seed(), REFUSALS_PER_S, REFUSALS_BURST);
     turn_task_init(&p->task, on_run);
     timer_init(&p->expire_timer, on_expire);
     timer_init(&p->revoke_timer, on_revoke);

@@ -69,26 +69,42 @@ static void set_document_status(struct push *p, enum resource_type type, struct 
 
 /* --- a stream's refusals --- */
 
-static void forget(struct push_stream *s, enum resource_type type, struct str name)
+static struct push_nack *find(struct push_stream *s, enum resource_type type, struct str name)
 {
-    for (size_t i = s->nacks.len; i-- > 0;) {
-        struct push_nack *n = &s->nacks.ptr[i];
-        if (n->type != type || !str_eq(str_from_c(n->name), name))
-            continue;
-        set_document_status(s->push, type, name, STR_NULL);
-        nack_deinit(n);
-        VEC_REMOVE_SWAP(&s->nacks, i);
+    for (size_t i = 0; i < s->nacks.len; i++) {
+        if (s->nacks.ptr[i].type == type && str_eq(str_from_c(s->nacks.ptr[i].name), name))
+            return &s->nacks.ptr[i];
     }
+    return NULL;
 }
 
+static void forget(struct push_stream *s, enum resource_type type, struct str name)
+{
+    struct push_nack *n = find(s, type, name);
+    if (n == NULL)
+        return;
+    if (n->is_told)
+        set_document_status(s->push, type, name, STR_NULL);
+    nack_deinit(n);
+    VEC_REMOVE_SWAP(&s->nacks, (size_t)(n - s->nacks.ptr));
+}
+
+/* The store is written for it: not as often as a client likes, and not twice for the same. */
 static void note(struct push_stream *s, enum resource_type type, struct str name, struct str reason)
 {
+    uint64_t now_us = turn_now_us(s->push->turn);
+    struct push_nack *same = find(s, type, name);
+    if (same != NULL && str_eq(str_from_c(same->reason), reason)) {
+        same->at_us = now_us;
+        return;
+    }
     forget(s, type, name);
     if (s->nacks.len >= PUSH_NACKS_MAX)
         return;
-    struct push_nack n = {type, str_dup_c(name), str_dup_c(reason), turn_now_us(s->push->turn)};
+    struct push_nack n = {type, str_dup_c(name), str_dup_c(reason), now_us, false};
+    n.is_told = name.len > 0 && pace_take(&s->push->refusals, s->identity, now_us);
     VEC_PUSH(&s->nacks, n);
-    if (name.len > 0)
+    if (n.is_told)
         set_document_status(s->push, type, name, reason);
 }
 

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/pace.h"
 #include "base/vec.h"
 #include "control/push/push.h"
 #include "http/grpc.h"
@@ -72,6 +73,7 @@ struct push_nack {
     enum resource_type type;
     char *name, *reason; /* own memory; name may be empty */
     uint64_t at_us;
+    bool is_told; /* on the document's status */
 };
 
 struct push_counters {
@@ -322,6 +324,7 @@ struct push {
     VEC(struct push_commit *) commits;
     struct list waiters;
     struct push_counters counters;
+    struct pace refusals; /* that are written to documents' status, by identity */
     size_t stream_count;
 };
 void push_expire_soon(struct push *p);

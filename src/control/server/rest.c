@@ -260,12 +260,14 @@ static bool admit(struct rest_call *c)
 {
     const struct exchange *x = service_exchange(c->s);
     struct server *s = c->server;
+    struct server_conn *conn = x->ctx;
     s->counts.requests++;
-    int err = authenticate(c, x->ctx, x->info);
+    int err = authenticate(c, conn, x->info);
     if (err != 0) {
         refuse_stranger(c, err);
         return false;
     }
+    server_conn_known(conn, c->who.name);
     if (access_rate_take(&s->rates, &c->who, turn_now_us(s->args.turn)))
         return true;
     s->counts.limited++;

@@ -9,6 +9,7 @@
 
 enum {
     WATCHERS_MAX = 1000,
+    WATCHERS_OF_ONE_MAX = 200, /* of whoever is no administrator */
     WAITING_BYTES_MAX = 4 * 1024 * 1024,
     TIMEOUT_S_MAX = 3600,
     BOOKMARK_US = 60 * 1000 * 1000,
@@ -297,6 +298,14 @@ static void run(struct rest_call *c, const struct rest_target *t, uint64_t since
     }
 }
 
+static size_t watchers_of(const struct rest_call *c)
+{
+    size_t count = 0;
+    LIST_FOREACH (&c->server->watchers, w, struct watcher, link)
+        count += str_eq(w->call->who.name, c->who.name);
+    return count;
+}
+
 void rest_watch(struct rest_call *c, const struct rest_target *t)
 {
     uint64_t since = 0, timeout_s = TIMEOUT_S_MAX;
@@ -306,6 +315,8 @@ void rest_watch(struct rest_call *c, const struct rest_target *t)
         rest_fail(c, 400, "BadRequest", "resourceVersion and timeoutSeconds are numbers");
     else if (c->server->watcher_count >= WATCHERS_MAX)
         rest_fail(c, 429, "TooManyRequests", "%d watches are open", WATCHERS_MAX);
+    else if (!c->who.is_administrator && watchers_of(c) >= WATCHERS_OF_ONE_MAX)
+        rest_fail(c, 429, "TooManyRequests", "you have %d watches open", WATCHERS_OF_ONE_MAX);
     else
         run(c, t, since, timeout_of(c, timeout_s));
 }

@@ -11,136 +11,17 @@
 enum {
     CLOSE_TURNS_MAX = 100,
     PATH_LEN_MAX = 4096,
-    STRANGERS_CONNS_MAX = 1000, /* of each face that is open to the network */
-    HANDSHAKE_US = 15 * 1000 * 1000,
+    KEEPALIVE_IDLE_S = 60,
 };
-
-static void conn_free(struct server_conn *sc)
-{
-    list_remove(&sc->link);
-    timer_stop(&sc->timer);
-    sc->face->conn_count--;
-    free(sc);
-}
-
-static void on_exchange(void *ctx, struct exchange *x)
-{
-    struct server_conn *sc = ctx;
-    x->filters = &sc->face->filter;
-    x->filter_count = 1;
-    x->ctx = sc;
-}
-
-static void on_server_close(void *ctx, int err)
-{
-    (void)err;
-    conn_free(ctx);
-}
-
-static const struct http_server_ops http_ops = {
-    .on_exchange = on_exchange,
-    .on_close = on_server_close,
-};
-
-/* --- connections --- */
-
-static void note_tls(struct server_conn *sc, const struct tls_endpoint *endpoint,
-                     struct arena *texts, struct downstream_info *info)
-{
-    struct tls_peer peer = tls_endpoint_peer(endpoint, texts);
-    struct downstream_tls_info *tls = ARENA_NEW(texts, struct downstream_tls_info);
-    *tls = (struct downstream_tls_info){
-        .peer_principal = peer.is_verified ? peer.uri_san : STR_NULL,
-        .alpn = peer.alpn,
-        .version = str_from_c(peer.version),
-    };
-    info->is_mtls = peer.is_verified;
-    sc->not_after_s = peer.is_verified ? peer.not_after_s : 0;
-    info->tls = tls;
-}
-
-static void on_open(struct conn *c)
-{
-    struct server_conn *sc = c->ctx;
-    struct downstream_info info = {.local = c->local, .remote = c->remote};
-    const struct tls_endpoint *tls = tls_endpoint_of(c);
-    struct arena texts;
-    timer_stop(&sc->timer);
-    arena_init(&texts, 512);
-    if (tls != NULL)
-        note_tls(sc, tls, &texts, &info);
-    sc->http = http_server_open(c, &sc->face->server->config, &info, &http_ops, sc);
-    arena_deinit(&texts);
-}
-
-static void on_input(struct conn *c)
-{
-    (void)c;
-}
-
-static void on_close(struct conn *c, int err)
-{
-    (void)err;
-    conn_free(c->ctx);
-}
-
-static const struct conn_handler handler = {
-    .on_open = on_open,
-    .on_input = on_input,
-    .on_close = on_close,
-};
-
-/* The file's mode keeps others out already; the kernel's word on the peer is what counts. */
-static bool is_admin(const struct conn *c, struct conn_peer *ret_peer)
-{
-    return conn_peer(c, ret_peer) == 0 && (ret_peer->uid == 0 || ret_peer->uid == geteuid());
-}
-
-static void on_handshake_timeout(struct timer *timer)
-{
-    conn_abort(CONTAINER_OF(timer, struct server_conn, timer)->conn, -ERR_TIMEOUT);
-}
-
-static void start_tls(struct server_conn *sc)
-{
-    const struct server *s = sc->face->server;
-    conn_set_layer(
-        sc->conn, &tls_layer_ops,
-        tls_endpoint_new(&(struct tls_endpoint_args){.context = own_tls_context(s->tls)}));
-    timer_start(s->args.turn, &sc->timer, HANDSHAKE_US);
-}
-
-static void on_accept(void *ctx, struct conn *c)
-{
-    struct server_face *face = ctx;
-    struct conn_peer peer = {0};
-    if (face->door != DOOR_LOCAL && face->conn_count >= STRANGERS_CONNS_MAX) {
-        conn_abort(c, -ERR_LIMIT);
-        return;
-    }
-    if (face->door == DOOR_LOCAL && !is_admin(c, &peer)) {
-        log_event(LOG_WARN, "api_refused", LFC("reason", "the peer is neither root nor our user"));
-        conn_abort(c, -ERR_DENIED);
-        return;
-    }
-    struct server_conn *sc = NEW(struct server_conn);
-    sc->face = face;
-    sc->conn = c;
-    sc->peer = peer;
-    list_push_back(&face->server->conns, &sc->link);
-    timer_init(&sc->timer, on_handshake_timeout);
-    face->conn_count++;
-    conn_set_handler(c, &handler, sc);
-    if (face->door == DOOR_REMOTE)
-        start_tls(sc);
-}
 
 /* --- listening --- */
 
 static int listen_face(struct server_face *face, const struct addr *at, struct str_buf *why)
 {
     char text[ADDR_TEXT_LEN];
-    int err = listen_open(face->server->args.turn, at, NULL, on_accept, face, &face->socket);
+    struct listen_options options = {.inherited_fd = -1, .keepalive_idle_s = KEEPALIVE_IDLE_S};
+    int err =
+        listen_open(face->server->args.turn, at, &options, server_conn_accept, face, &face->socket);
     if (err != 0)
         str_buf_printf(why, "listening on %.*s: %s", STR_FMT(addr_format(at, text)), err_text(err));
     return err;
@@ -207,6 +88,8 @@ static void add_counts(const struct server_counts *c, struct str_buf *to)
          c->unauthenticated},
         {"tulle_api_forbidden_total", "Requests for what their sender may not do.", c->forbidden},
         {"tulle_api_limited_total", "Requests above their sender's rate.", c->limited},
+        {"tulle_api_dropped_total", "Connections that had to go for being too many or too slow.",
+         c->dropped},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         str_buf_printf(to, "# HELP %s %s\n# TYPE %s counter\n%s %llu\n", rows[i].name, rows[i].help,
@@ -248,6 +131,7 @@ static void init_face(struct server *s, struct server_face *face, const struct s
     face->server = s;
     face->service = (struct service){ops, face};
     face->filter = (struct filter){&service_filter_ops, &face->service};
+    server_face_init_pools(face);
 }
 
 struct server *server_new(const struct server_args *args)
@@ -299,14 +183,12 @@ struct server *server_free(struct server *s)
     listen_close(s->api.socket);
     listen_close(s->remote.socket);
     listen_close(s->metrics.socket);
-    LIST_FOREACH (&s->conns, sc, struct server_conn, link) {
-        if (sc->http != NULL)
-            http_server_abort(sc->http, -ERR_CLOSED);
-        else
-            conn_abort(sc->conn, -ERR_CLOSED);
-    }
+    server_conns_abort(s);
     for (int i = 0; i < CLOSE_TURNS_MAX && (!list_is_empty(&s->conns) || i < 3); i++)
         turn_once(s->args.turn, 0);
+    struct server_face *faces[] = {&s->api, &s->remote, &s->metrics};
+    for (size_t i = 0; i < ARRAY_LEN(faces); i++)
+        server_face_deinit_pools(faces[i]);
     own_tls_free(s->tls);
     access_rates_deinit(&s->rates);
     free(s);

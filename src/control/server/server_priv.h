@@ -14,6 +14,7 @@
 #include "control/server/server.h"
 #include "http/server.h"
 #include "http/service.h"
+#include "io/gate.h"
 
 enum {
     REST_BODY_BYTES_MAX = 64 * 1024 * 1024,
@@ -37,19 +38,21 @@ struct server_face {
     struct service service;
     struct filter filter;
     enum server_door door;
-    size_t conn_count;
+    struct gate gate;   /* DOOR_REMOTE */
+    struct crowd known; /* DOOR_REMOTE: by name; DOOR_OPEN: all, by address */
 };
 
 struct server_counts {
-    uint64_t requests, unauthenticated, forbidden, limited;
+    uint64_t requests, unauthenticated, forbidden, limited, dropped;
 };
 
 struct server_conn {
     struct server_face *face;
     struct list link;
     struct conn *conn;
-    struct conn_peer peer;    /* DOOR_LOCAL */
-    struct timer timer;       /* DOOR_REMOTE: shaking hands */
+    struct conn_peer peer;   /* DOOR_LOCAL */
+    struct gate_member gate; /* DOOR_REMOTE, until a request was allowed */
+    struct crowd_member known;
     uint64_t not_after_s;     /* of the peer's certificate; 0: it showed none */
     struct http_server *http; /* NULL: not open yet */
 };
@@ -87,6 +90,14 @@ struct rest_call {
     void *waiting;           /* rest_mesh.c */
     struct watcher *watcher; /* rest_watch.c: the answer is being streamed */
 };
+
+/* server_conn.c */
+void server_face_init_pools(struct server_face *face);
+void server_face_deinit_pools(struct server_face *face);
+void server_conn_accept(void *face, struct conn *c);
+void server_conns_abort(struct server *s);
+/* Who it is was shown by a request. */
+void server_conn_known(struct server_conn *sc, struct str name);
 
 extern const struct service_ops rest_ops;
 extern const struct service_ops server_metrics_ops;

@@ -18,9 +18,12 @@ static const struct backoff_range retries = {100 * 1000, 5 * 1000 * 1000};
 struct ads {
     struct ads_args args;
     struct ads_client *client;
-    struct channel *channel;  /* connecting or open */
-    struct grpc_call *stream; /* NULL: none */
-    struct timer timer;       /* the next try */
+    struct channel *channel;        /* connecting or open */
+    struct channel *next;           /* to take its place; connecting */
+    struct grpc_call *stream;       /* NULL: none */
+    struct timer timer;             /* the next try */
+    struct timer next_timer;        /* until `next` is opened */
+    uint64_t until_s, next_until_s; /* when the certificates of both are over; 0: not known */
     unsigned failures;
     uint64_t opened_us;
     bool is_connected, is_ending;
@@ -91,6 +94,8 @@ static void retry_later(struct ads *a)
 {
     set_connected(a, false);
     a->channel = channel_close(a->channel);
+    a->next = channel_close(a->next);
+    timer_stop(&a->next_timer);
     if (a->is_ending)
         return;
     if (a->opened_us != 0 && turn_now_us(a->args.turn) - a->opened_us >= STABLE_US)
@@ -189,11 +194,10 @@ static struct str stream_path(const struct ads_args *args)
                                        "DeltaAggregatedResources");
 }
 
-static void on_open(void *ctx, struct channel *c)
+static void start_stream(struct ads *a)
 {
-    struct ads *a = ctx;
     a->opened_us = turn_now_us(a->args.turn);
-    a->stream = grpc_call_start(a->args.turn, channel_client(c),
+    a->stream = grpc_call_start(a->args.turn, channel_client(a->channel),
                                 &(struct grpc_call_args){.path = stream_path(&a->args),
                                                          .authority = a->args.authority,
                                                          .is_plain = !a->args.is_tls,
@@ -206,17 +210,63 @@ static void on_open(void *ctx, struct channel *c)
     send_report(a);
 }
 
+/* The stream before has nothing more to say: what it had is told to the one that follows. */
+static void take_next(struct ads *a)
+{
+    struct channel *old = a->channel;
+    a->channel = a->next;
+    a->next = NULL;
+    a->until_s = a->next_until_s;
+    a->stream = NULL;
+    timer_stop(&a->timer);
+    channel_close(old);
+    if (a->is_connected)
+        ads_client_disconnected(a->client);
+    start_stream(a);
+}
+
+static void on_open(void *ctx, struct channel *c)
+{
+    struct ads *a = ctx;
+    if (c == a->next)
+        take_next(a);
+    else
+        start_stream(a);
+}
+
 static void on_close(void *ctx, struct channel *c, struct str why)
 {
     struct ads *a = ctx;
-    (void)c;
-    a->channel = NULL;
     log_event(LOG_WARN, "ads_not_connected", LF("reason", why));
+    if (c == a->next) {
+        a->next = NULL;
+        timer_start(a->args.turn, &a->next_timer, retries.last_us);
+        return;
+    }
+    a->channel = NULL;
     if (a->stream == NULL)
         retry_later(a); /* else the stream's end does */
 }
 
 static const struct channel_ops channel_ops = {.on_open = on_open, .on_close = on_close};
+
+static struct channel *open_channel(struct ads *a, struct tls_context *tls)
+{
+    return channel_open(a->args.turn, &(struct channel_args){.to = a->args.to,
+                                                             .tls = tls,
+                                                             .sni = a->args.sni,
+                                                             .sans = a->args.sans,
+                                                             .san_count = a->args.san_count,
+                                                             .mark = a->args.mark,
+                                                             .limits = a->args.limits,
+                                                             .ops = &channel_ops,
+                                                             .ctx = a});
+}
+
+static uint64_t until_s(const struct ads *a)
+{
+    return a->args.is_tls && a->args.tls_until_s != NULL ? a->args.tls_until_s(a->args.ctx) : 0;
+}
 
 static void connect_now(struct ads *a)
 {
@@ -225,15 +275,30 @@ static void connect_now(struct ads *a)
         retry_later(a);
         return;
     }
-    a->channel = channel_open(a->args.turn, &(struct channel_args){.to = a->args.to,
-                                                                   .tls = tls,
-                                                                   .sni = a->args.sni,
-                                                                   .sans = a->args.sans,
-                                                                   .san_count = a->args.san_count,
-                                                                   .mark = a->args.mark,
-                                                                   .limits = a->args.limits,
-                                                                   .ops = &channel_ops,
-                                                                   .ctx = a});
+    a->until_s = until_s(a);
+    a->channel = open_channel(a, tls);
+}
+
+/* Only in place of one that works; else the next try has the new certificate anyway. */
+static void on_next(struct timer *t)
+{
+    struct ads *a = CONTAINER_OF(t, struct ads, next_timer);
+    struct tls_context *tls = a->args.tls(a->args.ctx);
+    if (!a->is_connected || a->next != NULL || tls == NULL || until_s(a) == a->until_s)
+        return;
+    a->next_until_s = until_s(a);
+    a->next = open_channel(a, tls);
+}
+
+void ads_tls_changed(struct ads *a)
+{
+    enum { PERCENT_MIN = 10, PERCENT_SPREAD = 50 }; /* of what is left: not all at once */
+    uint64_t now_us = turn_wall_us(a->args.turn), until_us = a->until_s * 1000000;
+    if (until_us == 0 || until_s(a) == a->until_s)
+        return;
+    uint64_t left_us = until_us > now_us ? until_us - now_us : 0;
+    uint32_t percent = PERCENT_MIN + random_below(turn_random(a->args.turn), PERCENT_SPREAD);
+    timer_start(a->args.turn, &a->next_timer, left_us / 100 * percent);
 }
 
 static void on_timer(struct timer *t)
@@ -247,6 +312,7 @@ struct ads *ads_new(const struct ads_args *args)
     a->args = *args;
     a->report = STR_BUF_INIT(REPORT_BYTES_MAX);
     timer_init(&a->timer, on_timer);
+    timer_init(&a->next_timer, on_next);
     a->client = ads_client_new(&(struct ads_client_args){
         .node_id = args->node_id,
         .node_cluster = args->node_cluster,
@@ -266,6 +332,8 @@ struct ads *ads_free(struct ads *a)
     /* What still comes from the connection in the last turns finds no stream of ours. */
     a->is_ending = true;
     timer_stop(&a->timer);
+    timer_stop(&a->next_timer);
+    channel_close(a->next);
     channel_close(a->channel);
     for (int i = 0; i < 4; i++)
         turn_once(a->args.turn, 0);

@@ -1,5 +1,6 @@
 /* A link to a control plane: one connection, a stream of configuration on it (of all types, or of
- * one), reports beside it; made again with backoff for as long as the proxy lives.
+ * one), reports beside it; made again with backoff for as long as the proxy lives. The control
+ * plane ends a connection with the certificate that opened it, so another follows in time.
  *
  * Owner: the agent. Thread: the main thread's. */
 #pragma once
@@ -25,6 +26,8 @@ struct ads_args {
     struct str node_id, node_cluster, node_metadata_json;
     /* The context for the next connection, borrowed; NULL: not yet, try again later. */
     struct tls_context *(*tls)(void *ctx);
+    /* When its certificate is over; 0: it has none. NULL: never asked. */
+    uint64_t (*tls_until_s)(void *ctx);
     void (*on_update)(void *ctx, const struct ads_update *update);
     /* May be NULL: a response of this type was accepted (why empty) or refused. */
     void (*on_answered)(void *ctx, enum resource_type type, struct str why);
@@ -36,6 +39,9 @@ struct ads *ads_new(const struct ads_args *args);
 struct ads *ads_free(struct ads *a);
 /* Connects, now and for ever. */
 void ads_start(struct ads *a);
+/* tls gives another context now: well before the certificate of the present connection is over
+ * another one takes its place, without a gap. */
+void ads_tls_changed(struct ads *a);
 struct ads_client *ads_client_of(struct ads *a);
 bool ads_is_connected(const struct ads *a);
 /* Tells our state (JSON): now if there is a connection, and on each new one. */

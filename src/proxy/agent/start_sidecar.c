@@ -82,6 +82,12 @@ static struct tls_context *ads_context(void *ctx)
     return identity_tls(a->identity);
 }
 
+static uint64_t ads_until_s(void *ctx)
+{
+    const struct agent *a = ctx;
+    return identity_counts(a->identity).not_after_s;
+}
+
 /* The roots are the control plane's once it tells them; until then they are our own resource. */
 static int take_roots(struct agent *a, const struct ads_update *update)
 {
@@ -128,6 +134,7 @@ static void on_secrets(void *ctx, struct resource *own, struct resource *roots)
         config_set_local(a->config, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), roots);
     config_pump(a->config);
     ads_start(a->ads);
+    ads_tls_changed(a->ads);
     if (a->envoy != NULL)
         envoy_start(a->envoy);
     agent_look(a);
@@ -192,6 +199,7 @@ static void make_ads(struct agent *a, const struct addr *discovery)
                                         .node_cluster = a->node_cluster,
                                         .node_metadata_json = a->metadata,
                                         .tls = ads_context,
+                                        .tls_until_s = ads_until_s,
                                         .on_update = on_update,
                                         .on_connected = on_connected,
                                         .ctx = a});

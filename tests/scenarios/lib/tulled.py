@@ -17,10 +17,12 @@ spec: {{ trustDomain: {TRUST_DOMAIN}, accessLog: {{ enabled: true, format: JSON 
 
 
 class Tulled:
-    """`within`: the command that everything is run by, such as one that enters a namespace."""
+    """`within`: the command that everything is run by, such as one that enters a namespace; `before`:
+    one for tulled alone, such as prlimit."""
 
-    def __init__(self, folder, documents, within=()):
+    def __init__(self, folder, documents, within=(), before=(), options=()):
         self.folder, self.within = Path(folder), list(within)
+        self.before, self.options = list(before), list(options)
         self.state, self.socket = self.folder / "state", self.folder / "api.sock"
         self.authority = Authority(self.folder / "authority")
         self.state.mkdir(mode=0o700)
@@ -35,8 +37,8 @@ class Tulled:
 
     def start(self):
         self.starts += 1
-        self.process = Process(*self.within, program("tulled"), "--state", self.state, "--socket",
-                               self.socket, "--xds", f"127.0.0.1:{self.port}",
+        self.process = Process(*self.within, *self.before, program("tulled"), "--state", self.state, "--socket",
+                               self.socket, "--xds", f"127.0.0.1:{self.port}", *self.options,
                                log=self.folder / f"tulled-{self.starts}.log")
         wait_until(lambda: self.rest("/readyz").code == 0, "tulled's readiness")
 
