@@ -178,8 +178,8 @@ int ads_stream_take(struct ads_stream *s, const struct ads_request *r, struct st
     struct arena a;
     ASSERT((r->sotw != NULL) == (s->args.variant == ADS_SOTW));
     arena_init(&a, BLOCK_LEN);
-    int rc =
-        r->sotw != NULL ? ads_sotw_take(s, &a, r->sotw, why) : ads_delta_take(s, &a, r->delta, why);
+    int rc = r->sotw != NULL ? ads_sotw_serve(s, &a, r->sotw, why)
+                             : ads_delta_serve(s, &a, r->delta, why);
     arena_deinit(&a);
     return rc;
 }

@@ -74,8 +74,8 @@ const Pb__Discovery__DeltaDiscoveryRequest *ads_delta_decode(struct arena *a, st
     return m;
 }
 
-int ads_delta_take(struct ads_stream *s, struct arena *a,
-                   const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why)
+int ads_delta_serve(struct ads_stream *s, struct arena *a,
+                    const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why)
 {
     enum resource_type type;
     uint64_t number;

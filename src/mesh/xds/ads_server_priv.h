@@ -63,10 +63,10 @@ const Pb__Discovery__DeltaDiscoveryRequest *ads_delta_decode(struct arena *a, st
                                                              struct str_buf *why);
 const Pb__Discovery__DiscoveryRequest *ads_sotw_decode(struct arena *a, struct str message,
                                                        struct str_buf *why);
-int ads_delta_take(struct ads_stream *s, struct arena *a,
-                   const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why);
-int ads_sotw_take(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
-                  struct str_buf *why);
+int ads_delta_serve(struct ads_stream *s, struct arena *a,
+                    const Pb__Discovery__DeltaDiscoveryRequest *m, struct str_buf *why);
+int ads_sotw_serve(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
+                   struct str_buf *why);
 /* The response without its resources, and one with nothing but one of them. */
 const ProtobufCMessage *ads_delta_frame(struct arena *a, const struct ads_response *r,
                                         const char *nonce);

@@ -93,8 +93,8 @@ const Pb__Discovery__DiscoveryRequest *ads_sotw_decode(struct arena *a, struct s
     return ads_check_names(m->resource_names, m->n_resource_names, why) == 0 ? m : NULL;
 }
 
-int ads_sotw_take(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
-                  struct str_buf *why)
+int ads_sotw_serve(struct ads_stream *s, struct arena *a, const Pb__Discovery__DiscoveryRequest *m,
+                   struct str_buf *why)
 {
     enum resource_type type;
     uint64_t number;
