@@ -10,7 +10,7 @@
 
 #include "proxies.h"
 
-enum { REPLICAS_MAX = 64, KNOWN_MAX = 8, LATE_US = 10 * 1000 * 1000 };
+enum { REPLICAS_MAX = 64, KNOWN_MAX = 8, LATE_US = 10 * 1000 * 1000, LOOK_US = 20 * 1000 };
 
 struct caller {
     struct proxy *proxy;
@@ -45,7 +45,7 @@ static uint32_t service_count, service_cap;
 
 static struct {
     double rate;
-    uint64_t start_us, end_us, next_us;
+    uint64_t start_us, end_us, next_us, look_us; /* next: change; look: whether all have arrived */
     uint32_t next_service;
     uint64_t changes, busy, callers;
     struct samples samples; /* of the last caller of each change */
@@ -284,14 +284,16 @@ static void run_churn(uint64_t now)
     if (!is_any_under_way() || now > churn.end_us + LATE_US)
         end_churn();
     else
-        churn.next_us = now + 20000;
+        churn.look_us = now + LOOK_US;
 }
 
 uint64_t measure_run(uint64_t now)
 {
     if (churn.rate > 0 && service_count > 0)
         run_churn(now);
-    return churn.rate > 0 ? churn.next_us : UINT64_MAX;
+    if (churn.rate == 0)
+        return UINT64_MAX;
+    return churn.next_us < churn.end_us ? churn.next_us : churn.look_us;
 }
 
 /* --- policies --- */

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "control/api/destination_rule.h"
+#include "control/api/references.h"
 #include "control/registry/registry_priv.h"
 
 enum { FACT_LEN_MAX = 1024, LEASE_US = 30 * 1000 * 1000, ROOTS_BYTES_MAX = 256 * 1024 };
@@ -197,11 +198,28 @@ static void index_host(struct lookup *l, struct str host, struct api_document *d
         add_sorted(l, host, d);
 }
 
+struct user {
+    struct registry *r;
+    struct api_document *d;
+    bool is_added;
+};
+
+static void on_reference(void *ctx, struct str place)
+{
+    const struct user *u = ctx;
+    if (u->is_added)
+        lookup_add(&u->r->users, place, u->d);
+    else
+        lookup_remove(&u->r->users, place, u->d);
+}
+
 static void index_doc(struct registry *r, struct api_document *d, bool is_added)
 {
+    struct user user = {r, d, is_added};
     struct arena a;
-    if (d == NULL)
+    if (d == NULL || (d->kind != API_KIND_DESTINATION_RULE && d->kind != API_KIND_VIRTUAL_SERVICE))
         return;
+    api_document_references(d, on_reference, &user);
     arena_init(&a, 512);
     if (d->kind == API_KIND_DESTINATION_RULE)
         index_host(&r->rules_by_host,
@@ -226,6 +244,12 @@ void registry_routes(const struct registry *r, struct str host,
                      void (*each)(void *ctx, const struct api_document *d), void *ctx)
 {
     each_by_host(&r->routes_by_host, host, each, ctx);
+}
+
+void registry_users(const struct registry *r, struct str place,
+                    void (*each)(void *ctx, const struct api_document *d), void *ctx)
+{
+    each_by_host(&r->users, place, each, ctx);
 }
 
 void registry_rules(const struct registry *r, struct str host,
@@ -300,6 +324,7 @@ static void init_lookups(struct registry *r)
     lookup_init(&r->services_by_label);
     lookup_init(&r->routes_by_host);
     lookup_init(&r->rules_by_host);
+    lookup_init(&r->users);
 }
 
 static void deinit_lookups(struct registry *r)
@@ -313,6 +338,7 @@ static void deinit_lookups(struct registry *r)
     lookup_deinit(&r->services_by_label);
     lookup_deinit(&r->routes_by_host);
     lookup_deinit(&r->rules_by_host);
+    lookup_deinit(&r->users);
 }
 
 struct registry *registry_new(struct store *s, struct str_buf *why)

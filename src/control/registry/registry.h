@@ -64,6 +64,11 @@ void registry_routes(const struct registry *r, struct str host,
 void registry_rules(const struct registry *r, struct str host,
                     void (*each)(void *ctx, const struct api_document *d), void *ctx);
 
+/* VirtualServices and DestinationRules that speak of another namespace, or of a host that is in
+ * none (control/api/references.h); -> each(ctx, doc), some of them more than once. */
+void registry_users(const struct registry *r, struct str place,
+                    void (*each)(void *ctx, const struct api_document *d), void *ctx);
+
 #define REGISTRY_ROOT_NAMESPACE API_ROOT_NAMESPACE
 
 /* --- identities that are kept out (revoked.c): in the store's table "revoked" --- */

@@ -53,7 +53,8 @@ struct registry {
     struct lookup replicas_by_label;             /* of its Workload, each of them */
     struct lookup services_by_label;             /* the first of its selector */
     struct lookup routes_by_host, rules_by_host; /* documents, sorted as all are */
-    VEC(struct registry_namespace) namespaces;   /* with services or workloads, sorted */
+    struct lookup users; /* VirtualServices, DestinationRules by what they speak of elsewhere */
+    VEC(struct registry_namespace) namespaces; /* with services or workloads, sorted */
     VEC(struct str) unkept; /* names of replicas that the store does not have so yet */
     registry_unkept_fn *on_unkept;
     void *on_unkept_ctx;

@@ -20,6 +20,7 @@ void change_deinit(struct change *c)
     api_document_list_deinit(&c->docs);
     api_findings_deinit(&c->findings);
     VEC_DEINIT(&c->writes);
+    VEC_DEINIT(&c->namespaces);
     map_deinit(&c->by_subject);
     map_deinit(&c->deleted);
     arena_deinit(&c->arena);
@@ -159,17 +160,24 @@ static bool stays(struct change *c, const struct api_document *d)
 }
 
 /* What is there, without what the set replaces or deletes when it is given. */
+struct stored {
+    struct change *change;
+    bool is_before;
+    struct api_document_list *to;
+};
+
+static void on_stored(void *ctx, struct api_document *d)
+{
+    const struct stored *s = ctx;
+    if (s->is_before || stays(s->change, d))
+        api_document_list_add(s->to, d);
+}
+
 static void add_stored(struct change *c, bool is_before, struct api_document_list *to)
 {
-    for (int kind = 0; kind < API_KIND_COUNT; kind++) {
-        struct registry_docs docs =
-            registry_docs(c->server->args.registry, (enum api_kind)kind, STR_NULL);
-        for (size_t i = 0; i < docs.len; i++) {
-            struct api_document *d = docs.ptr[i];
-            if (is_before || stays(c, d))
-                api_document_list_add(to, d);
-        }
-    }
+    struct stored s = {c, is_before, to};
+    for (int kind = 0; kind < API_KIND_COUNT; kind++)
+        change_each_stored(c, (enum api_kind)kind, on_stored, &s);
 }
 
 static bool is_equal(const struct api_finding *a, const struct api_finding *b)
@@ -220,6 +228,7 @@ bool change_check(struct change *c)
     api_findings_init(&old);
     api_findings_init(&now);
     note_deleted(c);
+    change_scope(c);
     add_stored(c, true, &before);
     add_stored(c, false, &after);
     for (size_t i = 0; i < c->docs.docs.len; i++)

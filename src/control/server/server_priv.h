@@ -216,8 +216,15 @@ struct change {
     VEC(struct store_write) writes; /* in the order of docs, then deletions */
     struct map by_subject;          /* the first of docs */
     struct map deleted;             /* subjects, when they are checked */
+    bool is_about_all;              /* else checked against what is in these: */
+    VEC(struct str) namespaces;
     struct arena arena;
 };
+
+/* change_scope.c: what of that which is there the change is checked against; and each of it. */
+void change_scope(struct change *c);
+void change_each_stored(struct change *c, enum api_kind kind,
+                        void (*each)(void *ctx, struct api_document *d), void *ctx);
 
 void change_init(struct change *c, struct server *s, struct str owner);
 void change_deinit(struct change *c);

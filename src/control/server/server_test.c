@@ -332,6 +332,43 @@ static void test_conflicts_with_what_is_there(void **state)
     assert_int_equal(f->status, 200);
 }
 
+#define SERVICE_OF(namespace_)                                                                     \
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: " namespace_ "}\n"            \
+    "spec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n---\n"
+#define ROUTE_OF(namespace_, host, to)                                                             \
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"                                   \
+    "metadata: {name: r, namespace: " namespace_ "}\n"                                             \
+    "spec: {hosts: [" host "], http: [{route: [{destination: {host: " to "}}]}]}\n"
+
+/* What a change is checked against is found by who speaks of whom, over namespaces. */
+static void test_conflicts_between_namespaces(void **state)
+{
+    struct fixture *f = *state;
+    apply(f, SERVICE_OF("a") SERVICE_OF("b") SERVICE_OF("c") SERVICE_OF("d")
+                 ROUTE_OF("a", "web.b.svc.cluster.local", "web.c.svc.cluster.local"));
+    /* Of a third namespace, about the same host. */
+    call(f, "POST", "/tulle/v1/apply", ROUTE_OF("d", "web.b.svc.cluster.local", "web"));
+    assert_int_equal(f->status, 422);
+    assert_true(says(f, "VirtualService/a/r"));
+    /* What it sends to goes: it stands elsewhere, and would be wrong. */
+    apply(f, "apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: c}\n"
+             "spec: {selector: {app: o}, ports: [{name: http, port: 80}]}\n");
+    call(f, "POST", "/tulle/v1/apply?prune=true&owner=api",
+         SERVICE_OF("a") SERVICE_OF("b") SERVICE_OF("d")
+             ROUTE_OF("a", "web.b.svc.cluster.local",
+                      "web.c.svc.cluster.local") "---\napiVersion: v1\nkind: Service\nmetadata: "
+                                                 "{name: other, namespace: c}\n"
+                                                 "spec: {selector: {app: o}, ports: [{name: http, "
+                                                 "port: 80}]}\n");
+    assert_int_equal(f->status, 422);
+    /* Hosts that are in no namespace of ours. */
+    apply(f, "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+             "metadata: {name: x, namespace: a}\n"
+             "spec: {hosts: [api.example.com], http: [{route: [{destination: {host: web}}]}]}\n");
+    call(f, "POST", "/tulle/v1/apply", ROUTE_OF("d", "api.example.com", "web"));
+    assert_int_equal(f->status, 422);
+}
+
 static void test_prune(void **state)
 {
     struct fixture *f = *state;
@@ -434,6 +471,7 @@ int main(void)
         T(test_one_document),
         T(test_all_or_nothing),
         T(test_conflicts_with_what_is_there),
+        T(test_conflicts_between_namespaces),
         T(test_prune),
         T(test_files_keep_their_names),
         T(test_explain_names_the_place_of_a_document),
