@@ -163,6 +163,7 @@ static void run_other_threads(void)
     CHECK(pthread_create(&thread, NULL, listen_when_told, NULL) == 0);
     need(confine_calls(CONFINE_PROXY_SEALED));
     CHECK(write(pipes[0][1], "x", 1) == 1 && read(pipes[1][0], &byte, 1) == 1);
+    pthread_join(thread, NULL);
     CHECK(byte == 'y');
 }
 

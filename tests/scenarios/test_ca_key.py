@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import inject
 from lib.control import Control
 from lib.programs import Process, program, run, wait_until
 
@@ -183,6 +184,7 @@ def certify(control, name):
 
 
 @pytest.mark.root
+@pytest.mark.skipif(not inject.is_possible(), reason="root may not look into other processes")
 def test_one_process_has_it_and_it_is_not_the_one_that_speaks_to_others(tmp_path, logs):
     with Control(tmp_path, logs) as control:
         assert certify(control, "cluster.local/ns/a/sa/b")[0] == 201

@@ -15,7 +15,7 @@ from lib.programs import is_sanitized, run, wait_until
 from lib.proxy import bootstrap, http_listener
 from test_ca_key import certify, signer_of
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(not inject.IS_POSSIBLE, reason="x86-64 and root")]
+pytestmark = [pytest.mark.root, pytest.mark.skipif(not inject.is_possible(), reason="x86-64, and root that may trace")]
 
 AF_UNIX, AF_INET, AF_NETLINK = 1, 2, 16
 STREAM, RAW = 1, 3
