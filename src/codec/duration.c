@@ -4,7 +4,8 @@
 
 #include "base/err.h"
 
-enum { NS_DIGITS = 9 };
+enum { NS_DIGITS = 9, NS_PER_S = 1000000000 };
+#define PROTO_SECONDS_MAX 315576000000ull /* 10,000 years */
 
 static const struct {
     const char *name;
@@ -94,8 +95,10 @@ int duration_parse(struct str s, uint64_t *ret_us)
     return 0;
 }
 
-int duration_parse_proto(struct str s, uint64_t *ret_us)
+int duration_parse_proto(struct str s, struct duration_proto *ret_duration)
 {
+    bool is_negative = str_starts_with(s, STR("-"));
+    s = str_skip(s, is_negative);
     struct str whole = take_digits(&s), fraction = STR_NULL;
     uint64_t seconds;
 
@@ -107,9 +110,11 @@ int duration_parse_proto(struct str s, uint64_t *ret_us)
     }
     if (whole.len == 0 || !str_eq(s, STR("s")))
         return -ERR_SYNTAX;
-    if (!str_to_u64(whole, INT64_MAX / 1000000000, &seconds))
+    if (!str_to_u64(whole, PROTO_SECONDS_MAX, &seconds))
         return -ERR_INVALID;
-    *ret_us = seconds * 1000000 + fraction_ns(fraction, 1000000000) / 1000;
+    int64_t sign = is_negative ? -1 : 1;
+    *ret_duration = (struct duration_proto){
+        sign * (int64_t)seconds, (int32_t)(sign * (int64_t)fraction_ns(fraction, NS_PER_S))};
     return 0;
 }
 
@@ -151,18 +156,22 @@ struct str duration_format(uint64_t us, char buf[DURATION_TEXT_MAX])
     return str_from(buf, n);
 }
 
-struct str duration_format_proto(uint64_t us, char buf[DURATION_TEXT_MAX])
+struct str duration_format_proto(struct duration_proto in, char buf[DURATION_TEXT_MAX])
 {
-    uint64_t fraction = us % 1000000;
-    unsigned long long seconds = us / 1000000;
+    const char *sign = in.seconds < 0 || in.nanos < 0 ? "-" : "";
+    unsigned nanos = in.nanos < 0 ? 0 - (unsigned)in.nanos : (unsigned)in.nanos;
+    unsigned long long seconds =
+        in.seconds < 0 ? 0 - (unsigned long long)in.seconds : (unsigned long long)in.seconds;
     int n;
 
     /* protobuf's printers use 0, 3, 6 or 9 decimals. */
-    if (fraction == 0)
-        n = snprintf(buf, DURATION_TEXT_MAX, "%llus", seconds);
-    else if (fraction % 1000 == 0)
-        n = snprintf(buf, DURATION_TEXT_MAX, "%llu.%03ds", seconds, (int)(fraction / 1000));
+    if (nanos == 0)
+        n = snprintf(buf, DURATION_TEXT_MAX, "%s%llus", sign, seconds);
+    else if (nanos % 1000000 == 0)
+        n = snprintf(buf, DURATION_TEXT_MAX, "%s%llu.%03us", sign, seconds, nanos / 1000000);
+    else if (nanos % 1000 == 0)
+        n = snprintf(buf, DURATION_TEXT_MAX, "%s%llu.%06us", sign, seconds, nanos / 1000);
     else
-        n = snprintf(buf, DURATION_TEXT_MAX, "%llu.%06ds", seconds, (int)fraction);
+        n = snprintf(buf, DURATION_TEXT_MAX, "%s%llu.%09us", sign, seconds, nanos);
     return str_from(buf, (size_t)n);
 }

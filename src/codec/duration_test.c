@@ -77,21 +77,36 @@ static void test_durations_bad(void **state)
 
 static void test_proto(void **state)
 {
-    static const char *const bad[] = {"",    "3",   "s",   ".5s",           "3.s",
-                                      "-3s", "3ms", "3.5", "3.1234567890s", "3s "};
+    static const struct {
+        const char *text;
+        struct duration_proto value;
+        const char *written; /* NULL: the same */
+    } rows[] = {
+        {"3s", {3, 0}, NULL},
+        {"3.5s", {3, 500000000}, "3.500s"},
+        {"-3.500s", {-3, -500000000}, NULL},
+        {"0.000001999s", {0, 1999}, NULL},
+        {"-0.000002s", {0, -2000}, NULL},
+        {"315576000000.999999999s", {315576000000, 999999999}, NULL},
+        {"-315576000000s", {-315576000000, 0}, NULL},
+    };
+    static const char *const bad[] = {"",    "s",    "3",     "3m",  ".5s",           "3.s",
+                                      "+3s", "--3s", "3.5 s", "3s ", "3.1234567890s", "3.-5s"};
     char buf[DURATION_TEXT_MAX];
-    uint64_t us;
-
-    assert_int_equal(duration_parse_proto(STR("3.5s"), &us), 0);
-    assert_int_equal(us, 3500000);
-    assert_string_equal(duration_format_proto(us, buf).ptr, "3.500s");
-    assert_int_equal(duration_parse_proto(STR("0.000001999s"), &us), 0);
-    assert_int_equal(us, 1);
-    assert_string_equal(duration_format_proto(us, buf).ptr, "0.000001s");
-    assert_string_equal(duration_format_proto(3000000, buf).ptr, "3s");
-    assert_int_equal(duration_parse_proto(STR("99999999999s"), &us), -ERR_INVALID);
+    struct duration_proto d;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(duration_parse_proto(str_from_c(rows[i].text), &d), 0);
+        assert_int_equal(d.seconds, rows[i].value.seconds);
+        assert_int_equal(d.nanos, rows[i].value.nanos);
+        assert_string_equal(duration_format_proto(d, buf).ptr,
+                            rows[i].written != NULL ? rows[i].written : rows[i].text);
+    }
+    assert_int_equal(duration_parse_proto(STR("315576000001s"), &d), -ERR_INVALID);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(duration_parse_proto(str_from_c(bad[i]), &us), -ERR_SYNTAX);
+        assert_int_equal(duration_parse_proto(str_from_c(bad[i]), &d), -ERR_SYNTAX);
+    /* Whatever a message holds is written within bounds. */
+    d = (struct duration_proto){INT64_MIN, INT32_MIN};
+    assert_true(duration_format_proto(d, buf).len < DURATION_TEXT_MAX);
 }
 
 static void test_times(void **state)

@@ -9,8 +9,12 @@
 enum { PB_DEPTH_MAX = 64 };
 
 enum pb_check_mode {
-    PB_CHECK_STRICT,   /* fields, enum values and extensions that we do not have are refused */
-    PB_CHECK_TOLERANT, /* they pass, and nothing looks inside an Any: messages of protocols */
+    /* Fields, enum values and extensions that we do not have are refused, and so is what is there
+     * twice: a singular field, two of a oneof, the key of a map. */
+    PB_CHECK_STRICT,
+    /* They pass, but for a message in two parts; nothing looks inside an Any: messages of
+       protocols. */
+    PB_CHECK_TOLERANT,
 };
 
 /* 0, or -ERR_INVALID with path and reason in why. `at` is printed in front. */

@@ -1,4 +1,7 @@
 
+#include <float.h>
+#include <math.h>
+
 #include "base/err.h"
 #include "codec/base64.h"
 #include "codec/duration.h"
@@ -39,6 +42,24 @@ static int fail_type(struct reader *r, const struct pb_path *at, const char *wan
     return pb_path_fail(at, r->why, "%s is needed, not %s", want, json_type_name(v->type));
 }
 
+/* A number that stands in a string, as it stands without. */
+static bool number_in(struct str text, struct json *ret_number)
+{
+    enum { TEXT_LEN_MAX = 400, SCRATCH_LEN = 1024 };
+    struct arena scratch;
+    const struct json *root;
+    bool is_number = text.len > 0 && text.len <= TEXT_LEN_MAX &&
+                     strchr("-0123456789", text.ptr[0]) != NULL && text.ptr[text.len - 1] >= '0' &&
+                     text.ptr[text.len - 1] <= '9';
+    arena_init(&scratch, SCRATCH_LEN);
+    is_number = is_number && json_parse(&scratch, text, TEXT_LEN_MAX, &root, NULL) == 0 &&
+                (root->type == JSON_INT || root->type == JSON_REAL);
+    if (is_number)
+        *ret_number = *root;
+    arena_deinit(&scratch);
+    return is_number;
+}
+
 /* Whole numbers come as numbers, as strings of digits, or with a fraction of zero. */
 static bool json_integer(const struct json *v, bool *ret_is_negative, uint64_t *ret_magnitude)
 {
@@ -56,7 +77,10 @@ static bool json_integer(const struct json *v, bool *ret_is_negative, uint64_t *
     if (v->type != JSON_STR)
         return false;
     *ret_is_negative = str_starts_with(v->str, STR("-"));
-    return str_to_u64(str_skip(v->str, *ret_is_negative), UINT64_MAX, ret_magnitude);
+    if (str_to_u64(str_skip(v->str, *ret_is_negative), UINT64_MAX, ret_magnitude))
+        return true;
+    struct json number;
+    return number_in(v->str, &number) && json_integer(&number, ret_is_negative, ret_magnitude);
 }
 
 static int read_signed(struct reader *r, const struct json *v, uint64_t max,
@@ -89,9 +113,9 @@ static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *desc, cons
                      const struct pb_path *at, int64_t *ret_value)
 {
     if (v->type == JSON_STR) {
-        for (unsigned i = 0; i < desc->n_values; i++) {
-            if (str_eq(v->str, str_from_c(desc->values[i].name))) {
-                *ret_value = desc->values[i].value;
+        for (unsigned i = 0; i < desc->n_value_names; i++) {
+            if (str_eq(v->str, str_from_c(desc->values_by_name[i].name))) {
+                *ret_value = desc->values[desc->values_by_name[i].index].value;
                 return 0;
             }
         }
@@ -111,11 +135,24 @@ static int read_enum(struct reader *r, const ProtobufCEnumDescriptor *desc, cons
 static int read_double(struct reader *r, const struct json *v, const struct pb_path *at,
                        double *ret_value)
 {
+    static const struct {
+        struct str text;
+        double value;
+    } names[] = {{{"Infinity", 8}, INFINITY}, {{"-Infinity", 9}, -INFINITY}, {{"NaN", 3}, NAN}};
+    struct json number;
+    for (size_t i = 0; v->type == JSON_STR && i < ARRAY_LEN(names); i++) {
+        if (str_eq(v->str, names[i].text)) {
+            *ret_value = names[i].value;
+            return 0;
+        }
+    }
+    if (v->type == JSON_STR && number_in(v->str, &number))
+        v = &number;
     return json_f64(v, ret_value) ? 0 : fail_type(r, at, "a number", v);
 }
 
-static int read_varint(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
-                       const struct pb_path *at, uint64_t *ret_value)
+static int read_integer(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
+                        const struct pb_path *at, uint64_t *ret_value)
 {
     int64_t i = 0;
     bool b = false;
@@ -123,15 +160,19 @@ static int read_varint(struct reader *r, const ProtobufCFieldDescriptor *fd, con
     switch (fd->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_SFIXED32:
         rc = read_signed(r, v, INT32_MAX, at, &i);
         break;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
         rc = read_signed(r, v, INT64_MAX, at, &i);
         break;
     case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
         return read_unsigned(r, v, UINT32_MAX, at, ret_value);
     case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
         return read_unsigned(r, v, UINT64_MAX, at, ret_value);
     case PROTOBUF_C_TYPE_ENUM:
         rc = read_enum(r, fd->descriptor, v, at, &i);
@@ -140,11 +181,7 @@ static int read_varint(struct reader *r, const ProtobufCFieldDescriptor *fd, con
         rc = json_bool(v, &b) ? 0 : fail_type(r, at, "true or false", v);
         i = b;
         break;
-    case PROTOBUF_C_TYPE_SFIXED32:
-    case PROTOBUF_C_TYPE_FIXED32:
     case PROTOBUF_C_TYPE_FLOAT:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_DOUBLE:
     case PROTOBUF_C_TYPE_STRING:
     case PROTOBUF_C_TYPE_BYTES:
@@ -170,9 +207,9 @@ static int read_text(struct reader *r, const ProtobufCFieldDescriptor *fd, const
     struct arena scratch;
     arena_init(&scratch, 256);
     struct str bytes;
-    int rc = base64_decode(&scratch, BASE64_STD, v->str, &bytes) == 0
-                 ? 0
-                 : pb_path_fail(at, r->why, "not base64");
+    bool is_good = base64_decode(&scratch, BASE64_STD, v->str, &bytes) == 0 ||
+                   base64_decode(&scratch, BASE64_URL, v->str, &bytes) == 0;
+    int rc = is_good ? 0 : pb_path_fail(at, r->why, "not base64");
     if (rc == 0)
         pb_wire_add_bytes(to, fd->id, bytes);
     arena_deinit(&scratch);
@@ -186,6 +223,8 @@ static int read_real(struct reader *r, const ProtobufCFieldDescriptor *fd, const
     if (read_double(r, v, at, &value) != 0)
         return -ERR_INVALID;
     if (fd->type == PROTOBUF_C_TYPE_FLOAT) {
+        if (isfinite(value) && (value > FLT_MAX || value < -FLT_MAX))
+            return pb_path_fail(at, r->why, "out of range");
         float small = (float)value;
         uint32_t bits;
         memcpy(&bits, &small, sizeof bits);
@@ -216,10 +255,16 @@ static int read_value(struct reader *r, const ProtobufCFieldDescriptor *fd, cons
     if (fd->type == PROTOBUF_C_TYPE_DOUBLE || fd->type == PROTOBUF_C_TYPE_FLOAT)
         return read_real(r, fd, v, at, to);
     uint64_t value;
-    if (read_varint(r, fd, v, at, &value) != 0)
+    enum pb_wire_type type = pb_wire_type_of(fd->type);
+    if (read_integer(r, fd, v, at, &value) != 0)
         return -ERR_INVALID;
-    pb_wire_add_tag(to, fd->id, PB_VARINT);
-    pb_wire_add_varint(to, value);
+    pb_wire_add_tag(to, fd->id, type);
+    if (type == PB_FIXED32)
+        pb_wire_add_fixed32(to, (uint32_t)value);
+    else if (type == PB_FIXED64)
+        pb_wire_add_fixed64(to, value);
+    else
+        pb_wire_add_varint(to, value);
     return 0;
 }
 
@@ -228,17 +273,16 @@ static int read_value(struct reader *r, const ProtobufCFieldDescriptor *fd, cons
 static int read_duration(struct reader *r, const struct json *v, const struct pb_path *at,
                          struct str_buf *to)
 {
-    enum { US_PER_S = 1000000 };
-    uint64_t us;
-    if (v->type != JSON_STR || duration_parse_proto(v->str, &us) != 0)
+    struct duration_proto d;
+    if (v->type != JSON_STR || duration_parse_proto(v->str, &d) != 0)
         return pb_path_fail(at, r->why, "a duration such as \"3s\" or \"0.25s\" is needed");
-    if (us / US_PER_S > 0) {
+    if (d.seconds != 0) {
         pb_wire_add_tag(to, 1, PB_VARINT);
-        pb_wire_add_varint(to, us / US_PER_S);
+        pb_wire_add_varint(to, (uint64_t)d.seconds);
     }
-    if (us % US_PER_S > 0) {
+    if (d.nanos != 0) {
         pb_wire_add_tag(to, 2, PB_VARINT);
-        pb_wire_add_varint(to, us % US_PER_S * 1000);
+        pb_wire_add_varint(to, (uint64_t)(int64_t)d.nanos);
     }
     return 0;
 }
@@ -362,6 +406,15 @@ static bool is_name_of(struct str key, const char *name)
     return i == key.len;
 }
 
+/* A key is always a string in JSON, whatever it means. */
+static struct json key_of(const ProtobufCFieldDescriptor *fd, struct str text)
+{
+    bool is_bool = fd->type == PROTOBUF_C_TYPE_BOOL;
+    if (is_bool && (str_eq(text, STR("true")) || str_eq(text, STR("false"))))
+        return (struct json){.type = JSON_BOOL, .boolean = str_eq(text, STR("true"))};
+    return (struct json){.type = JSON_STR, .str = text};
+}
+
 static int read_map(struct reader *r, const ProtobufCFieldDescriptor *fd, const struct json *v,
                     const struct pb_path *at, struct str_buf *to)
 {
@@ -372,7 +425,7 @@ static int read_map(struct reader *r, const ProtobufCFieldDescriptor *fd, const 
         AUTO(str_buf_deinit) struct str_buf entry = STR_BUF_INIT(NESTED_LEN_MAX);
         struct pb_path here = *at;
         here.key = v->keys[i];
-        struct json key = {.type = JSON_STR, .str = v->keys[i]};
+        struct json key = key_of(&entry_desc->fields[0], v->keys[i]);
         if (read_value(r, &entry_desc->fields[0], &key, &here, &entry) != 0 ||
             read_value(r, &entry_desc->fields[1], v->items[i], &here, &entry) != 0)
             return -ERR_INVALID;

@@ -1,5 +1,7 @@
+#include <math.h>
 #include <stdio.h>
 
+#include "base/map.h"
 #include "codec/base64.h"
 #include "codec/duration.h"
 #include "mesh/xds/any.h"
@@ -30,6 +32,10 @@ static double double_of(const ProtobufCFieldDescriptor *fd, uint64_t bits)
 static void write_enum(struct json_writer *w, const ProtobufCFieldDescriptor *fd, uint64_t value,
                        const char *key)
 {
+    if (fd->descriptor == (const void *)&pb__null_value__descriptor) {
+        json_writer_null(w, key);
+        return;
+    }
     const ProtobufCEnumValue *v =
         protobuf_c_enum_descriptor_get_value(fd->descriptor, (int32_t)value);
     if (v != NULL)
@@ -41,6 +47,10 @@ static void write_enum(struct json_writer *w, const ProtobufCFieldDescriptor *fd
 /* Whole numbers stay whole: "1", not "1.0". */
 static void write_real(struct json_writer *w, double value, const char *key)
 {
+    if (!isfinite(value)) {
+        json_writer_c(w, key, isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
+        return;
+    }
     const double whole_max = 9007199254740992.0; /* 2^53 */
     if (value >= -whole_max && value <= whole_max && value == (double)(int64_t)value)
         json_writer_i64(w, key, (int64_t)value);
@@ -72,7 +82,7 @@ static void write_number(struct json_writer *w, const ProtobufCFieldDescriptor *
         json_writer_i64(w, key, (int32_t)value);
         break;
     case PROTOBUF_C_TYPE_SINT32:
-        json_writer_i64(w, key, pb_wire_unzigzag(value));
+        json_writer_i64(w, key, (int32_t)pb_wire_unzigzag((uint32_t)value));
         break;
     case PROTOBUF_C_TYPE_UINT64: /* 64 bits are strings in JSON */
     case PROTOBUF_C_TYPE_FIXED64:
@@ -136,8 +146,8 @@ static void write_duration(struct json_writer *w, struct str wire, const char *k
     char text[DURATION_TEXT_MAX];
     find_field(wire, 1, &seconds);
     find_field(wire, 2, &nanos);
-    uint64_t us = seconds.value * 1000000 + nanos.value / 1000;
-    json_writer_str(w, key, duration_format_proto(us, text));
+    const struct duration_proto d = {(int64_t)seconds.value, (int32_t)nanos.value};
+    json_writer_str(w, key, duration_format_proto(d, text));
 }
 
 static void write_struct_value(struct json_writer *w, struct str wire, const char *key)
@@ -154,20 +164,59 @@ static void write_struct_value(struct json_writer *w, struct str wire, const cha
         write_value(w, fd, &last, key);
 }
 
+/* The text of a key, as a member's name. */
+static struct str key_text(struct arena *a, const ProtobufCFieldDescriptor *fd,
+                           const struct pb_field *f)
+{
+    enum { KEY_LEN_MAX = 64 };
+    if (fd->type == PROTOBUF_C_TYPE_STRING)
+        return f->bytes;
+    AUTO(str_buf_deinit) struct str_buf text = STR_BUF_INIT(KEY_LEN_MAX);
+    struct json_writer w;
+    json_writer_init(&w, &text, 0);
+    write_number(&w, fd, f->value, NULL);
+    struct str s = str_buf_str(&text);
+    bool is_quoted = str_starts_with(s, STR("\"")); /* 64 bits */
+    return arena_str(a, str_sub(s, is_quoted, s.len - 2 * is_quoted));
+}
+
+/* What an entry lacks has its type's zero. */
+static void write_entry(struct json_writer *w, const ProtobufCFieldDescriptor *fd, struct str entry)
+{
+    struct pb_field v = {.bytes = STR("")};
+    find_field(entry, 2, &v);
+    write_value(w, fd, &v, NULL);
+}
+
+/* Of entries with one key the last one holds. */
 static void write_entries(struct json_writer *w, const ProtobufCMessageDescriptor *entry_desc,
                           struct str wire, uint32_t number)
 {
-    struct pb_field f, k, v;
-    while (pb_wire_next(&wire, &f) == 1) {
-        if (f.number != number)
-            continue;
-        bool has_key = find_field(f.bytes, 1, &k), has_value = find_field(f.bytes, 2, &v);
-        json_writer_key(w, has_key ? k.bytes : STR(""));
-        if (has_value)
-            write_value(w, &entry_desc->fields[1], &v, NULL);
-        else
-            json_writer_null(w, NULL);
+    enum { BLOCK_LEN = 1024 };
+    struct pb_field f;
+    struct map last; /* key -> where that entry ends */
+    struct arena a;
+    arena_init(&a, BLOCK_LEN);
+    map_init(&last);
+    for (int pass = 0; pass < 2; pass++) {
+        struct str rest = wire;
+        while (pb_wire_next(&rest, &f) == 1) {
+            struct pb_field k = {.bytes = STR("")};
+            if (f.number != number)
+                continue;
+            find_field(f.bytes, 1, &k);
+            struct str key = key_text(&a, &entry_desc->fields[0], &k);
+            void *here = (void *)(uintptr_t)(f.bytes.ptr + f.bytes.len);
+            if (pass == 0) {
+                map_put(&last, key, here);
+            } else if (map_get(&last, key) == here) {
+                json_writer_key(w, key);
+                write_entry(w, &entry_desc->fields[1], f.bytes);
+            }
+        }
     }
+    map_deinit(&last);
+    arena_deinit(&a);
 }
 
 static void write_struct(struct json_writer *w, struct str wire, const char *key)
@@ -218,9 +267,8 @@ static void write_repeated(struct json_writer *w, const ProtobufCFieldDescriptor
             write_value(w, fd, &f, NULL);
             continue;
         }
-        /* Of the packed types only varints occur in our messages. */
         uint64_t value;
-        while (pb_wire_next_packed(&f.bytes, PB_VARINT, &value) == 1)
+        while (pb_wire_next_packed(&f.bytes, pb_wire_type_of(fd->type), &value) == 1)
             write_number(w, fd, value, NULL);
     }
     json_writer_end(w);
@@ -252,13 +300,31 @@ static bool is_secret(const ProtobufCMessageDescriptor *desc, const ProtobufCFie
     return desc == &pb__tls__tls_certificate__descriptor && strcmp(fd->name, "private_key") == 0;
 }
 
+/* Of a oneof the last one that is there holds. */
+static bool is_overtaken(const ProtobufCMessageDescriptor *desc, const ProtobufCFieldDescriptor *fd,
+                         struct str wire)
+{
+    struct pb_field f;
+    uint32_t last = fd->id;
+    if ((fd->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0)
+        return false;
+    while (pb_wire_next(&wire, &f) == 1) {
+        const ProtobufCFieldDescriptor *other =
+            protobuf_c_message_descriptor_get_field(desc, f.number);
+        if (other != NULL && (other->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+            other->quantifier_offset == fd->quantifier_offset)
+            last = f.number;
+    }
+    return last != fd->id;
+}
+
 static void write_fields(struct json_writer *w, const ProtobufCMessageDescriptor *desc,
                          struct str wire)
 {
     struct pb_field f;
     for (unsigned i = 0; i < desc->n_fields; i++) {
         const ProtobufCFieldDescriptor *fd = &desc->fields[i];
-        if (!find_field(wire, fd->id, &f))
+        if (!find_field(wire, fd->id, &f) || is_overtaken(desc, fd, wire))
             continue;
         if (is_secret(desc, fd)) {
             json_writer_object(w, fd->name);

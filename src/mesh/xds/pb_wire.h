@@ -1,6 +1,8 @@
 /* The wire format of protobuf, read and written field by field. Pure. */
 #pragma once
 
+#include <protobuf-c/protobuf-c.h>
+
 #include "base/str.h"
 
 enum pb_wire_type { PB_VARINT = 0, PB_FIXED64 = 1, PB_BYTES = 2, PB_FIXED32 = 5 };
@@ -12,6 +14,8 @@ struct pb_field {
     struct str bytes; /* PB_BYTES: borrowed from the message */
 };
 
+/* How values of that kind are written; the elements of a list, too. */
+enum pb_wire_type pb_wire_type_of(ProtobufCType type);
 /* Takes the next field off *rest. 1: there is one; 0: the end; -ERR_PROTOCOL: no valid field
  * (truncated, number 0, a group). */
 int pb_wire_next(struct str *rest, struct pb_field *ret_field);
