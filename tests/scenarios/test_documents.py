@@ -226,6 +226,12 @@ def test_the_api_names_the_file_and_leaves_it_alone(follow, tmp_path):
     (tmp_path / "x.yaml").write_text(virtual_service("a", "x"))
     by_hand = run(program("tulle"), "apply", "--mesh", control.socket, "-f", tmp_path / "x.yaml")
     assert by_hand.code != 0 and place in by_hand.err
+    # A document that only moves in its file is the same, and found where it is.
+    revision = status(control)["revision"]
+    put(mesh / "sub/a.yaml", "# first\n# second\n\n" + virtual_service("a", "a1"))
+    place = f"{mesh}/sub/a.yaml:4"
+    wait_until(lambda: place in control.call("DELETE", BASE + "/a")[1]["message"], "its new place")
+    assert status(control)["revision"] == revision
     # What is not the folder's can be taken away, not changed.
     assert control.call("PUT", BASE + "/early", virtual_service("early", "x"))[0] == 409
     assert control.call("DELETE", BASE + "/early")[0] == 200

@@ -150,12 +150,19 @@ static void mark_fresh(struct folder *f, bool is_first)
     }
 }
 
+static uint64_t pause_us(const struct folder *f)
+{
+    if (f->watch.is_blind || f->scan.root < 0 || f->has_fresh)
+        return FOLDER_LOOK_OFTEN_US;
+    return f->loaded_hash == 0 ? FOLDER_RETRY_US : FOLDER_LOOK_US;
+}
+
 static void rest(struct folder *f)
 {
-    bool is_seldom = !f->watch.is_blind && f->scan.root >= 0 && f->loaded_hash != 0;
+    uint64_t us = pause_us(f);
     f->phase = PHASE_IDLE;
     drop_scan(f);
-    timer_start(f->args.turn, &f->timer, is_seldom ? FOLDER_LOOK_US : FOLDER_LOOK_OFTEN_US);
+    timer_start(f->args.turn, &f->timer, us);
 }
 
 /* --- reading --- */

@@ -18,6 +18,7 @@ enum {
     FOLDER_PATIENCE_US = 3 * 1000 * 1000,
     FOLDER_GIT_PATIENCE_US = 30 * 1000 * 1000,
     FOLDER_LOOK_US = 30 * 1000 * 1000,      /* where inotify tells */
+    FOLDER_RETRY_US = 5 * 1000 * 1000,      /* what was found could not be used */
     FOLDER_LOOK_OFTEN_US = 2 * 1000 * 1000, /* where it does not, or the folder is not there */
 };
 

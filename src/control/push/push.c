@@ -37,6 +37,8 @@ void push_stream_serve(struct push_stream *s)
     p->counters.visits++;
     if (!push_stream_flush(s))
         return; /* push_stream_room comes back, or the pace does */
+    if (s->is_dirty)
+        push_times_note(&p->counters.queue, PUSH_TIMES_QUEUE, turn_now_us(p->turn) - s->dirty_us);
     s->is_dirty = false;
     push_wait_flushed(s);
     s->has_sent = false;

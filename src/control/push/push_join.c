@@ -72,6 +72,7 @@ static enum grpc_status issue(struct push *p, struct arena *a, const struct ca_c
         p->counters.certificates++;
     }
     str_buf_deinit(&leaf);
+    p->counters.csr_sign += err != 0;
     if (err == 0)
         return GRPC_OK;
     return err_is_retryable(err) ? GRPC_UNAVAILABLE : GRPC_INVALID_ARGUMENT;
@@ -88,6 +89,7 @@ enum grpc_status push_create_certificate(struct push *p, struct str identity, st
     enum grpc_status status = GRPC_INVALID_ARGUMENT;
     arena_init(&a, 4096);
     if (ca_codec_decode_request(&a, request, &m) != 0) {
+        p->counters.csr_parsing++;
         str_buf_add_c(why, "not an IstioCertificateRequest");
     } else {
         status = attest(p, identity, token, now_s, &a, &name, why);
@@ -95,6 +97,7 @@ enum grpc_status push_create_certificate(struct push *p, struct str identity, st
             str_buf_add_c(why, "this identity is revoked");
             status = GRPC_PERMISSION_DENIED;
         }
+        p->counters.authentication += status != GRPC_OK;
         if (status == GRPC_OK)
             status = issue(p, &a, &m, name, now_s, ret_response, why);
     }

@@ -133,17 +133,6 @@ static void on_accepted(struct push_stream *s, const struct push_sent *sent)
     forget(s, sent->type, STR_NULL);
 }
 
-static void observe(struct push *p, uint64_t us)
-{
-    static const uint64_t bounds_us[PUSH_CONVERGENCE_BUCKETS] = {
-        100000, 500000, 1000000, 3000000, 5000000, 10000000, 20000000, 30000000};
-    size_t i = 0;
-    while (i < PUSH_CONVERGENCE_BUCKETS && us > bounds_us[i])
-        i++;
-    p->counters.convergence[i]++;
-    p->counters.convergence_us += us;
-}
-
 void push_answered(struct push_stream *s, enum resource_type type, uint64_t number, bool is_nack,
                    struct str reason)
 {
@@ -163,7 +152,8 @@ void push_answered(struct push_stream *s, enum resource_type type, uint64_t numb
         } else {
             p->counters.acks++;
             on_accepted(s, sent);
-            observe(p, turn_now_us(p->turn) - sent->changed_us);
+            push_times_note(&p->counters.convergence, PUSH_TIMES_CONVERGENCE,
+                            turn_now_us(p->turn) - sent->changed_us);
         }
         push_warm_answered(s, type, str_buf_str(&sent->names), is_nack);
         push_sent_free(sent);

@@ -76,10 +76,25 @@ struct push_nack {
     bool is_told; /* on the document's status */
 };
 
+/* Times, by the bounds that istiod has for the same; the last bucket is all above. */
+struct push_times {
+    uint64_t buckets[PUSH_CONVERGENCE_BUCKETS + 1], total_us;
+};
+enum push_times_kind { PUSH_TIMES_CONVERGENCE, PUSH_TIMES_QUEUE, PUSH_TIMES_PUSH };
+void push_times_note(struct push_times *t, enum push_times_kind kind, uint64_t us);
+/* The histogram's head, then one for each label (`type="rds"`), or one with "". */
+void push_times_render_head(enum push_times_kind kind, struct str_buf *to);
+void push_times_render(const struct push_times *t, enum push_times_kind kind, const char *label,
+                       struct str_buf *to);
+/* Now, not as the turn read it. */
+uint64_t push_clock_us(void);
+
 struct push_counters {
+    struct push_times convergence, queue, push[RESOURCE_TYPE_COUNT];
+    uint64_t internal_errors;                       /* resources that could not be made */
+    uint64_t csr_parsing, authentication, csr_sign; /* certificates refused, and why */
     uint64_t bytes, resources, responses[RESOURCE_TYPE_COUNT], acks, nacks, rejects, certificates;
     uint64_t visits; /* of streams, to see what they lack */
-    uint64_t convergence[PUSH_CONVERGENCE_BUCKETS + 1], convergence_us;
 };
 
 /* --- streams: the brain's side of the edge --- */

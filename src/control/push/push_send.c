@@ -139,8 +139,10 @@ static void look_at(struct batch *b, struct push_sub *sub)
     bool is_broken = o != NULL && o->version.len == 0;
     list_remove(&sub->link);
     sub->is_broken = is_broken;
-    if (is_broken)
+    if (is_broken) {
+        s->push->counters.internal_errors++;
         say_broken(sub, o);
+    }
     if (o == NULL || (is_broken && !sub->is_answered)) {
         if (sub->version_len > 0 || !sub->is_answered || !is_wanted)
             list_push_back(&s->gone[sub->type], &sub->link);
@@ -230,6 +232,9 @@ static bool send_changed(struct push_stream *s, enum resource_type type)
     struct batch b = {.stream = s, .type = type};
     uint64_t bytes = s->push->counters.bytes;
     bool has_room = true;
+    if (list_is_empty(&s->dirty[type]))
+        return true;
+    uint64_t begin_us = push_clock_us();
     while (!list_is_empty(&s->dirty[type])) {
         has_room = s->ops->has_room(s->ctx);
         if (!has_room)
@@ -242,6 +247,7 @@ static bool send_changed(struct push_stream *s, enum resource_type type)
     if (type == RESOURCE_DIRECTORY)
         push_pace_take(s->push, s->push->counters.bytes - bytes);
     batch_deinit(&b);
+    push_times_note(&s->push->counters.push[type], PUSH_TIMES_PUSH, push_clock_us() - begin_us);
     return has_room;
 }
 

@@ -1,4 +1,5 @@
 /* What there is to tell of proxies: for people (status), for Prometheus (metrics). */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "codec/duration.h"
@@ -155,12 +156,13 @@ static void gauge(struct str_buf *to, const char *name, const char *help, uint64
                    (unsigned long long)value);
 }
 
+static const char *const istio_names[RESOURCE_TYPE_COUNT] = {
+    [RESOURCE_LISTENER] = "lds",  [RESOURCE_ROUTE] = "rds",  [RESOURCE_CLUSTER] = "cds",
+    [RESOURCE_ENDPOINTS] = "eds", [RESOURCE_SECRET] = "sds", [RESOURCE_DIRECTORY] = "directory",
+};
+
 static void pushes(const struct push *p, struct str_buf *to)
 {
-    static const char *const istio_names[RESOURCE_TYPE_COUNT] = {
-        [RESOURCE_LISTENER] = "lds",  [RESOURCE_ROUTE] = "rds",  [RESOURCE_CLUSTER] = "cds",
-        [RESOURCE_ENDPOINTS] = "eds", [RESOURCE_SECRET] = "sds", [RESOURCE_DIRECTORY] = "directory",
-    };
     str_buf_add_c(to, "# HELP pilot_xds_pushes Responses sent, by type.\n"
                       "# TYPE pilot_xds_pushes counter\n");
     for (int i = 0; i < RESOURCE_TYPE_COUNT; i++)
@@ -168,26 +170,32 @@ static void pushes(const struct push *p, struct str_buf *to)
                        (unsigned long long)p->counters.responses[i]);
 }
 
-static void convergence(const struct push *p, struct str_buf *to)
+static void times(const struct push_counters *c, struct str_buf *to)
 {
-    static const char *const bounds[PUSH_CONVERGENCE_BUCKETS] = {"0.1", "0.5", "1",  "3",
-                                                                 "5",   "10",  "20", "30"};
-    uint64_t sum = 0;
-    str_buf_add_c(to, "# HELP pilot_proxy_convergence_time Seconds from a change to the "
-                      "acknowledgement of a proxy.\n"
-                      "# TYPE pilot_proxy_convergence_time histogram\n");
-    for (int i = 0; i < PUSH_CONVERGENCE_BUCKETS; i++) {
-        sum += p->counters.convergence[i];
-        str_buf_printf(to, "pilot_proxy_convergence_time_bucket{le=\"%s\"} %llu\n", bounds[i],
-                       (unsigned long long)sum);
+    char label[32];
+    push_times_render_head(PUSH_TIMES_CONVERGENCE, to);
+    push_times_render(&c->convergence, PUSH_TIMES_CONVERGENCE, "", to);
+    push_times_render_head(PUSH_TIMES_QUEUE, to);
+    push_times_render(&c->queue, PUSH_TIMES_QUEUE, "", to);
+    push_times_render_head(PUSH_TIMES_PUSH, to);
+    for (int i = 0; i < RESOURCE_TYPE_COUNT; i++) {
+        snprintf(label, sizeof label, "type=\"%s\"", istio_names[i]);
+        push_times_render(&c->push[i], PUSH_TIMES_PUSH, label, to);
     }
-    sum += p->counters.convergence[PUSH_CONVERGENCE_BUCKETS];
-    str_buf_printf(to,
-                   "pilot_proxy_convergence_time_bucket{le=\"+Inf\"} %llu\n"
-                   "pilot_proxy_convergence_time_sum %.6f\n"
-                   "pilot_proxy_convergence_time_count %llu\n",
-                   (unsigned long long)sum, (double)p->counters.convergence_us / 1e6,
-                   (unsigned long long)sum);
+}
+
+/* What istiod's CA counts. */
+static void certificates(const struct push_counters *c, struct str_buf *to)
+{
+    counter(to, "citadel_server_csr_count", "Certificate requests.", c->certificates + c->rejects);
+    counter(to, "citadel_server_success_cert_issuance_count", "Leaves issued to workloads.",
+            c->certificates);
+    counter(to, "citadel_server_csr_parsing_err_count", "Requests that cannot be read.",
+            c->csr_parsing);
+    counter(to, "citadel_server_authentication_failure_count",
+            "Requests of whom nothing proves, or who may not.", c->authentication);
+    counter(to, "citadel_server_csr_sign_err_count", "Requests that the CA refused to sign.",
+            c->csr_sign);
 }
 
 static uint64_t pending(const struct push *p)
@@ -206,13 +214,16 @@ void push_render_metrics(const struct push *p, struct str_buf *to)
     counter(to, "tulled_xds_visits_total", "Proxies looked at for what they lack.", c->visits);
     pushes(p, to);
     counter(to, "pilot_total_xds_rejects", "Responses that a proxy refused.", c->nacks);
-    convergence(p, to);
+    counter(to, "pilot_total_xds_internal_errors", "Resources that could not be made.",
+            c->internal_errors);
+    times(c, to);
     counter(to, "tulled_xds_sent_bytes_total", "Bytes of xDS responses.", c->bytes);
     counter(to, "tulled_xds_resources_sent_total", "Resources in xDS responses.", c->resources);
     counter(to, "tulled_xds_acks_total", "Responses that a proxy applied.", c->acks);
     counter(to, "tulled_translate_runs_total", "Outputs computed.", translate_runs(p->translate));
     counter(to, "tulled_certificates_issued_total", "Leaves issued to workloads.", c->certificates);
     counter(to, "tulled_certificate_rejects_total", "Certificate requests refused.", c->rejects);
+    certificates(c, to);
     if (p->edge != NULL)
         edge_render_metrics(p->edge, to);
 }

@@ -284,6 +284,8 @@ int change_commit(struct change *c, bool is_dry, const struct store_author *by, 
     if (is_dry)
         return look(c, ret_failed);
     int err = store_commit(args->store, c->writes.ptr, c->writes.len, by, ret_failed);
+    if (err == 0)
+        server_note_passed(c->server, c);
     if (err == 0 && store_revision(args->store) != before)
         push_committed(args->push, store_revision(args->store));
     return err;

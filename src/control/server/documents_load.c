@@ -169,6 +169,7 @@ static void parse(struct documents *d, struct documents_file *f, struct str text
         /* Where a document cannot even be named, nobody knows what the file was to say. */
         f->is_torn = f->is_torn || finding->subject.len == 0;
     }
+    server_note_refused(d->server, &findings);
     if (!f->is_torn)
         take(d, f, &list);
     api_findings_deinit(&findings);

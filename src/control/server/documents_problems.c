@@ -74,7 +74,7 @@ static void tell(struct documents *d, struct str subject)
     struct str namespace_ = kind->is_namespaced ? str_split(&subject, '/') : STR("");
     arena_init(&a, 4096);
     if (store_get(d->server->args.store, kind->kind, namespace_, subject, &a, &o) == 0)
-        rest_watch_changed(d->server, STORE_CONFIGURED, &o);
+        rest_watch_tell(d->server, STORE_CONFIGURED, &o);
     arena_deinit(&a);
 }
 

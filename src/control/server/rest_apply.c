@@ -57,6 +57,7 @@ void rest_reply_findings(struct rest_call *c, const struct change *change)
 {
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
     struct json_writer w;
+    server_note_refused(c->server, &change->findings);
     json_writer_init(&w, &out, 0);
     json_writer_object(&w, NULL);
     json_writer_c(&w, "kind", "Status");

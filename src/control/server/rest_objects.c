@@ -213,6 +213,7 @@ static void reply_invalid(struct rest_call *c, const struct change *change)
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX), list = STR_BUF_INIT(1024 * 1024),
                    text = STR_BUF_INIT(MESSAGE_LEN_MAX);
     struct json_writer w;
+    server_note_refused(c->server, &change->findings);
     api_findings_add_json(&change->findings, &list);
     describe(&change->findings, &text);
     json_writer_init(&w, &out, 0);

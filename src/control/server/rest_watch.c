@@ -155,6 +155,12 @@ static void on_event(struct watcher *w, enum store_change change, const struct s
 void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o)
 {
     struct server *s = ctx;
+    server_note_change(s, change, o);
+    rest_watch_tell(s, change, o);
+}
+
+void rest_watch_tell(struct server *s, enum store_change change, const struct store_object *o)
+{
     LIST_FOREACH (&s->watchers, w, struct watcher, link) {
         on_event(w, change, o);
     }

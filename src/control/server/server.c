@@ -75,55 +75,6 @@ int server_listen_metrics(struct server *s, const struct addr *at, struct str_bu
     return listen_face(&s->metrics, at, why);
 }
 
-/* --- metrics --- */
-
-static void add_counts(const struct server_counts *c, struct str_buf *to)
-{
-    const struct {
-        const char *name, *help;
-        uint64_t value;
-    } rows[] = {
-        {"tulle_api_requests_total", "Requests to the API.", c->requests},
-        {"tulle_api_unauthenticated_total", "Requests without a valid token or certificate.",
-         c->unauthenticated},
-        {"tulle_api_forbidden_total", "Requests for what their sender may not do.", c->forbidden},
-        {"tulle_api_limited_total", "Requests above their sender's rate.", c->limited},
-        {"tulle_api_dropped_total", "Connections that had to go for being too many or too slow.",
-         c->dropped},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        str_buf_printf(to, "# HELP %s %s\n# TYPE %s counter\n%s %llu\n", rows[i].name, rows[i].help,
-                       rows[i].name, rows[i].name, (unsigned long long)rows[i].value);
-}
-
-static void metrics_head(void *service, struct service_stream *stream, const struct http_head *head)
-{
-    const struct server_face *face = service;
-    struct str path = http_head_path_only(head);
-    if (!str_eq(head->method, STR("GET")) || !str_eq(path, STR("/metrics"))) {
-        service_reply(stream, 404, STR("text/plain"), STR("there is /metrics\n"));
-        return;
-    }
-    struct str_buf text = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
-    push_render_metrics(face->server->args.push, &text);
-    add_counts(&face->server->counts, &text);
-    documents_render_metrics(face->server->documents, &text);
-    service_reply(stream, 200, STR("text/plain; version=0.0.4; charset=utf-8"), str_buf_str(&text));
-    str_buf_deinit(&text);
-}
-
-static void metrics_end(void *service, struct service_stream *stream, int err)
-{
-    (void)service;
-    (void)stream;
-    (void)err;
-}
-
-const struct service_ops server_metrics_ops = {
-    .on_head = metrics_head,
-    .on_end = metrics_end,
-};
-
 /* --- life --- */
 
 static void init_face(struct server *s, struct server_face *face, const struct service_ops *ops)

@@ -69,6 +69,8 @@ struct server {
     size_t watcher_count;
     size_t held_bytes;
     struct server_counts counts;
+    uint64_t changes[API_KIND_COUNT][STORE_DELETED + 1];      /* since the start */
+    uint64_t passed[API_KIND_COUNT], refused[API_KIND_COUNT]; /* documents that came */
     struct list conns;
 };
 
@@ -101,6 +103,16 @@ void server_conn_known(struct server_conn *sc, struct str name);
 
 extern const struct service_ops rest_ops;
 extern const struct service_ops server_metrics_ops;
+
+/* --- metrics.c, debug.c --- */
+
+void server_render_metrics(struct server *s, struct str_buf *to);
+void server_note_change(struct server *s, enum store_change change, const struct store_object *o);
+struct change;
+void server_note_passed(struct server *s, const struct change *change);
+void server_note_refused(struct server *s, const struct api_findings *findings);
+/* What istiod tells at that path, as JSON. False: it is none of those. */
+bool server_debug(const struct server *s, struct str path, struct str_buf *to);
 
 /* --- answering --- */
 
@@ -144,6 +156,7 @@ bool rest_backup(struct rest_call *c);      /* /tulle/v1/backup */
 bool rest_access(struct rest_call *c);      /* /tulle/v1/access */
 bool rest_explain(struct rest_call *c);     /* /tulle/v1/explain */
 bool rest_ca(struct rest_call *c);          /* /tulle/v1/ca */
+bool rest_debug(struct rest_call *c);       /* /debug/syncz, /debug/endpointz */
 bool rest_revoked(struct rest_call *c);     /* /tulle/v1/revoked */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
@@ -182,6 +195,8 @@ void rest_watch_forget(struct rest_call *c);
 void rest_watch_end_of(struct server *s, struct str principal);
 /* store_watch's callback; ctx is the server. */
 void rest_watch_changed(void *ctx, enum store_change change, const struct store_object *o);
+/* What is said of it is another thing, though nothing was written. */
+void rest_watch_tell(struct server *s, enum store_change change, const struct store_object *o);
 
 /* Whether a Table was asked for (Accept). */
 bool rest_wants_table(const struct rest_call *c);
