@@ -596,6 +596,22 @@ def test_documents_may_come_in_any_order(control):
     assert control.call("POST", "/api/v1/namespaces/any/services", service.replace("NAME", "late"))[0] == 201
 
 
+def test_an_error_behind_a_thousand_warnings_is_seen(control):
+    """What is told is bounded; what is looked at is not."""
+    service = ("apiVersion: v1\nkind: Service\nmetadata: { name: s, namespace: many }\n"
+               "spec: { selector: { app: x }, ports: [ { name: http, port: 80 } ] }\n")
+    warned = "---\n".join([service] + [
+        virtual_service(f"w{i}", "s").replace("namespace: shop", "namespace: many").replace("[ s ]", f"[ h{i} ]")
+        for i in range(1100)])
+    status, answer = control.apply(warned)
+    assert status == 200 and sum(f["severity"] == "warning" for f in answer["findings"]) >= 1000
+    rule = ("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: NAME, namespace: many }\n"
+            "spec: { host: s }\n")
+    status, answer = control.apply(rule.replace("NAME", "one") + "---\n" + rule.replace("NAME", "two"))
+    assert status == 422 and any("has a rule in" in f["text"] for f in answer["findings"])
+    assert control.call("DELETE", ALL.replace("virtualservices", "namespaces/many/virtualservices"))[0] == 200
+
+
 # --- foreign clients ---
 
 def test_the_python_client_of_kubernetes(control, tmp_path):

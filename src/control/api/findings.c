@@ -4,7 +4,7 @@
 
 void api_findings_init(struct api_findings *f)
 {
-    *f = (struct api_findings){0};
+    *f = (struct api_findings){.list_max = API_FINDINGS_MAX};
     arena_init(&f->arena, 4096);
 }
 
@@ -20,10 +20,10 @@ void api_findings_add(struct api_findings *f, const struct api_finding *finding)
         f->error_count++;
     else
         f->warning_count++;
-    if (f->list.len > API_FINDINGS_MAX)
+    if (f->list.len > f->list_max)
         return;
     struct api_finding copy = *finding;
-    if (f->list.len == API_FINDINGS_MAX) {
+    if (f->list.len == f->list_max) {
         copy.path = copy.hint = STR_NULL;
         copy.text = STR("too many findings: this and all further ones are left out");
     }

@@ -1,7 +1,7 @@
 /* What is wrong with documents: all of it, each with its place and with what to write instead.
  *
  * Owner: whoever embeds the struct; its texts live until api_findings_deinit. Thread: one.
- * Bounded: after API_FINDINGS_MAX a last finding says that the rest is left out. */
+ * Bounded: after list_max a last finding says that the rest is left out. */
 #pragma once
 
 #include <stdio.h>
@@ -12,7 +12,10 @@
 
 enum api_severity { API_ERROR, API_WARNING };
 
-enum { API_FINDINGS_MAX = 1000 };
+enum {
+    API_FINDINGS_MAX = 1000,
+    API_FINDINGS_CHECKED_MAX = 1000 * 1000, /* where what is left out would be taken for good */
+};
 
 struct api_finding {
     enum api_severity severity;
@@ -31,6 +34,7 @@ struct api_findings {
     struct arena arena;
     VEC(struct api_finding) list;
     size_t error_count, warning_count;
+    size_t list_max; /* API_FINDINGS_MAX unless it is set after api_findings_init */
 };
 
 void api_findings_init(struct api_findings *f);

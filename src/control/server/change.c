@@ -227,6 +227,7 @@ bool change_check(struct change *c)
     api_document_list_init(&after);
     api_findings_init(&old);
     api_findings_init(&now);
+    old.list_max = now.list_max = API_FINDINGS_CHECKED_MAX;
     note_deleted(c);
     change_scope(c);
     add_stored(c, true, &before);

@@ -156,6 +156,7 @@ static void parse(struct documents *d, struct documents_file *f, struct str text
     struct api_findings findings;
     api_document_list_init(&list);
     api_findings_init(&findings);
+    findings.list_max = API_FINDINGS_CHECKED_MAX;
     struct api_source source = {
         .file = documents_shown_path(d, &d->change.arena, f->path),
         .text = text,
@@ -338,11 +339,12 @@ static bool check(struct documents *d)
     for (int round = 0; round < ROUNDS_MAX; round++) {
         api_findings_deinit(&c->findings);
         api_findings_init(&c->findings);
+        c->findings.list_max = API_FINDINGS_CHECKED_MAX;
         if (change_check(c))
             return true;
         if (drop_wrong(d) == 0) {
             note_others(d);
-            return true;
+            return c->findings.list.len <= c->findings.list_max;
         }
     }
     return false;
