@@ -42,6 +42,8 @@ static const char usage[] =
     "(on)\n"
     "  --log-level LEVEL     debug, info, warn, error, off (info)\n"
     "  --log-format FORMAT   text, json (text)\n"
+    "  -l LEVEL, --allow-unknown-static-fields, --drain-time-s N and others of Envoy's\n"
+    "                        as Istio's agent gives them (docs/istiod.md)\n"
     "  -V, --version         version\n"
     "  -h, --help            this text\n"
     "\n"
@@ -80,6 +82,8 @@ enum {
     OPTION_CONTROL_PLANE,
     OPTION_USER,
     OPTION_CONFINE,
+    OPTION_UNKNOWN_FIELDS,
+    OPTION_OF_ENVOY,
     OPTION_ARGUMENT
 };
 
@@ -116,6 +120,18 @@ static void set_log_level(const char *value)
     if (!log_level_parse(str_from_c(value), &level))
         refuse("--log-level is debug, info, warn, error or off", value);
     log_set_level(level);
+}
+
+/* -l of Envoy. */
+static void set_envoy_level(const char *value)
+{
+    static const char *const names[][2] = {
+        {"trace", "debug"}, {"warning", "warn"}, {"critical", "error"}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(str_from_c(value), str_from_c(names[i][0])))
+            value = names[i][1];
+    }
+    set_log_level(value);
 }
 
 static void set_argument(struct agent_args *a, const struct argument *argument, const char *value)
@@ -177,6 +193,14 @@ static void take_option(struct agent_args *a, int option, const char *value)
     case OPTION_LOG_FORMAT:
         set_log_format(value);
         return;
+    case 'l':
+        set_envoy_level(value);
+        return;
+    case OPTION_UNKNOWN_FIELDS:
+        a->may_ignore_fields = true;
+        return;
+    case OPTION_OF_ENVOY:
+        return;
     case OPTION_TOKEN:
         join.text = str_from_c(value);
         return;
@@ -200,7 +224,7 @@ static void take_option(struct agent_args *a, int option, const char *value)
 
 static void take_options(struct agent_args *a, int argc, char **argv)
 {
-    enum { OWN_COUNT = 11 };
+    enum { OWN_COUNT = 21 };
     struct option options[ARRAY_LEN(arguments) + OWN_COUNT + 1] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -213,11 +237,22 @@ static void take_options(struct agent_args *a, int argc, char **argv)
         {"control-plane", required_argument, NULL, OPTION_CONTROL_PLANE},
         {"user", required_argument, NULL, OPTION_USER},
         {"confine", required_argument, NULL, OPTION_CONFINE},
+        {"config-path", required_argument, NULL, 'c'},
+        {"allow-unknown-static-fields", no_argument, NULL, OPTION_UNKNOWN_FIELDS},
+        /* What Istio's agent starts Envoy with, and what is so here anyway, or has no meaning. */
+        {"drain-time-s", required_argument, NULL, OPTION_OF_ENVOY},
+        {"drain-strategy", required_argument, NULL, OPTION_OF_ENVOY},
+        {"local-address-ip-version", required_argument, NULL, OPTION_OF_ENVOY},
+        {"file-flush-interval-msec", required_argument, NULL, OPTION_OF_ENVOY},
+        {"disable-hot-restart", no_argument, NULL, OPTION_OF_ENVOY},
+        {"component-log-level", required_argument, NULL, OPTION_OF_ENVOY},
+        {"skip-deprecated-logs", no_argument, NULL, OPTION_OF_ENVOY},
+        {"parent-shutdown-time-s", required_argument, NULL, OPTION_OF_ENVOY},
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
         options[OWN_COUNT + i] =
             (struct option){arguments[i].name, required_argument, NULL, OPTION_ARGUMENT + (int)i};
-    for (int option; (option = getopt_long(argc, argv, "c:hV", options, NULL)) >= 0;)
+    for (int option; (option = getopt_long(argc, argv, "c:l:hV", options, NULL)) >= 0;)
         take_option(a, option, optarg);
     if (optind < argc)
         refuse("unexpected argument", argv[optind]);

@@ -175,14 +175,14 @@ def fresh_shop(new_mesh, tmp_path):
 
 @pytest.fixture
 def proxy(logs, tmp_path):
-    """proxy(bootstrap) starts tulle-proxy -c with it and waits until it is ready."""
+    """proxy(bootstrap) starts tulle-proxy -c with it and waits until it is ready, if it may be at all."""
     running = []
 
-    def start(bootstrap, **more):
+    def start(bootstrap, is_awaited=True, **more):
         p = Proxy(bootstrap, tmp_path / f"proxy{len(running)}.json", logs / f"proxy{len(running)}.log",
                   **more)
         running.append(p)
-        return p.wait_ready()
+        return p.wait_ready() if is_awaited else p
     yield start
     for p in running:
         code = p.stop()

@@ -266,7 +266,7 @@ def test_a_server_that_talks_nonsense(name, logs, proxy):
     """What ran goes on, what is wrong is refused, the stream stays, and sense is heard afterwards."""
     mode = Mode(name)
     with ControlPlane(logs, "-raw") as plane:
-        p = proxy(mode.bootstrap(plane.port))
+        p = proxy(mode.bootstrap(plane.port), is_awaited=False)  # it was told nothing to serve
         wait_until(lambda: plane.requests(CLUSTER), "the first request", timeout_s=20)
 
         def say(type_url=CLUSTER, resources=(), **more):

@@ -10,7 +10,7 @@ static void add_string(struct str_buf *to, const struct string_match *m)
     static const char *const verbs[] = {
         [STRING_MATCH_ANY] = "is there",        [STRING_MATCH_EXACT] = "is ",
         [STRING_MATCH_PREFIX] = "starts with ", [STRING_MATCH_SUFFIX] = "ends with ",
-        [STRING_MATCH_CONTAINS] = "contains ",
+        [STRING_MATCH_CONTAINS] = "contains ",  [STRING_MATCH_REGEX] = "matches ",
     };
     str_buf_add_c(to, verbs[m->kind]);
     if (m->kind != STRING_MATCH_ANY)
@@ -115,6 +115,9 @@ static void add_node(struct str_buf *to, const struct rbac_node *n)
     case RBAC_SNI:
         add_named(to, "SNI", &n->string);
         return;
+    case RBAC_JWT:
+        str_buf_add_c(to, "a token has a claim");
+        return;
     }
 }
 
@@ -198,6 +201,7 @@ static void add_actual(struct str_buf *to, const struct rbac_node *n, const stru
     case RBAC_SNI:
         add_text(to, "SNI", in->sni);
         return;
+    case RBAC_JWT:
     case RBAC_ANY:
     case RBAC_AND:
     case RBAC_OR:

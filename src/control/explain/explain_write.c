@@ -262,10 +262,9 @@ static void write_arrival(const struct explain *e, const struct explain_arrival 
 static const char *lb_name(enum lb_kind lb)
 {
     static const char *const names[] = {
-        [LB_ROUND_ROBIN] = "ROUND_ROBIN",
-        [LB_LEAST_REQUEST] = "LEAST_REQUEST",
-        [LB_RANDOM] = "RANDOM",
-        [LB_CLUSTER_PROVIDED] = "PASSTHROUGH",
+        [LB_ROUND_ROBIN] = "ROUND_ROBIN", [LB_LEAST_REQUEST] = "LEAST_REQUEST",
+        [LB_RANDOM] = "RANDOM",           [LB_CLUSTER_PROVIDED] = "PASSTHROUGH",
+        [LB_HASH] = "CONSISTENT_HASH",
     };
     return names[lb];
 }

@@ -57,7 +57,8 @@ static const struct route_config *inbound_routes(struct job *j, struct str clust
     static const struct str all = {"*", 1};
     *w = (struct weighted_cluster){.name = cluster, .weight = 1};
     route->name = STR("default");
-    route->match = (struct route_match){PATH_PREFIX, STR("/"), true, NULL, 0, NULL, 0, false};
+    route->match =
+        (struct route_match){.path_kind = PATH_PREFIX, .path = STR("/"), .is_case_sensitive = true};
     route->kind = ROUTE_FORWARD;
     route->clusters = w;
     route->cluster_count = 1;

@@ -1,5 +1,6 @@
 /* What routes make of a request's or a response's head: header edits, rewrites of path and
  * authority, the form of paths; and how a cluster speaks to a host. */
+#include "codec/regex.h"
 #include "mesh/match/match.h"
 
 static bool is_authority(const struct http_head *head, struct str name)
@@ -71,7 +72,8 @@ void match_edit(const struct header_edits *edits, struct http_head *head)
 static void rewrite_path(const struct route *route, struct http_head *head)
 {
     struct str rest = head->path;
-    if (route->match.path_kind == PATH_EXACT)
+    bool is_whole = route->match.path_kind == PATH_EXACT || route->match.path_kind == PATH_REGEX;
+    if (is_whole)
         rest = str_skip(rest, http_head_path_only(head).len);
     else
         rest = str_skip(rest, route->match.path.len);
@@ -80,8 +82,20 @@ static void rewrite_path(const struct route *route, struct http_head *head)
         arena_printf(head->arena, "%.*s%.*s", STR_FMT(route->prefix_rewrite), STR_FMT(rest));
 }
 
+/* By a regular expression: of the path alone, the query stays. */
+static void rewrite_by_regex(const struct route *route, struct http_head *head)
+{
+    struct str path = http_head_path_only(head), query = str_skip(head->path, path.len);
+    struct str to =
+        regex_replace(route->regex_rewrite, path, route->regex_substitution, head->arena);
+    http_head_set(head, HTTP_NAME_X_ENVOY_ORIGINAL_PATH, head->path);
+    head->path = arena_printf(head->arena, "%.*s%.*s", STR_FMT(to), STR_FMT(query));
+}
+
 void match_rewrite(const struct route *route, struct http_head *head)
 {
+    if (route->regex_rewrite != NULL && route->match.path_kind != PATH_CONNECT)
+        rewrite_by_regex(route, head);
     if (route->prefix_rewrite.len > 0 && route->match.path_kind != PATH_CONNECT)
         rewrite_path(route, head);
     if (route->host_rewrite.len > 0)

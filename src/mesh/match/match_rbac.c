@@ -45,6 +45,7 @@ static bool match_leaf(const struct rbac_node *n, const struct rbac_input *in)
     case RBAC_SNI: /* any name is still a name */
         return (n->string.kind != STRING_MATCH_ANY || in->sni.len > 0) &&
                match_string(&n->string, in->sni);
+    case RBAC_JWT:
     case RBAC_AND:
     case RBAC_OR:
     case RBAC_NOT:

@@ -1,3 +1,4 @@
+#include "codec/regex.h"
 #include "mesh/match/match.h"
 #include "mesh/match/match_priv.h"
 
@@ -80,6 +81,8 @@ static bool match_path(const struct route_match *m, struct str path)
     case PATH_SEPARATED_PREFIX:
         return starts_with(path, m->path, m->is_case_sensitive) &&
                (path.len == m->path.len || path.ptr[m->path.len] == '/');
+    case PATH_REGEX:
+        return regex_match(m->regex, path);
     case PATH_CONNECT:
         return false;
     }

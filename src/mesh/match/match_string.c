@@ -1,5 +1,6 @@
 #include "mesh/match/match.h"
 
+#include "codec/regex.h"
 #include "codec/url.h"
 #include "mesh/match/match_priv.h"
 
@@ -34,6 +35,8 @@ static bool match_nocase(const struct string_match *m, struct str value)
                str_eq_nocase(str_skip(value, value.len - m->value.len), m->value);
     case STRING_MATCH_CONTAINS:
         return contains_nocase(value, m->value);
+    case STRING_MATCH_REGEX:
+        return regex_match(m->regex, value);
     }
     return false;
 }
@@ -53,6 +56,8 @@ bool match_string(const struct string_match *m, struct str value)
         return str_ends_with(value, m->value);
     case STRING_MATCH_CONTAINS:
         return str_contains(value, m->value);
+    case STRING_MATCH_REGEX:
+        return regex_match(m->regex, value);
     }
     return false;
 }

@@ -13,7 +13,9 @@ enum cluster_kind {
 };
 /* upstream_proxy_protocol: what a connection says first of who is behind it. */
 enum caller_header { CALLER_HEADER_NONE, CALLER_HEADER_V1, CALLER_HEADER_V2 };
-enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM, LB_CLUSTER_PROVIDED };
+/* HASH: RING_HASH and MAGLEV, by rendezvous: a host that comes or goes moves its own share alone.
+ */
+enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUEST, LB_RANDOM, LB_CLUSTER_PROVIDED, LB_HASH };
 
 /* CircuitBreakers.Thresholds of DEFAULT priority; UINT32_MAX: no limit. Envoy's default is 1024
  * (retries 3); the codec fills it where the message says nothing. */
@@ -78,11 +80,14 @@ struct cluster {
     struct circuit_breaker breaker;
     struct outlier_detection outlier;
     uint32_t panic_threshold_percent; /* default 50 */
+    bool is_locality_weighted;        /* hosts share the weight of their locality */
+    uint32_t keepalive_idle_s, keepalive_interval_s, keepalive_probes; /* 0: the process's */
     const struct upstream_tls *tls;   /* NULL: raw_buffer, unless matches say otherwise */
     enum caller_header caller_header; /* in front of all of it */
     const struct transport_socket_match *tls_matches;
     size_t tls_match_count;
     struct model_addr bind;                   /* upstream_bind_config: 127.0.0.6 for inbound */
+    struct model_addr bind_other;             /* of the other family */
     uint32_t socket_mark;                     /* SO_MARK of connections; 0: the process's */
     const struct endpoints *inline_endpoints; /* STATIC, STRICT_DNS, LOGICAL_DNS */
     struct dns_options dns;
@@ -102,8 +107,11 @@ struct workload_info {
 
 struct endpoint {
     struct model_addr address;
-    struct str hostname; /* STRICT_DNS */
-    uint32_t weight;     /* default 1 */
+    struct str hostname;            /* STRICT_DNS */
+    uint32_t weight;                /* default 1 */
+    uint32_t locality_weight;       /* of all endpoints of its locality together; 0: none */
+    uint64_t locality_weight_total; /* the sum of their own weights */
+    uint32_t priority; /* those of a lower number go before, as long as enough are healthy */
     enum endpoint_health health;
     /* Identity that this endpoint must prove, "spiffe://..."; empty: the cluster's SANs hold. */
     struct str identity;
@@ -117,4 +125,5 @@ struct endpoints {
     struct str cluster_name;
     const struct endpoint *items;
     size_t count;
+    uint32_t overprovisioning_percent; /* default 140 */
 };

@@ -17,12 +17,15 @@ enum string_match_kind {
     STRING_MATCH_PREFIX,
     STRING_MATCH_SUFFIX,
     STRING_MATCH_CONTAINS,
+    STRING_MATCH_REGEX, /* of the whole string; case as the pattern says */
 };
 
+struct regex;
 struct string_match {
     enum string_match_kind kind;
     bool ignore_case;
-    struct str value;
+    struct str value;          /* REGEX: the pattern */
+    const struct regex *regex; /* REGEX: the same, compiled */
 };
 
 /* envoy.config.route.v3.HeaderMatcher. name in lower case; ":authority", ":method", ":path" too. */
@@ -78,6 +81,9 @@ struct http2_options {
     uint32_t window_updates_max;                               /* a DATA frame of ours */
     bool allow_connect; /* of a listener: CONNECT, and RFC 8441's with a protocol */
 };
+
+/* envoy.type.v3.FractionalPercent, in millionths. */
+enum { MODEL_PARTS_ALL = 1000000 };
 
 #define MODEL_UNSET_U32 UINT32_MAX
 #define MODEL_UNSET_U64 UINT64_MAX

@@ -34,12 +34,13 @@ enum hcm_strip_port { STRIP_PORT_NONE, STRIP_PORT_MATCHING, STRIP_PORT_ANY };
 /* common_http_protocol_options.headers_with_underscores_action */
 enum hcm_underscores { UNDERSCORES_ALLOW, UNDERSCORES_REJECT, UNDERSCORES_DROP };
 
-enum http_filter_kind { HTTP_FILTER_RBAC, HTTP_FILTER_ROUTER };
+enum http_filter_kind { HTTP_FILTER_RBAC, HTTP_FILTER_FAULT, HTTP_FILTER_CORS, HTTP_FILTER_ROUTER };
 
 struct http_filter {
     enum http_filter_kind kind;
-    struct str name;
+    struct str name; /* overrides are kept by it */
     const struct rbac *rbac;
+    const struct fault_policy *fault; /* NULL: where routes say so */
 };
 
 /* envoy.config.accesslog.v3.AccessLogFilter. */
@@ -210,8 +211,18 @@ struct filter_chain {
     size_t filter_count;
 };
 
+/* filter_disabled: original destination ports of connections that an inspector leaves alone. */
+struct port_range {
+    uint16_t from, to; /* inclusive */
+};
+struct port_ranges {
+    const struct port_range *items;
+    size_t count;
+};
+
 struct listener_filters {
     bool original_dst, proxy_protocol, tls_inspector, http_inspector;
+    struct port_ranges tls_ports_off, http_ports_off;
     /* Of proxy_protocol: who comes without a header is let in; which versions are none of ours. */
     bool is_proxy_protocol_optional, is_proxy_v1_refused, is_proxy_v2_refused;
 };

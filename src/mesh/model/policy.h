@@ -19,6 +19,7 @@ enum rbac_node_kind {
     RBAC_PRINCIPAL, /* authenticated: URI SAN; kind ANY: any verified peer */
     RBAC_NAMESPACE, /* of the peer's SPIFFE id; from our regex-free dialect */
     RBAC_SNI,       /* requested_server_name */
+    RBAC_JWT, /* a claim of a token: there are none, as listeners that read them are refused */
 };
 
 struct rbac_node {

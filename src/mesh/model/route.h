@@ -4,7 +4,13 @@
 #include "mesh/model/common.h"
 
 /* PATH_CONNECT: the method CONNECT, which has no path and fits no other kind. */
-enum path_match_kind { PATH_PREFIX, PATH_EXACT, PATH_SEPARATED_PREFIX, PATH_CONNECT };
+enum path_match_kind {
+    PATH_PREFIX,
+    PATH_EXACT,
+    PATH_SEPARATED_PREFIX,
+    PATH_REGEX, /* of the whole path, without the query */
+    PATH_CONNECT,
+};
 
 struct query_match {
     struct str name;
@@ -19,13 +25,65 @@ struct route_match {
     size_t header_count;
     const struct query_match *queries;
     size_t query_count;
-    bool is_grpc; /* only gRPC requests */
+    bool is_grpc;              /* only gRPC requests */
+    const struct regex *regex; /* PATH_REGEX: path, compiled */
+};
+
+/* envoy.extensions.filters.http.fault.v3.HTTPFault; parts are millionths of the requests. */
+struct fault_policy {
+    uint64_t delay_us;
+    uint32_t delay_parts, abort_parts;
+    uint16_t abort_status; /* 0: as gRPC does, 200 and grpc-status */
+    uint16_t abort_grpc_status;
+    struct str upstream_cluster; /* empty: any */
+    const struct header_match *headers;
+    size_t header_count;
+};
+
+/* envoy.extensions.filters.http.cors.v3.CorsPolicy */
+struct cors_policy {
+    const struct string_match *origins;
+    size_t origin_count;
+    struct str methods, headers, exposed, max_age; /* as the fields say them; empty: not said */
+    bool allow_credentials;
+    uint32_t enabled_parts;             /* millionths of the requests */
+    bool forwards_unmatched_preflights; /* default true */
+};
+
+/* typed_per_filter_config: what the filter of that name does here instead. */
+struct filter_override {
+    struct str name;
+    const struct fault_policy *fault; /* one of them */
+    const struct cors_policy *cors;
+};
+struct filter_overrides {
+    const struct filter_override *items;
+    size_t count;
+};
+
+/* hash_policy: what ties requests to a host of clusters that hash. */
+enum hash_kind { HASH_HEADER, HASH_COOKIE, HASH_SOURCE_IP, HASH_QUERY };
+struct hash_policy {
+    enum hash_kind kind;
+    struct str name;  /* of the header, cookie, parameter */
+    struct str path;  /* of a cookie that is made */
+    bool is_made;     /* a cookie that is not there is made up, to last for */
+    uint64_t ttl_us;  /* 0: as long as the browser's session */
+    bool is_terminal; /* the ones behind it count only when it has no value */
+};
+
+/* request_mirror_policies: a copy of a request whose answer nobody waits for. */
+struct mirror_policy {
+    struct str cluster;
+    uint32_t parts;    /* millionths of the requests */
+    bool is_host_kept; /* else "-shadow" is appended to it */
 };
 
 struct weighted_cluster {
     struct str name;
     uint32_t weight;
     struct header_edits request, response;
+    struct filter_overrides overrides;
 };
 
 /* What a retry policy reacts to: retry_on of Envoy, HTTP and gRPC. */
@@ -74,7 +132,15 @@ struct route {
     const struct retry_policy *retry; /* NULL: the virtual host's, else none */
     const struct upgrade_config *upgrades; /* have the last word over the listener's */
     size_t upgrade_count;
-    struct str prefix_rewrite; /* replaces what matched */
+    struct str prefix_rewrite;         /* replaces what matched */
+    const struct regex *regex_rewrite; /* of the path without query; NULL: none */
+    struct str regex_substitution;
+    const struct hash_policy *hashes;
+    size_t hash_count;
+    const struct mirror_policy *mirrors;
+    size_t mirror_count;
+    bool has_grpc_timeout;        /* a request's grpc-timeout counts instead of timeout_us, */
+    uint64_t grpc_timeout_max_us; /* up to this; 0: whatever it says */
     struct str host_rewrite;
     bool auto_host_rewrite;
     /* ROUTE_REDIRECT */
@@ -85,6 +151,7 @@ struct route {
     uint16_t direct_status;
     struct str direct_body;
     struct header_edits request, response;
+    struct filter_overrides overrides;
     struct origin origin;
 };
 
@@ -96,6 +163,7 @@ struct virtual_host {
     size_t route_count;
     const struct retry_policy *retry;
     struct header_edits request, response;
+    struct filter_overrides overrides;
     bool include_attempt_count; /* x-envoy-attempt-count to the upstream */
 };
 

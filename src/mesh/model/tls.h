@@ -30,6 +30,7 @@ struct common_tls {
     const struct str *alpn;
     size_t alpn_count;
     int version_min, version_max; /* 12, 13; 0: defaults (server 12..13, client 12..13) */
+    struct str ciphers;           /* of TLS 1.2, in OpenSSL's form; empty: the default */
 };
 
 struct downstream_tls {

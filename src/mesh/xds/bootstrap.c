@@ -170,18 +170,30 @@ static int load_json(struct loader *l, struct str json)
         return rc;
     }
     AUTO(str_buf_deinit) struct str_buf wire = STR_BUF_INIT(WIRE_LEN_MAX);
-    rc = pb_json_read(&pb__bootstrap__bootstrap__descriptor, root, NULL, l->d.why, &wire);
+    const ProtobufCMessageDescriptor *desc = &pb__bootstrap__bootstrap__descriptor;
+    rc = l->d.ignored != NULL ? pb_json_read_tolerant(desc, root, l->d.ignored, l->d.why, &wire)
+                              : pb_json_read(desc, root, NULL, l->d.why, &wire);
     return rc != 0 ? rc : load_wire(l, str_buf_str(&wire));
 }
 
 int bootstrap_parse(struct str json, struct str_buf *why, struct bootstrap **ret_bootstrap)
 {
+    return bootstrap_parse_tolerant(json, NULL, why, ret_bootstrap);
+}
+
+int bootstrap_parse_tolerant(struct str json, struct str_buf *ignored, struct str_buf *why,
+                             struct bootstrap **ret_bootstrap)
+{
     struct arena scratch;
     arena_init(&scratch, BLOCK_LEN);
     struct bootstrap *b = NEW(struct bootstrap);
     arena_init(&b->arena, BLOCK_LEN);
-    struct loader l = {
-        b, {.arena = &b->arena, .scratch = &scratch, .why = why, .may_read_files = true}};
+    struct loader l = {b,
+                       {.arena = &b->arena,
+                        .scratch = &scratch,
+                        .why = why,
+                        .ignored = ignored,
+                        .may_read_files = true}};
     int rc = load_json(&l, json);
     arena_deinit(&scratch);
     if (rc != 0) {

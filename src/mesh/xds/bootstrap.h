@@ -31,4 +31,8 @@ struct bootstrap {
 };
 
 int bootstrap_parse(struct str json, struct str_buf *why, struct bootstrap **ret_bootstrap);
+/* As Envoy's --allow-unknown-static-fields: what we do not have is passed over and its path noted
+ * in ignored, but for what TLS and authorization are made of. NULL: nothing is. */
+int bootstrap_parse_tolerant(struct str json, struct str_buf *ignored, struct str_buf *why,
+                             struct bootstrap **ret_bootstrap);
 struct bootstrap *bootstrap_free(struct bootstrap *b);

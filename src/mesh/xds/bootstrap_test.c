@@ -187,7 +187,8 @@ static const struct {
      HPATH ".http2_protocol_options.initial_stream_window_size: must lie between 65535 and"},
     {HTTP("'route_config':{},'set_current_client_cert_details':{'issuer':true}"),
      HPATH ".set_current_client_cert_details.issuer: a field of"},
-    {HTTP("'route_config':{},'tracing':{}"), HPATH ".tracing: a field of HttpConnectionManager"},
+    {HTTP("'route_config':{},'add_user_agent':{}"),
+     HPATH ".add_user_agent: a field of HttpConnectionManager"},
     {HTTP("'codec_type':'HTTP3','route_config':{}"), HPATH ".codec_type: AUTO, HTTP1 and HTTP2"},
     {HTTP("'stream_idle_timeout':'x','route_config':{}"), HPATH ".stream_idle_timeout: a duration"},
     {HTTP("'stream_idle_timeout':'-1s','route_config':{}"),
@@ -196,8 +197,17 @@ static const struct {
      HPATH ".rds.config_source: ads or api_config_source is needed"},
     {ROUTES("{'route':{'cluster':'c'}}"), RPATH ".match: a match is needed"},
     {ROUTES("{'match':{'prefix':'/'}}"), RPATH ": route, redirect or direct_response is needed"},
-    {ROUTES("{'match':{'safe_regex':{'regex':'.*'}},'route':{'cluster':'c'}}"),
-     RPATH ".match.safe_regex: regular expressions"},
+    {ROUTES("{'match':{'safe_regex':{'regex':'(?=a)'}},'route':{'cluster':'c'}}"),
+     RPATH ".match.safe_regex.regex: not a regular expression, at byte 3"},
+    {ROUTES("{'match':{'safe_regex':{'regex':'.*'}},'route':{'cluster':'c','regex_rewrite':"
+            "{'pattern':{'regex':'(a)'},'substitution':'\\\\2'}}}"),
+     RPATH ".route.regex_rewrite.substitution: a"},
+    {ROUTES(
+         "{'match':{'prefix':'/'},'route':{'cluster':'c'},'typed_per_filter_config':{'f':{'@type':"
+         "'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router'}}}"),
+     RPATH ".typed_per_filter_config[\"f\"]: envoy"},
+    {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':'c','hash_policy':[{'header':{}}]}}"),
+     RPATH ".route.hash_policy[0]: a name is needed"},
     {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':''}}"), RPATH ".route.cluster: a name"},
     {ROUTES("{'match':{'prefix':'/'},'route':{'weighted_clusters':{'clusters':[{'name':'a'}]}}}"),
      RPATH ".route.weighted_clusters: the sum of the weights"},
@@ -218,7 +228,7 @@ static const struct {
     {CLUSTER(NAMED("y")),
      "static_resources.clusters[0].load_assignment.endpoints[0]"
      ".lb_endpoints[0].endpoint.address.socket_address.address: a name of 254"},
-    {CLUSTER("'type':'STATIC','lb_policy':'MAGLEV'," ONE_ENDPOINT),
+    {CLUSTER("'type':'STATIC','lb_policy':'LOAD_BALANCING_POLICY_CONFIG'," ONE_ENDPOINT),
      "static_resources.clusters[0].lb_policy: "},
     {CLUSTER("'type':'STATIC','connect_timeout':'0s'," ONE_ENDPOINT),
      "static_resources.clusters[0].connect_timeout: must be longer"},
@@ -319,6 +329,35 @@ static void test_runtime_layers(void **state)
     assert_int_equal(b->overload.connections_max, 9);
     assert_int_equal(b->resources[0]->listener->connections_max, 6);
     bootstrap_free(b);
+}
+
+/* As Istio's agent asks for. */
+static void test_unknown_fields_are_passed_over_on_request(void **state)
+{
+    struct str_buf json = STR_BUF_INIT(LEN_MAX), why = STR_BUF_INIT(LEN_MAX);
+    struct str_buf ignored = STR_BUF_INIT(LEN_MAX);
+    struct bootstrap *b = NULL;
+    struct str text = quoted("{'stats_config':{'a':[1]},'admin':{'profile_path':'x'},"
+                             "'layered_runtime':{'layers':[{'admin_layer':{}},"
+                             "{'static_layer':{'re2.max':1}}]}}",
+                             &json);
+    assert_int_equal(bootstrap_parse(text, &why, &b), -ERR_INVALID);
+    str_buf_reset(&why);
+    assert_int_equal(bootstrap_parse_tolerant(text, &ignored, &why, &b), 0);
+    assert_str(str_buf_str(&ignored),
+               "stats_config, admin.profile_path, layered_runtime.layers[0].admin_layer, "
+               "runtime key re2.max");
+    bootstrap_free(b);
+    /* What decides who comes in is none of it. */
+    str_buf_reset(&json);
+    text =
+        quoted("{'static_resources':{'secrets':[{'name':'s','session_ticket_keys':{}}]}}", &json);
+    b = NULL;
+    assert_int_equal(bootstrap_parse_tolerant(text, &ignored, &why, &b), -ERR_INVALID);
+    assert_non_null(strstr(why.ptr, "secrets[0].session_ticket_keys: a field of Secret"));
+    str_buf_deinit(&json);
+    str_buf_deinit(&why);
+    str_buf_deinit(&ignored);
 }
 
 static void test_bad_ones_are_refused_by_their_path(void **state)
@@ -461,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_defaults_of_http),
         cmocka_unit_test(test_overload_manager),
         cmocka_unit_test(test_runtime_layers),
+        cmocka_unit_test(test_unknown_fields_are_passed_over_on_request),
         cmocka_unit_test(test_bad_ones_are_refused_by_their_path),
         cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_files_are_for_bootstraps),

@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
+#include "mesh/xds/any.h"
 #include "mesh/xds/codec_priv.h"
 
 enum { CONNECT_TIMEOUT_US = 5000000, PANIC_PERCENT = 50, CHOICES = 2 };
@@ -107,12 +108,17 @@ static int decode_lb(struct decode *d, const struct pb_path *at, const Pb__Clust
     case PB__CLUSTER__CLUSTER__LB_POLICY__RANDOM:
         cluster->lb = LB_RANDOM;
         break;
+    case PB__CLUSTER__CLUSTER__LB_POLICY__RING_HASH:
+    case PB__CLUSTER__CLUSTER__LB_POLICY__MAGLEV:
+        cluster->lb = LB_HASH;
+        break;
     case PB__CLUSTER__CLUSTER__LB_POLICY__CLUSTER_PROVIDED:
         cluster->lb = LB_CLUSTER_PROVIDED;
         break;
     default:
         return decode_fail(d, PB_AT(at, "lb_policy"),
-                           "ROUND_ROBIN, LEAST_REQUEST, RANDOM, CLUSTER_PROVIDED are supported");
+                           "ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV and "
+                           "CLUSTER_PROVIDED are supported");
     }
     bool is_provided = cluster->lb == LB_CLUSTER_PROVIDED;
     if (is_provided != (cluster->kind == CLUSTER_ORIGINAL_DST))
@@ -124,6 +130,8 @@ static int decode_lb(struct decode *d, const struct pb_path *at, const Pb__Clust
             decode_u32(m->least_request_lb_config->choice_count, CHOICES);
     if (cluster->least_request_choices < 2)
         return decode_fail(d, PB_AT(at, "least_request_lb_config.choice_count"), "at least 2");
+    cluster->is_locality_weighted =
+        m->common_lb_config != NULL && m->common_lb_config->locality_weighted_lb_config != NULL;
     const Pb__Type__Percent *panic =
         m->common_lb_config != NULL ? m->common_lb_config->healthy_panic_threshold : NULL;
     return decode_percent(d, PB_AT(at, "common_lb_config.healthy_panic_threshold"), panic,
@@ -201,6 +209,34 @@ static int decode_sockets(struct decode *d, const struct pb_path *at, const Pb__
                                &cluster->tls);
 }
 
+/* Filters of a cluster: those alone without which connections are the same. */
+static int check_filters(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m)
+{
+    for (size_t i = 0; i < m->n_filters; i++) {
+        const struct pb_path *here = PB_AT(PB_AT_I(at, "filters", i), "typed_config");
+        const ProtobufCMessageDescriptor *desc;
+        const void *config = decode_any(d, here, m->filters[i]->typed_config, &desc);
+        if (config == NULL)
+            return -ERR_INVALID;
+        if (!any_only_observes(desc, config, str_from_c(m->filters[i]->typed_config->type_url)))
+            return decode_fail(d, here, "%s is not supported", decode_any_name(desc, config));
+    }
+    return 0;
+}
+
+static void decode_keepalive(const Pb__Cluster__Cluster *m, struct cluster *cluster)
+{
+    enum { IDLE_S = 7200, INTERVAL_S = 75, PROBES = 9 }; /* the kernel's */
+    const Pb__Core__TcpKeepalive *k = m->upstream_connection_options != NULL
+                                          ? m->upstream_connection_options->tcp_keepalive
+                                          : NULL;
+    if (k == NULL)
+        return;
+    cluster->keepalive_idle_s = decode_u32(k->keepalive_time, IDLE_S);
+    cluster->keepalive_interval_s = decode_u32(k->keepalive_interval, INTERVAL_S);
+    cluster->keepalive_probes = decode_u32(k->keepalive_probes, PROBES);
+}
+
 /* --- decoding: the whole --- */
 
 /* filter_metadata["istio"]{services: [{host, name, namespace}]} and ["tulle"]. */
@@ -229,6 +265,23 @@ static bool is_mark(const Pb__Core__SocketOption *m)
            (!m->has_state || m->state == PB__CORE__SOCKET_OPTION__SOCKET_STATE__STATE_PREBIND);
 }
 
+/* One more, of the other family: for hosts that have both. */
+static int decode_extra_bind(struct decode *d, const struct pb_path *at,
+                             const Pb__Core__BindConfig *m, struct cluster *cluster)
+{
+    const struct pb_path *here = PB_AT_I(at, "extra_source_addresses", 0);
+    if (m->n_extra_source_addresses == 0)
+        return 0;
+    if (m->n_extra_source_addresses > 1 || m->extra_source_addresses[0]->address == NULL)
+        return decode_fail(d, here, "one address is supported");
+    if (decode_socket_address(d, PB_AT(here, "address"), m->extra_source_addresses[0]->address,
+                              &cluster->bind_other) != 0)
+        return -ERR_INVALID;
+    if (cluster->bind_other.ip.family == cluster->bind.ip.family)
+        return decode_fail(d, here, "an address of the other family is needed");
+    return 0;
+}
+
 static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
                        struct cluster *cluster)
 {
@@ -243,8 +296,10 @@ static int decode_bind(struct decode *d, const struct pb_path *at, const Pb__Clu
         cluster->socket_mark = (uint32_t)bind->socket_options[0]->int_value;
     if (bind->source_address == NULL)
         return 0;
-    return decode_socket_address(d, PB_AT(here, "source_address"), bind->source_address,
-                                 &cluster->bind);
+    if (decode_socket_address(d, PB_AT(here, "source_address"), bind->source_address,
+                              &cluster->bind) != 0)
+        return -ERR_INVALID;
+    return decode_extra_bind(d, here, bind, cluster);
 }
 
 int decode_cluster(struct decode *d, const struct pb_path *at, const void *message,
@@ -257,7 +312,9 @@ int decode_cluster(struct decode *d, const struct pb_path *at, const void *messa
     cluster->name = decode_str(d, m->name);
     cluster->alt_stat_name = decode_str(d, m->alt_stat_name);
     decode_facts(d, m, cluster);
-    if (decode_discovery(d, at, m, cluster) != 0 || decode_lb(d, at, m, cluster) != 0 ||
+    decode_keepalive(m, cluster);
+    if (check_filters(d, at, m) != 0 || decode_discovery(d, at, m, cluster) != 0 ||
+        decode_lb(d, at, m, cluster) != 0 ||
         decode_duration(d, PB_AT(at, "connect_timeout"), m->connect_timeout, CONNECT_TIMEOUT_US,
                         &cluster->connect_timeout_us) != 0)
         return -ERR_INVALID;
@@ -325,7 +382,10 @@ static void encode_lb(struct encode *e, const struct cluster *in, Pb__Cluster__C
         [LB_LEAST_REQUEST] = PB__CLUSTER__CLUSTER__LB_POLICY__LEAST_REQUEST,
         [LB_RANDOM] = PB__CLUSTER__CLUSTER__LB_POLICY__RANDOM,
         [LB_CLUSTER_PROVIDED] = PB__CLUSTER__CLUSTER__LB_POLICY__CLUSTER_PROVIDED,
+        [LB_HASH] = PB__CLUSTER__CLUSTER__LB_POLICY__RING_HASH,
     };
+    if (in->is_locality_weighted || in->keepalive_idle_s > 0)
+        e->rc = -ERR_UNSUPPORTED; /* ours say neither */
     m->has_lb_policy = in->lb != LB_ROUND_ROBIN;
     m->lb_policy = policies[in->lb];
     bool has_choices = in->least_request_choices > 2 && in->kind != CLUSTER_ORIGINAL_DST;
@@ -442,6 +502,8 @@ static Pb__Core__BindConfig *encode_bind(struct encode *e, const struct cluster 
         return NULL;
     Pb__Core__BindConfig *m = PB_NEW(e, Pb__Core__BindConfig, pb__core__bind_config);
     m->source_address = has_address ? bind->socket_address : NULL;
+    if (in->bind_other.ip.family != IP_NONE)
+        e->rc = -ERR_UNSUPPORTED; /* ours has one */
     if (in->socket_mark != 0) {
         m->n_socket_options = 1;
         m->socket_options = PB_PTRS(e, Pb__Core__SocketOption, 1);

@@ -14,6 +14,31 @@
 int decode_listener(struct decode *d, const struct pb_path *at, const void *message,
                     struct str *ret_name, const void **ret_body);
 ProtobufCMessage *encode_listener(struct encode *e, struct str name, const void *body);
+/* --- listener_filters.c --- */
+int decode_listener_filters(struct decode *d, const struct pb_path *at,
+                            const Pb__Listener__Listener *m, struct listener *l);
+void encode_listener_filters(struct encode *e, const struct listener_filters *in,
+                             Pb__Listener__Listener *m);
+/* --- http_filters.c --- */
+int decode_http_filters(struct decode *d, const struct pb_path *at,
+                        const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm);
+Pb__Hcm__HttpFilter *encode_http_filter(struct encode *e, const struct http_filter *in);
+/* An entry of typed_per_filter_config, whose generated types differ by where it stands. */
+struct decode_override {
+    const char *name;
+    const Pb__Any *config;
+};
+int decode_overrides(struct decode *d, const struct pb_path *at, const struct decode_override *in,
+                     size_t count, struct filter_overrides *ret_overrides);
+#define DECODE_OVERRIDES(d, at, m, to)                                                             \
+    ({                                                                                             \
+        size_t count_ = (m)->n_typed_per_filter_config;                                            \
+        struct decode_override *in_ = ARENA_ARRAY((d)->scratch, struct decode_override, count_);   \
+        for (size_t i_ = 0; i_ < count_; i_++)                                                     \
+            in_[i_] = (struct decode_override){(m)->typed_per_filter_config[i_]->key,              \
+                                               (m)->typed_per_filter_config[i_]->value};           \
+        decode_overrides((d), (at), in_, count_, (to));                                            \
+    })
 /* --- hcm.c --- */
 int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
                const struct hcm **ret_hcm);
@@ -53,6 +78,10 @@ ProtobufCMessage *encode_route_config(struct encode *e, struct str name, const v
 int decode_route_action(struct decode *d, const struct pb_path *at, const Pb__Route__Route *m,
                         struct route *route);
 void encode_route_action(struct encode *e, const struct route *in, Pb__Route__Route *m);
+/* --- route_policy.c --- */
+int decode_route_policies(struct decode *d, const struct pb_path *at,
+                          const Pb__Route__RouteAction *m, struct route *route);
+bool route_has_no_encoding(const struct route *in);
 /* --- upgrade.c: upgrade_configs --- */
 int decode_hcm_upgrades(struct decode *d, const struct pb_path *at,
                         const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm);

@@ -1,6 +1,7 @@
 #include "mesh/xds/decode.h"
 
 #include "base/err.h"
+#include "codec/regex.h"
 #include "mesh/xds/any.h"
 
 struct str decode_str(struct decode *d, const char *s)
@@ -74,6 +75,27 @@ int decode_percent(struct decode *d, const struct pb_path *at, const Pb__Type__P
     return 0;
 }
 
+int decode_fraction(struct decode *d, const struct pb_path *at,
+                    const Pb__Type__FractionalPercent *m, uint32_t fallback, uint32_t *ret_parts)
+{
+    static const uint32_t of[] = {
+        [PB__TYPE__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__HUNDRED] = 100,
+        [PB__TYPE__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__TEN_THOUSAND] = 10000,
+        [PB__TYPE__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__MILLION] = MODEL_PARTS_ALL,
+    };
+    if (m == NULL) {
+        *ret_parts = fallback;
+        return 0;
+    }
+    if ((size_t)m->denominator >= ARRAY_LEN(of))
+        return decode_fail(d, PB_AT(at, "denominator"), "no such value");
+    uint32_t unit = of[m->denominator];
+    if (m->numerator > unit)
+        return decode_fail(d, PB_AT(at, "numerator"), "more than all");
+    *ret_parts = m->numerator * (MODEL_PARTS_ALL / unit);
+    return 0;
+}
+
 /* --- addresses --- */
 
 int decode_socket_address(struct decode *d, const struct pb_path *at,
@@ -142,6 +164,18 @@ int decode_cidrs(struct decode *d, const struct pb_path *at, const char *name,
 
 /* --- matchers --- */
 
+int decode_regex(struct decode *d, const struct pb_path *at, const Pb__Matcher__RegexMatcher *m,
+                 const struct regex **ret_regex)
+{
+    AUTO(str_buf_deinit) struct str_buf why = STR_BUF_INIT(256);
+    const char *pattern = m != NULL && m->regex != NULL ? m->regex : "";
+    if (pattern[0] == '\0')
+        return decode_fail(d, PB_AT(at, "regex"), "the pattern is empty");
+    if (regex_compile(d->arena, str_from_c(pattern), &why, ret_regex) != 0)
+        return decode_fail(d, PB_AT(at, "regex"), "%.*s", STR_FMT(str_buf_str(&why)));
+    return 0;
+}
+
 int decode_string_match(struct decode *d, const struct pb_path *at,
                         const Pb__Matcher__StringMatcher *m, struct string_match *ret_match)
 {
@@ -168,7 +202,13 @@ int decode_string_match(struct decode *d, const struct pb_path *at,
         value = m->contains;
         break;
     case PB__MATCHER__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX:
-        return decode_fail(d, PB_AT(at, "safe_regex"), "regular expressions are not supported yet");
+        match.kind = STRING_MATCH_REGEX;
+        match.ignore_case = false; /* says nothing here */
+        if (decode_regex(d, PB_AT(at, "safe_regex"), m->safe_regex, &match.regex) != 0)
+            return -ERR_INVALID;
+        match.value = regex_pattern(match.regex);
+        *ret_match = match;
+        return 0;
     case PB__MATCHER__STRING_MATCHER__MATCH_PATTERN__NOT_SET:
     default:
         return decode_fail(d, at, need);
@@ -188,16 +228,25 @@ static int decode_header_value(struct decode *d, const struct pb_path *at,
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH:
         return decode_string_match(d, PB_AT(at, "string_match"), m->string_match, v);
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_EXACT_MATCH:
-        *v = (struct string_match){STRING_MATCH_EXACT, false, decode_str(d, m->exact_match)};
+        *v = (struct string_match){STRING_MATCH_EXACT, false, decode_str(d, m->exact_match), NULL};
         return 0;
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PREFIX_MATCH:
-        *v = (struct string_match){STRING_MATCH_PREFIX, false, decode_str(d, m->prefix_match)};
+        *v =
+            (struct string_match){STRING_MATCH_PREFIX, false, decode_str(d, m->prefix_match), NULL};
         return 0;
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SUFFIX_MATCH:
-        *v = (struct string_match){STRING_MATCH_SUFFIX, false, decode_str(d, m->suffix_match)};
+        *v =
+            (struct string_match){STRING_MATCH_SUFFIX, false, decode_str(d, m->suffix_match), NULL};
         return 0;
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_CONTAINS_MATCH:
-        *v = (struct string_match){STRING_MATCH_CONTAINS, false, decode_str(d, m->contains_match)};
+        *v = (struct string_match){STRING_MATCH_CONTAINS, false, decode_str(d, m->contains_match),
+                                   NULL};
+        return 0;
+    case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SAFE_REGEX_MATCH:
+        v->kind = STRING_MATCH_REGEX;
+        if (decode_regex(d, PB_AT(at, "safe_regex_match"), m->safe_regex_match, &v->regex) != 0)
+            return -ERR_INVALID;
+        v->value = regex_pattern(v->regex);
         return 0;
     case PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PRESENT_MATCH:
         v->kind = STRING_MATCH_ANY;
@@ -241,13 +290,19 @@ static bool is_header_name(const char *s)
     return true;
 }
 
-static bool is_header_value(const char *s)
+bool decode_is_header_value(const char *s)
 {
     for (; s != NULL && *s != '\0'; s++) {
         if (((unsigned char)*s < ' ' && *s != '\t') || *s == 0x7f)
             return false;
     }
     return true;
+}
+
+/* RFC 6265 4.1.1: a token. */
+bool decode_is_cookie(const char *s)
+{
+    return is_header_name(s);
 }
 
 /* A '%' begins an operator, none of which we have here; "%%" is one. */
@@ -271,7 +326,7 @@ int decode_header_set(struct decode *d, const struct pb_path *at,
 {
     if (m->header == NULL || !is_header_name(m->header->key))
         return decode_fail(d, PB_AT(at, "header.key"), "a header name is needed");
-    if (!is_header_value(m->header->value))
+    if (!decode_is_header_value(m->header->value))
         return decode_fail(d, PB_AT(at, "header.value"), "bytes that no header holds");
     edit->name = decode_str_lower(d, m->header->key);
     if (decode_header_text(d, PB_AT(at, "header.value"), str_from_c(m->header->value),
@@ -416,6 +471,16 @@ const void *decode_any_as(struct decode *d, const struct pb_path *at, const Pb__
         return m;
     (void)decode_fail(d, at, "extension \"%s\" is not supported here", any->type_url);
     return NULL;
+}
+
+const char *decode_any_name(const ProtobufCMessageDescriptor *descriptor, const void *message)
+{
+    const char *inner = NULL;
+    if (descriptor == &pb__udpa__typed_struct__descriptor)
+        inner = ((const Pb__Udpa__TypedStruct *)message)->type_url;
+    else if (descriptor == &pb__xds_type__typed_struct__descriptor)
+        inner = ((const Pb__XdsType__TypedStruct *)message)->type_url;
+    return decode_is_set(inner) ? inner : descriptor->name;
 }
 
 const Pb__Struct *decode_metadata(const Pb__Core__Metadata *m, const char *filter)

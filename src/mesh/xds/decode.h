@@ -16,6 +16,8 @@ struct decode {
     size_t wire_pos; /* decode_str_shared: behind what was found last */
     /* Bootstraps name files; what comes over the network does not get to read ours. */
     bool may_read_files;
+    struct str_buf
+        *ignored; /* what of a bootstrap may be passed over is noted here; NULL: errors */
     VEC(struct resource_ref) refs;
     struct map seen_refs[RESOURCE_TYPE_COUNT];
 };
@@ -56,6 +58,14 @@ int decode_cidr(struct decode *d, const struct pb_path *at, const Pb__Core__Cidr
 /* name: of the field, for paths. */
 int decode_cidrs(struct decode *d, const struct pb_path *at, const char *name,
                  Pb__Core__CidrRange *const *items, size_t count, const struct cidr **ret_cidrs);
+/* In millionths; fallback where the message is NULL. */
+int decode_fraction(struct decode *d, const struct pb_path *at,
+                    const Pb__Type__FractionalPercent *m, uint32_t fallback, uint32_t *ret_parts);
+/* Of the whole string. */
+int decode_regex(struct decode *d, const struct pb_path *at, const Pb__Matcher__RegexMatcher *m,
+                 const struct regex **ret_regex);
+bool decode_is_header_value(const char *s); /* NULL is the empty one */
+bool decode_is_cookie(const char *s);       /* a name of one */
 int decode_string_match(struct decode *d, const struct pb_path *at,
                         const Pb__Matcher__StringMatcher *m, struct string_match *ret_match);
 int decode_header_match(struct decode *d, const struct pb_path *at,
@@ -93,6 +103,9 @@ const void *decode_any(struct decode *d, const struct pb_path *at, const Pb__Any
 /* NULL after a failure, or when it is another message than `want`. */
 const void *decode_any_as(struct decode *d, const struct pb_path *at, const Pb__Any *any,
                           const ProtobufCMessageDescriptor *want);
+
+/* How an error names an extension: of a TypedStruct what is inside. */
+const char *decode_any_name(const ProtobufCMessageDescriptor *descriptor, const void *message);
 
 /* Metadata: filter_metadata[filter]; NULL: none. */
 const Pb__Struct *decode_metadata(const Pb__Core__Metadata *m, const char *filter);

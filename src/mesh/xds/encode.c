@@ -126,6 +126,11 @@ Pb__Matcher__StringMatcher *encode_string_match(struct encode *e, const struct s
         m->match_pattern_case = PB__MATCHER__STRING_MATCHER__MATCH_PATTERN_CONTAINS;
         m->contains = encode_str_always(e, in->value);
         break;
+    case STRING_MATCH_REGEX:
+        m->match_pattern_case = PB__MATCHER__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX;
+        m->safe_regex = PB_NEW(e, Pb__Matcher__RegexMatcher, pb__matcher__regex_matcher);
+        m->safe_regex->regex = encode_str_always(e, in->value);
+        break;
     }
     return m;
 }

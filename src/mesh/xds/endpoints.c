@@ -5,6 +5,8 @@
 /* Envoy's own filter: which transport socket match an endpoint asks for. */
 #define MATCH_FILTER "envoy.transport_socket_match"
 
+enum { OVERPROVISIONING_PERCENT = 140 };
+
 /* --- decoding --- */
 
 /* "name;namespace;app;version;cluster", as Istio writes it. */
@@ -86,8 +88,27 @@ static int decode_endpoint(struct decode *d, const struct pb_path *at,
     return decode_endpoint_address(d, PB_AT(at, "endpoint"), m->endpoint, ep);
 }
 
-/* Localities are flattened: weights between them count in locality-weighted balancing only, which
- * is refused, and priorities are not in our subset. */
+/* Localities are flattened: each endpoint knows the weight and the priority of its own. */
+static int decode_locality(struct decode *d, const struct pb_path *at,
+                           const Pb__Endpoint__LocalityLbEndpoints *m, struct endpoint *items)
+{
+    enum { PRIORITY_MAX = 128 };
+    uint64_t total = 0;
+    if (m->priority > PRIORITY_MAX)
+        return decode_fail(d, PB_AT(at, "priority"), "at most %d", PRIORITY_MAX);
+    for (size_t i = 0; i < m->n_lb_endpoints; i++) {
+        if (decode_endpoint(d, PB_AT_I(at, "lb_endpoints", i), m->lb_endpoints[i], &items[i]) != 0)
+            return -ERR_INVALID;
+        total += items[i].weight;
+    }
+    for (size_t i = 0; i < m->n_lb_endpoints; i++) {
+        items[i].priority = m->priority;
+        items[i].locality_weight = decode_u32(m->load_balancing_weight, 0);
+        items[i].locality_weight_total = total;
+    }
+    return 0;
+}
+
 int decode_endpoints(struct decode *d, const struct pb_path *at, const void *message,
                      struct str *ret_name, const void **ret_body)
 {
@@ -101,14 +122,14 @@ int decode_endpoints(struct decode *d, const struct pb_path *at, const void *mes
     struct endpoint *items = ARENA_ARRAY(d->arena, struct endpoint, eps->count);
     eps->items = items;
     for (size_t i = 0; i < m->n_endpoints; i++) {
-        const Pb__Endpoint__LocalityLbEndpoints *l = m->endpoints[i];
-        for (size_t k = 0; k < l->n_lb_endpoints; k++) {
-            int rc = decode_endpoint(d, PB_AT_I(PB_AT_I(at, "endpoints", i), "lb_endpoints", k),
-                                     l->lb_endpoints[k], items++);
-            if (rc != 0)
-                return rc;
-        }
+        if (decode_locality(d, PB_AT_I(at, "endpoints", i), m->endpoints[i], items) != 0)
+            return -ERR_INVALID;
+        items += m->endpoints[i]->n_lb_endpoints;
     }
+    eps->overprovisioning_percent = decode_u32(
+        m->policy != NULL ? m->policy->overprovisioning_factor : NULL, OVERPROVISIONING_PERCENT);
+    if (eps->overprovisioning_percent == 0)
+        return decode_fail(d, PB_AT(at, "policy.overprovisioning_factor"), "must be at least 1");
     *ret_name = eps->cluster_name;
     *ret_body = eps;
     return 0;
@@ -194,8 +215,11 @@ ProtobufCMessage *encode_endpoints(struct encode *e, struct str name, const void
         PB_NEW(e, Pb__Endpoint__LocalityLbEndpoints, pb__endpoint__locality_lb_endpoints);
     l->n_lb_endpoints = in->count;
     l->lb_endpoints = PB_PTRS(e, Pb__Endpoint__LbEndpoint, in->count);
-    for (size_t i = 0; i < in->count; i++)
+    for (size_t i = 0; i < in->count; i++) {
         l->lb_endpoints[i] = encode_endpoint(e, &in->items[i]);
+        if (in->items[i].priority != 0)
+            e->rc = -ERR_UNSUPPORTED; /* ours are all alike */
+    }
     m->n_endpoints = 1;
     m->endpoints = PB_PTRS(e, Pb__Endpoint__LocalityLbEndpoints, 1);
     m->endpoints[0] = l;

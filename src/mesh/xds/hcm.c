@@ -34,45 +34,6 @@ static int decode_routes(struct decode *d, const struct pb_path *at,
     }
 }
 
-static int decode_http_filter(struct decode *d, const struct pb_path *parent,
-                              const Pb__Hcm__HttpFilter *m, struct http_filter *filter)
-{
-    const struct pb_path *at = PB_AT(parent, "typed_config");
-    const ProtobufCMessageDescriptor *desc;
-    const void *config = decode_any(d, at, m->typed_config, &desc);
-    if (config == NULL)
-        return -ERR_INVALID;
-    filter->name = decode_str(d, m->name);
-    if (desc == &pb__router__router__descriptor) {
-        filter->kind = HTTP_FILTER_ROUTER;
-        return 0;
-    }
-    if (desc == &pb__http_rbac__rbac__descriptor) {
-        filter->kind = HTTP_FILTER_RBAC;
-        return decode_rbac(d, PB_AT(at, "rules"), ((const Pb__HttpRbac__RBAC *)config)->rules,
-                           &filter->rbac);
-    }
-    return decode_fail(d, at, "%s is not an HTTP filter", desc->name);
-}
-
-static int decode_http_filters(struct decode *d, const struct pb_path *at,
-                               const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
-{
-    struct http_filter *filters = ARENA_ARRAY(d->arena, struct http_filter, m->n_http_filters);
-    for (size_t i = 0; i < m->n_http_filters; i++) {
-        const struct pb_path *here = PB_AT_I(at, "http_filters", i);
-        if (decode_http_filter(d, here, m->http_filters[i], &filters[i]) != 0)
-            return -ERR_INVALID;
-        if ((filters[i].kind == HTTP_FILTER_ROUTER) != (i + 1 == m->n_http_filters))
-            return decode_fail(d, here, "the router is the last filter");
-    }
-    if (m->n_http_filters == 0)
-        return decode_fail(d, PB_AT(at, "http_filters"), "the router is needed");
-    hcm->filters = filters;
-    hcm->filter_count = m->n_http_filters;
-    return 0;
-}
-
 static int decode_timeouts(struct decode *d, const struct pb_path *at,
                            const Pb__Hcm__HttpConnectionManager *m, struct hcm *hcm)
 {
@@ -258,6 +219,18 @@ static int decode_codec(struct decode *d, const struct pb_path *at,
     }
 }
 
+/* UUIDs are what we make. */
+static int check_request_id(struct decode *d, const struct pb_path *at,
+                            const Pb__Hcm__RequestIDExtension *m)
+{
+    if (m == NULL)
+        return 0;
+    return decode_any_as(d, PB_AT(at, "typed_config"), m->typed_config,
+                         &pb__uuid_request_id__uuid_request_id_config__descriptor) != NULL
+               ? 0
+               : -ERR_INVALID;
+}
+
 int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
                const struct hcm **ret_hcm)
 {
@@ -270,6 +243,10 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
         (hcm->max_request_headers_kb == 0 || hcm->max_request_headers_kb > HEADERS_KB_MAX))
         return decode_fail(d, PB_AT(at, "max_request_headers_kb"), "must lie between 1 and %d",
                            HEADERS_KB_MAX);
+    if (m->proxy_100_continue == 0 && m->has_proxy_100_continue)
+        return decode_fail(d, PB_AT(at, "proxy_100_continue"), "only true is supported");
+    if (check_request_id(d, PB_AT(at, "request_id_extension"), m->request_id_extension) != 0)
+        return -ERR_INVALID;
     decode_client_cert(m, hcm);
     decode_path_options(m, hcm);
     decode_host_options(m, hcm);
@@ -303,27 +280,6 @@ static void encode_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpC
     m->rds = PB_NEW(e, Pb__Hcm__Rds, pb__hcm__rds);
     m->rds->route_config_name = encode_str(e, in->route_config_name);
     m->rds->config_source = encode_ads(e);
-}
-
-static Pb__Hcm__HttpFilter *encode_http_filter(struct encode *e, const struct http_filter *in)
-{
-    Pb__Hcm__HttpFilter *m = PB_NEW(e, Pb__Hcm__HttpFilter, pb__hcm__http_filter);
-    switch (in->kind) {
-    case HTTP_FILTER_RBAC: {
-        Pb__HttpRbac__RBAC *rbac = PB_NEW(e, Pb__HttpRbac__RBAC, pb__http_rbac__rbac);
-        rbac->rules = encode_rbac(e, in->rbac);
-        m->name = "envoy.filters.http.rbac";
-        m->typed_config = encode_any(e, &rbac->base);
-        break;
-    }
-    case HTTP_FILTER_ROUTER:
-        m->name = "envoy.filters.http.router";
-        m->typed_config = encode_any(e, &PB_NEW(e, Pb__Router__Router, pb__router__router)->base);
-        break;
-    }
-    if (in->name.len > 0)
-        m->name = encode_str(e, in->name);
-    return m;
 }
 
 static void encode_timeouts(struct encode *e, const struct hcm *in,

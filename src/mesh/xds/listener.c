@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "mesh/xds/any.h"
 #include "mesh/xds/codec_priv.h"
 
 enum { FILTERS_TIMEOUT_US = 15000000 };
@@ -42,7 +43,8 @@ static int decode_chain_match(struct decode *d, const struct pb_path *at,
 }
 
 static int decode_filter(struct decode *d, const struct pb_path *parent,
-                         const Pb__Listener__Filter *m, struct network_filter *filter)
+                         const Pb__Listener__Filter *m, struct network_filter *filter,
+                         bool *ret_is_kept)
 {
     const struct pb_path *at = PB_AT(parent, "typed_config");
     const ProtobufCMessageDescriptor *desc;
@@ -50,6 +52,9 @@ static int decode_filter(struct decode *d, const struct pb_path *parent,
     if (config == NULL)
         return -ERR_INVALID;
     filter->name = decode_str(d, m->name);
+    *ret_is_kept = !any_only_observes(desc, config, str_from_c(m->typed_config->type_url));
+    if (!*ret_is_kept)
+        return 0;
     if (desc == &pb__hcm__http_connection_manager__descriptor) {
         filter->kind = NETWORK_FILTER_HCM;
         return decode_hcm(d, at, config, &filter->hcm);
@@ -63,25 +68,33 @@ static int decode_filter(struct decode *d, const struct pb_path *parent,
         return decode_rbac(d, PB_AT(at, "rules"), ((const Pb__NetworkRbac__RBAC *)config)->rules,
                            &filter->rbac);
     }
-    return decode_fail(d, at, "%s is not a network filter", desc->name);
+    return decode_fail(d, at, "%s is not a network filter that is supported",
+                       decode_any_name(desc, config));
 }
 
 static int decode_filters(struct decode *d, const struct pb_path *at,
                           const Pb__Listener__FilterChain *m, struct filter_chain *chain)
 {
     struct network_filter *filters = ARENA_ARRAY(d->arena, struct network_filter, m->n_filters);
+    size_t count = 0;
     for (size_t i = 0; i < m->n_filters; i++) {
         const struct pb_path *here = PB_AT_I(at, "filters", i);
-        if (decode_filter(d, here, m->filters[i], &filters[i]) != 0)
+        bool is_kept;
+        if (decode_filter(d, here, m->filters[i], &filters[count], &is_kept) != 0)
             return -ERR_INVALID;
-        bool is_last = i + 1 == m->n_filters, is_terminal = filters[i].kind != NETWORK_FILTER_RBAC;
+        bool is_last = i + 1 == m->n_filters;
+        bool is_terminal = is_kept && filters[count].kind != NETWORK_FILTER_RBAC;
         if (is_terminal && !is_last)
             return decode_fail(d, here, "nothing runs behind this filter");
         if (is_last && !is_terminal)
             return decode_fail(d, here, "the last filter must carry the connection on");
+        if (is_kept)
+            count++;
+        else
+            filters[count] = (struct network_filter){0};
     }
-    chain->filters = m->n_filters > 0 ? filters : NULL;
-    chain->filter_count = m->n_filters;
+    chain->filters = count > 0 ? filters : NULL;
+    chain->filter_count = count;
     return 0;
 }
 
@@ -116,46 +129,6 @@ static int decode_chains(struct decode *d, const struct pb_path *at,
 }
 
 /* --- decoding: the listener itself --- */
-
-static void decode_proxy_protocol(const Pb__ProxyProtocol__ProxyProtocol *m,
-                                  struct listener_filters *filters)
-{
-    filters->proxy_protocol = true;
-    filters->is_proxy_protocol_optional = m->allow_requests_without_proxy_protocol != 0;
-    for (size_t i = 0; i < m->n_disallowed_versions; i++) {
-        bool is_v1 = m->disallowed_versions[i] == PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V1;
-        filters->is_proxy_v1_refused |= is_v1;
-        filters->is_proxy_v2_refused |= !is_v1;
-    }
-}
-
-static int decode_listener_filters(struct decode *d, const struct pb_path *at,
-                                   const Pb__Listener__Listener *m, struct listener *l)
-{
-    for (size_t i = 0; i < m->n_listener_filters; i++) {
-        const struct pb_path *here = PB_AT(PB_AT_I(at, "listener_filters", i), "typed_config");
-        const ProtobufCMessageDescriptor *desc;
-        const void *config = decode_any(d, here, m->listener_filters[i]->typed_config, &desc);
-        if (config == NULL)
-            return -ERR_INVALID;
-        if (desc == &pb__proxy_protocol__proxy_protocol__descriptor) {
-            if (l->inspectors.tls_inspector || l->inspectors.http_inspector)
-                return decode_fail(d, here, "must stand before those that look at the bytes");
-            if (l->use_original_dst)
-                return decode_fail(d, here, "use_original_dst does not go together with it");
-            decode_proxy_protocol(config, &l->inspectors);
-        } else if (desc == &pb__original_dst__original_dst__descriptor) {
-            l->inspectors.original_dst = true;
-        } else if (desc == &pb__tls_inspector__tls_inspector__descriptor) {
-            l->inspectors.tls_inspector = true;
-        } else if (desc == &pb__http_inspector__http_inspector__descriptor) {
-            l->inspectors.http_inspector = true;
-        } else {
-            return decode_fail(d, here, "%s is not a listener filter", desc->name);
-        }
-    }
-    return 0;
-}
 
 static enum listener_direction direction_of(Pb__Core__TrafficDirection direction)
 {
@@ -282,53 +255,6 @@ static Pb__Listener__FilterChain *encode_chain(struct encode *e, const struct fi
     for (size_t i = 0; i < in->filter_count; i++)
         m->filters[i] = encode_filter(e, &in->filters[i]);
     return m;
-}
-
-static void add_listener_filter(struct encode *e, Pb__Listener__Listener *m, const char *name,
-                                const ProtobufCMessage *config)
-{
-    Pb__Listener__ListenerFilter *filter =
-        PB_NEW(e, Pb__Listener__ListenerFilter, pb__listener__listener_filter);
-    filter->name = name;
-    filter->typed_config = encode_any(e, config);
-    m->listener_filters[m->n_listener_filters++] = filter;
-}
-
-static ProtobufCMessage *encode_proxy_protocol(struct encode *e, const struct listener_filters *in)
-{
-    Pb__ProxyProtocol__ProxyProtocol *m =
-        PB_NEW(e, Pb__ProxyProtocol__ProxyProtocol, pb__proxy_protocol__proxy_protocol);
-    m->has_allow_requests_without_proxy_protocol = m->allow_requests_without_proxy_protocol =
-        in->is_proxy_protocol_optional;
-    m->disallowed_versions = arena_alloc(e->arena, 2 * sizeof *m->disallowed_versions);
-    if (in->is_proxy_v1_refused)
-        m->disallowed_versions[m->n_disallowed_versions++] =
-            PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V1;
-    if (in->is_proxy_v2_refused)
-        m->disallowed_versions[m->n_disallowed_versions++] =
-            PB__CORE__PROXY_PROTOCOL_CONFIG__VERSION__V2;
-    return &m->base;
-}
-
-static void encode_listener_filters(struct encode *e, const struct listener_filters *in,
-                                    Pb__Listener__Listener *m)
-{
-    m->listener_filters = PB_PTRS(e, Pb__Listener__ListenerFilter, 4);
-    if (in->original_dst)
-        add_listener_filter(
-            e, m, "envoy.filters.listener.original_dst",
-            &PB_NEW(e, Pb__OriginalDst__OriginalDst, pb__original_dst__original_dst)->base);
-    if (in->proxy_protocol)
-        add_listener_filter(e, m, "envoy.filters.listener.proxy_protocol",
-                            encode_proxy_protocol(e, in));
-    if (in->tls_inspector)
-        add_listener_filter(
-            e, m, "envoy.filters.listener.tls_inspector",
-            &PB_NEW(e, Pb__TlsInspector__TlsInspector, pb__tls_inspector__tls_inspector)->base);
-    if (in->http_inspector)
-        add_listener_filter(
-            e, m, "envoy.filters.listener.http_inspector",
-            &PB_NEW(e, Pb__HttpInspector__HttpInspector, pb__http_inspector__http_inspector)->base);
 }
 
 static void encode_address_v6(struct encode *e, const struct listener *in,

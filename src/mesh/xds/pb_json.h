@@ -17,6 +17,11 @@
 int pb_json_read(const ProtobufCMessageDescriptor *descriptor, const struct json *v,
                  const struct pb_path *at, struct str_buf *why, struct str_buf *to);
 
+/* Fields that a message does not have are passed over, and their paths noted in `ignored` (what is
+ * too much for it is left out); those of TLS and of authorization are errors all the same. */
+int pb_json_read_tolerant(const ProtobufCMessageDescriptor *descriptor, const struct json *v,
+                          struct str_buf *ignored, struct str_buf *why, struct str_buf *to);
+
 /* The message must have passed pb_check. */
 void pb_json_write(const ProtobufCMessageDescriptor *descriptor, struct str wire,
                    struct json_writer *w, const char *key);

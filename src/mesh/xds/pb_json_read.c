@@ -16,6 +16,7 @@ enum { NESTED_LEN_MAX = 64 << 20, FIELDS_MAX = 256, DEPTH_MAX = 128 };
 struct reader {
     struct str_buf *why;
     unsigned depth;
+    struct str_buf *ignored; /* paths of fields that are passed over; NULL: they are errors */
 };
 
 static int read_message(struct reader *r, const ProtobufCMessageDescriptor *desc,
@@ -377,7 +378,7 @@ static int read_any(struct reader *r, const struct json *v, const struct pb_path
         return pb_path_fail(at, r->why, "extension \"%.*s\" is not supported",
                             (int)MIN(url.len, (size_t)200), url.ptr);
     AUTO(str_buf_deinit) struct str_buf nested = STR_BUF_INIT(NESTED_LEN_MAX);
-    if (read_object(r, desc, v, true, at, &nested) != 0)
+    if (!any_is_opaque(url) && read_object(r, desc, v, true, at, &nested) != 0)
         return -ERR_INVALID;
     pb_wire_add_bytes(to, 1, url);
     pb_wire_add_bytes(to, 2, str_buf_str(&nested));
@@ -480,6 +481,26 @@ static int fail_unknown(struct reader *r, const struct pb_path *at, struct str k
                         desc->short_name);
 }
 
+/* What decides who may come in is never passed over. */
+static bool may_ignore(const struct reader *r, const ProtobufCMessageDescriptor *desc)
+{
+    struct str package = str_from_c(desc->package_name);
+    return r->ignored != NULL && !str_contains(package, STR(".transport_sockets.")) &&
+           !str_contains(package, STR(".rbac."));
+}
+
+static void note_ignored(struct reader *r, const struct pb_path *at, struct str key)
+{
+    char name[101];
+    size_t len = MIN(key.len, sizeof name - 1);
+    memcpy(name, key.ptr, len);
+    name[len] = '\0';
+    AUTO(str_buf_deinit) struct str_buf path = STR_BUF_INIT(1024);
+    pb_path_print(PB_AT(at, name), &path);
+    str_buf_printf(r->ignored, "%s%.*s", r->ignored->len > 0 ? ", " : "",
+                   STR_FMT(str_buf_str(&path)));
+}
+
 static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
                        const struct json *v, bool is_any, const struct pb_path *at,
                        struct str_buf *to)
@@ -494,6 +515,10 @@ static int read_object(struct reader *r, const ProtobufCMessageDescriptor *desc,
         unsigned index = 0;
         while (index < desc->n_fields && !is_name_of(v->keys[i], desc->fields[index].name))
             index++;
+        if (index == desc->n_fields && may_ignore(r, desc)) {
+            note_ignored(r, at, v->keys[i]);
+            continue;
+        }
         if (index == desc->n_fields)
             return fail_unknown(r, at, v->keys[i], desc);
         if (v->items[i]->type == JSON_NULL &&
@@ -548,4 +573,11 @@ int pb_json_read(const ProtobufCMessageDescriptor *descriptor, const struct json
 {
     struct reader r = {.why = why};
     return read_message(&r, descriptor, v, at, to);
+}
+
+int pb_json_read_tolerant(const ProtobufCMessageDescriptor *descriptor, const struct json *v,
+                          struct str_buf *ignored, struct str_buf *why, struct str_buf *to)
+{
+    struct reader r = {.why = why, .ignored = ignored};
+    return read_message(&r, descriptor, v, NULL, to);
 }

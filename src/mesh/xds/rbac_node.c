@@ -139,10 +139,25 @@ static bool decode_namespace(const struct string_match *m, struct string_match *
         struct str ns = str_sub(m->value, before.len, m->value.len - before.len - behind.len);
         if (str_find(ns, '/') >= 0)
             continue;
-        *ret_namespace = (struct string_match){forms[i].kind, m->ignore_case, ns};
+        *ret_namespace = (struct string_match){
+            .kind = forms[i].kind, .ignore_case = m->ignore_case, .value = ns};
         return true;
     }
     return false;
+}
+
+/* ".*" TEXT ".*", as Istio asks for a namespace, needs no regular expression either. */
+static void reduce_regex(struct string_match *m)
+{
+    struct str inner = str_sub(m->value, 2, m->value.len > 4 ? m->value.len - 4 : 0);
+    if (m->kind != STRING_MATCH_REGEX || inner.len == 0 || !str_starts_with(m->value, STR(".*")) ||
+        !str_ends_with(m->value, STR(".*")))
+        return;
+    for (size_t i = 0; i < inner.len; i++) {
+        if (strchr("\\^$.|?*+()[]{}", inner.ptr[i]) != NULL)
+            return;
+    }
+    *m = (struct string_match){.kind = STRING_MATCH_CONTAINS, .value = inner};
 }
 
 static int decode_authenticated(struct decode *d, const struct pb_path *at,
@@ -156,11 +171,53 @@ static int decode_authenticated(struct decode *d, const struct pb_path *at,
     if (decode_string_match(d, PB_AT(at, "authenticated.principal_name"), m->principal_name,
                             &match) != 0)
         return -ERR_INVALID;
+    reduce_regex(&match);
     if (decode_namespace(&match, &node->string))
         node->kind = RBAC_NAMESPACE;
     else
         node->string = match;
     return 0;
+}
+
+/* What a JWT filter would have noted of a token. There is no such filter, a listener that has one
+ * is refused, so that no claim is ever there: whatever is asked of its value does not hold. What
+ * would hold without a value is refused, and so is what others would have noted. */
+static int check_claim(struct decode *d, const struct pb_path *at,
+                       const Pb__Matcher__ValueMatcher *m)
+{
+    struct string_match match;
+    if (m == NULL)
+        return decode_fail(d, at, "a value is needed");
+    switch ((int)m->match_pattern_case) {
+    case PB__MATCHER__VALUE_MATCHER__MATCH_PATTERN_STRING_MATCH:
+        return decode_string_match(d, PB_AT(at, "string_match"), m->string_match, &match);
+    case PB__MATCHER__VALUE_MATCHER__MATCH_PATTERN_LIST_MATCH:
+        return check_claim(d, PB_AT(at, "list_match.one_of"), m->list_match->one_of);
+    case PB__MATCHER__VALUE_MATCHER__MATCH_PATTERN_OR_MATCH:
+        for (size_t i = 0; i < m->or_match->n_value_matchers; i++) {
+            if (check_claim(d, PB_AT_I(at, "or_match.value_matchers", i),
+                            m->or_match->value_matchers[i]) != 0)
+                return -ERR_INVALID;
+        }
+        return 0;
+    default:
+        return decode_fail(d, at, "string_match, list_match and or_match are supported");
+    }
+}
+
+static int decode_claim(struct decode *d, const struct pb_path *at,
+                        const Pb__Matcher__MetadataMatcher *m, struct rbac_node *node)
+{
+    struct rbac_node *claim = node;
+    if (m->filter == NULL || strcmp(m->filter, "envoy.filters.http.jwt_authn") != 0)
+        return decode_fail(d, PB_AT(at, "filter"),
+                           "only envoy.filters.http.jwt_authn is supported");
+    if (m->invert) {
+        claim = ARENA_NEW(d->arena, struct rbac_node);
+        *node = (struct rbac_node){RBAC_NOT, claim, 1};
+    }
+    claim->kind = RBAC_JWT;
+    return check_claim(d, PB_AT(at, "value"), m->value);
 }
 
 int decode_principal(struct decode *d, const struct pb_path *at, const Pb__Rbac__Principal *m,
@@ -173,6 +230,8 @@ int decode_principal(struct decode *d, const struct pb_path *at, const Pb__Rbac_
         return decode_principal_set(d, PB_AT(at, "and_ids"), m->and_ids, RBAC_AND, node);
     case PB__RBAC__PRINCIPAL__IDENTIFIER_OR_IDS:
         return decode_principal_set(d, PB_AT(at, "or_ids"), m->or_ids, RBAC_OR, node);
+    case PB__RBAC__PRINCIPAL__IDENTIFIER_METADATA:
+        return decode_claim(d, PB_AT(at, "metadata"), m->metadata, node);
     case PB__RBAC__PRINCIPAL__IDENTIFIER_NOT_ID:
         child = ARENA_NEW(d->arena, struct rbac_node);
         *node = (struct rbac_node){RBAC_NOT, child, 1};
@@ -314,7 +373,8 @@ Pb__Rbac__Permission *encode_permission(struct encode *e, const struct rbac_node
     case RBAC_REMOTE_IP:
     case RBAC_PRINCIPAL:
     case RBAC_NAMESPACE:
-        e->rc = -ERR_UNSUPPORTED; /* facts of a principal */
+    case RBAC_JWT:
+        e->rc = -ERR_UNSUPPORTED; /* facts of a principal; nothing of ours */
         break;
     }
     return m;
@@ -351,6 +411,7 @@ static struct str namespace_pattern(struct encode *e, const struct string_match 
     case STRING_MATCH_ANY:
         return STR("/ns/");
     case STRING_MATCH_CONTAINS:
+    case STRING_MATCH_REGEX:
         e->rc = -ERR_UNSUPPORTED;
         break;
     }
@@ -364,8 +425,9 @@ static Pb__Rbac__Principal *encode_authenticated(struct encode *e, const struct 
         PB_NEW(e, Pb__Rbac__Principal__Authenticated, pb__rbac__principal__authenticated);
     struct string_match match = in->string;
     if (in->kind == RBAC_NAMESPACE)
-        match = (struct string_match){STRING_MATCH_CONTAINS, in->string.ignore_case,
-                                      namespace_pattern(e, &in->string)};
+        match = (struct string_match){.kind = STRING_MATCH_CONTAINS,
+                                      .ignore_case = in->string.ignore_case,
+                                      .value = namespace_pattern(e, &in->string)};
     if (match.kind != STRING_MATCH_ANY)
         m->authenticated->principal_name = encode_string_match(e, &match);
     return m;
@@ -412,7 +474,8 @@ Pb__Rbac__Principal *encode_principal(struct encode *e, const struct rbac_node *
     case RBAC_DESTINATION_PORT:
     case RBAC_DESTINATION_IP:
     case RBAC_SNI:
-        e->rc = -ERR_UNSUPPORTED; /* facts of a permission */
+    case RBAC_JWT:
+        e->rc = -ERR_UNSUPPORTED; /* facts of a permission; nothing of ours */
         break;
     }
     return m;

@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "codec/regex.h"
 #include "mesh/xds/codec_priv.h"
 
 /* --- decoding --- */
@@ -28,9 +29,13 @@ static int decode_path(struct decode *d, const struct pb_path *at, const Pb__Rou
         match->path_kind = PATH_CONNECT;
         return 0;
     case PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX:
-        return decode_fail(d, PB_AT(at, "safe_regex"), "regular expressions are not supported yet");
+        match->path_kind = PATH_REGEX;
+        if (decode_regex(d, PB_AT(at, "safe_regex"), m->safe_regex, &match->regex) != 0)
+            return -ERR_INVALID;
+        match->path = regex_pattern(match->regex);
+        return 0;
     default:
-        return decode_fail(d, at, "a path, prefix or path_separated_prefix is needed");
+        return decode_fail(d, at, "a path, prefix, path_separated_prefix or safe_regex is needed");
     }
 }
 
@@ -102,7 +107,7 @@ static int decode_route(struct decode *d, const struct pb_path *at, const Pb__Ro
     route->name = decode_str(d, m->name);
     route->origin = decode_origin(d, m->metadata);
     if (decode_route_match(d, PB_AT(at, "match"), m->match, &route->match) != 0 ||
-        DECODE_EDITS(d, at, m, route) != 0)
+        DECODE_EDITS(d, at, m, route) != 0 || DECODE_OVERRIDES(d, at, m, &route->overrides) != 0)
         return -ERR_INVALID;
     return decode_route_action(d, at, m, route);
 }
@@ -127,7 +132,9 @@ static int decode_virtual_host(struct decode *d, const struct pb_path *at,
     vh->routes = m->n_routes > 0 ? routes : NULL;
     vh->route_count = m->n_routes;
     vh->include_attempt_count = m->include_request_attempt_count != 0;
-    if (DECODE_EDITS(d, at, m, vh) != 0 ||
+    if (m->require_tls != PB__ROUTE__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__NONE)
+        return decode_fail(d, PB_AT(at, "require_tls"), "only NONE is supported");
+    if (DECODE_EDITS(d, at, m, vh) != 0 || DECODE_OVERRIDES(d, at, m, &vh->overrides) != 0 ||
         decode_retry(d, PB_AT(at, "retry_policy"), m->retry_policy, &vh->retry) != 0)
         return -ERR_INVALID;
     for (size_t i = 0; i < m->n_routes; i++) {
@@ -210,6 +217,11 @@ static void encode_path(struct encode *e, const struct route_match *in, Pb__Rout
         m->path_specifier_case = PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_PATH_SEPARATED_PREFIX;
         m->path_separated_prefix = path;
         break;
+    case PATH_REGEX:
+        m->path_specifier_case = PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX;
+        m->safe_regex = PB_NEW(e, Pb__Matcher__RegexMatcher, pb__matcher__regex_matcher);
+        m->safe_regex->regex = path;
+        break;
     case PATH_CONNECT:
         m->path_specifier_case = PB__ROUTE__ROUTE_MATCH__PATH_SPECIFIER_CONNECT_MATCHER;
         m->connect_matcher = PB_NEW(e, Pb__Route__RouteMatch__ConnectMatcher,
@@ -262,6 +274,8 @@ static Pb__Route__Route *encode_route(struct encode *e, const struct route *in)
     m->match = encode_route_match(e, &in->match);
     m->metadata = encode_origin(e, &in->origin);
     ENCODE_EDITS(e, in, m);
+    if (route_has_no_encoding(in))
+        e->rc = -ERR_UNSUPPORTED;
     encode_route_action(e, in, m);
     return m;
 }
@@ -276,6 +290,8 @@ static Pb__Route__VirtualHost *encode_virtual_host(struct encode *e, const struc
     m->routes = PB_PTRS(e, Pb__Route__Route, in->route_count);
     for (size_t i = 0; i < in->route_count; i++)
         m->routes[i] = encode_route(e, &in->routes[i]);
+    if (in->overrides.count > 0)
+        e->rc = -ERR_UNSUPPORTED;
     m->retry_policy = encode_retry(e, in->retry);
     m->has_include_request_attempt_count = m->include_request_attempt_count =
         in->include_attempt_count;

@@ -38,7 +38,8 @@ static int decode_weights(struct decode *d, const struct pb_path *at,
             "response", w->response_headers_to_add, w->n_response_headers_to_add,
             w->response_headers_to_remove, w->n_response_headers_to_remove};
         if (decode_header_edits(d, here, &request, &clusters[i].request) != 0 ||
-            decode_header_edits(d, here, &response, &clusters[i].response) != 0)
+            decode_header_edits(d, here, &response, &clusters[i].response) != 0 ||
+            DECODE_OVERRIDES(d, here, w, &clusters[i].overrides) != 0)
             return -ERR_INVALID;
         decode_add_ref(d, RESOURCE_CLUSTER, clusters[i].name);
     }
@@ -94,7 +95,7 @@ static int decode_forward(struct decode *d, const struct pb_path *at,
     if (decode_duration(d, PB_AT(at, "max_stream_duration.max_stream_duration"), duration, 0,
                         &route->max_stream_duration_us) != 0)
         return -ERR_INVALID;
-    if (decode_route_upgrades(d, at, m, route) != 0)
+    if (decode_route_upgrades(d, at, m, route) != 0 || decode_route_policies(d, at, m, route) != 0)
         return -ERR_INVALID;
     return decode_retry(d, PB_AT(at, "retry_policy"), m->retry_policy, &route->retry);
 }

@@ -32,6 +32,10 @@ static int take_value(struct decode *d, const struct pb_path *at, struct str key
     struct str prefix = STR(LISTENER_PREFIX), suffix = STR(LISTENER_SUFFIX);
     bool is_listener = str_starts_with(key, prefix) && str_ends_with(key, suffix) &&
                        key.len > prefix.len + suffix.len;
+    if (!is_listener && !str_eq(key, STR(GLOBAL_KEY)) && d->ignored != NULL) {
+        str_buf_printf(d->ignored, ", runtime key %.*s", STR_FMT(key));
+        return 0;
+    }
     if (!is_listener && !str_eq(key, STR(GLOBAL_KEY)))
         return decode_fail(d, at, "runtime key \"%.*s\" is not supported", STR_FMT(key));
     bool is_number = v != NULL && v->kind_case == PB__VALUE__KIND_NUMBER_VALUE &&
@@ -73,6 +77,9 @@ int runtime_load(struct decode *d, const struct pb_path *at, const Pb__Bootstrap
 {
     for (size_t i = 0; m != NULL && i < m->n_layers; i++) {
         const struct pb_path *here = PB_AT_I(at, "layers", i);
+        /* Another kind of layer, which reading has passed over. */
+        if (m->layers[i]->static_layer == NULL && d->ignored != NULL)
+            continue;
         if (m->layers[i]->static_layer == NULL)
             return decode_fail(d, here, "only a static_layer is supported");
         if (take_struct(d, PB_AT(here, "static_layer"), STR_NULL, m->layers[i]->static_layer, b) !=

@@ -53,6 +53,10 @@ static int decode_sans(struct decode *d, const struct pb_path *at,
                                 m->match_subject_alt_names[i], &sans->match) != 0)
             return -ERR_INVALID;
     }
+    for (size_t i = 0; i < count; i++) {
+        if (secret->sans[i].match.kind == STRING_MATCH_REGEX)
+            return decode_fail(d, at, "regular expressions are not supported for names of peers");
+    }
     return 0;
 }
 

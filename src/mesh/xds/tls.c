@@ -21,6 +21,28 @@ static int decode_version(struct decode *d, const struct pb_path *at,
     }
 }
 
+/* Those that we could agree to, in their order; a list without any would agree to nothing. */
+static int decode_ciphers(struct decode *d, const struct pb_path *at,
+                          const Pb__Tls__TlsParameters *m, struct common_tls *tls)
+{
+    static const char *const known[] = {
+        "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+    };
+    AUTO(str_buf_deinit) struct str_buf list = STR_BUF_INIT(1024);
+    for (size_t i = 0; i < m->n_cipher_suites; i++) {
+        for (size_t k = 0; k < ARRAY_LEN(known); k++) {
+            if (strcmp(m->cipher_suites[i], known[k]) == 0)
+                str_buf_printf(&list, "%s%s", list.len > 0 ? ":" : "", known[k]);
+        }
+    }
+    if (list.is_overflown || (m->n_cipher_suites > 0 && list.len == 0))
+        return decode_fail(d, PB_AT(at, "cipher_suites"), "none of them is supported");
+    tls->ciphers = arena_str(d->arena, str_buf_str(&list));
+    return 0;
+}
+
 static int decode_params(struct decode *d, const struct pb_path *at,
                          const Pb__Tls__TlsParameters *m, struct common_tls *tls)
 {
@@ -33,7 +55,9 @@ static int decode_params(struct decode *d, const struct pb_path *at,
         return -ERR_INVALID;
     if (tls->version_max != 0 && tls->version_min > tls->version_max)
         return decode_fail(d, at, "the minimum is above the maximum");
-    return 0;
+    if (m->n_ecdh_curves > 0)
+        return decode_fail(d, PB_AT(at, "ecdh_curves"), "not supported");
+    return m->n_cipher_suites > 0 ? decode_ciphers(d, at, m, tls) : 0;
 }
 
 static int decode_sds(struct decode *d, const struct pb_path *at, const Pb__Tls__SdsSecretConfig *m,
@@ -212,6 +236,8 @@ static Pb__Tls__TlsParameters__TlsProtocol encode_version(int version)
 
 static Pb__Tls__TlsParameters *encode_params(struct encode *e, const struct common_tls *in)
 {
+    if (in->ciphers.len > 0)
+        e->rc = -ERR_UNSUPPORTED; /* ours leave the choice to the proxy */
     if (in->version_min == 0 && in->version_max == 0)
         return NULL;
     Pb__Tls__TlsParameters *m = PB_NEW(e, Pb__Tls__TlsParameters, pb__tls__tls_parameters);

@@ -90,9 +90,27 @@ static const char *const counter_names[] = {
 #undef GAUGE
 };
 
+/* By Envoy's names: what Istio's agent asks before it says that the sidecar is ready. */
+static void add_state(struct admin_request *r)
+{
+    enum { LIVE = 0, DRAINING = 1, INITIALIZING = 3 };
+    const struct agent *a = agent_of(r);
+    struct str_buf why = STR_BUF_INIT(256);
+    int state = a->is_draining ? DRAINING : agent_is_ready(a, &why) ? LIVE : INITIALIZING;
+    str_buf_deinit(&why);
+    str_buf_printf(&r->body,
+                   "server.state: %d\nlistener_manager.workers_started: %d\n"
+                   "cluster_manager.cds.update_success: %llu\n"
+                   "listener_manager.lds.update_success: %llu\n",
+                   state, a->was_started, (unsigned long long)a->updates[RESOURCE_CLUSTER],
+                   (unsigned long long)a->updates[RESOURCE_LISTENER]);
+}
+
 static unsigned answer_stats(struct admin_request *r)
 {
     add_own(r);
+    if (agent_of(r)->bootstrap != NULL)
+        add_state(r);
     for (unsigned i = 0; r->metrics != NULL && i < COUNTER_COUNT; i++)
         str_buf_printf(&r->body, "%s: %lld\n", counter_names[i],
                        (long long)metrics_get(r->metrics, (enum metrics_counter)i));

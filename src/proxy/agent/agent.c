@@ -30,6 +30,10 @@ bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
         str_buf_add_c(why_not, "the first configuration is not applied yet");
         return false;
     }
+    if (!a->has_begun) {
+        str_buf_add_c(why_not, "the control plane's first configuration is not complete yet");
+        return false;
+    }
     if (a->identity == NULL)
         return true;
     if (!identity_is_valid(a->identity)) {
@@ -99,6 +103,8 @@ void agent_look(struct agent *a)
         if (a->cache != NULL)
             cache_mark(a->cache);
     }
+    /* Sticky: later changes run beside what does. */
+    a->has_begun = a->has_begun || (config_has_begun(a->config) && a->sets_pending == 0);
     if (a->ads != NULL)
         ads_client_flush(ads_client_of(a->ads));
     if (a->sources != NULL)

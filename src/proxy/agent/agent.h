@@ -11,6 +11,7 @@ struct agent_args {
     struct limits limits;
     unsigned worker_count;
     const char *bootstrap_file; /* NULL: a sidecar, by what follows */
+    bool may_ignore_fields;     /* of that file, which we do not have */
 
     const char *state_dir, *root_cert_file, *token_file, *egress_socket; /* the last may be NULL */
     const char *envoy;    /* the program that serves in our place; NULL: our own workers */

@@ -55,11 +55,12 @@ struct agent {
     struct str node_id, node_cluster, metadata, spiffe_id;
     /* The change set under way. */
     unsigned sets_pending;
-    struct str_buf leaf_pem; /* that every worker runs; empty: none yet */
+    uint64_t updates[RESOURCE_TYPE_COUNT]; /* -c: that came by the network */
+    struct str_buf leaf_pem;               /* that every worker runs; empty: none yet */
     struct str_buf set_error;
     uint64_t indexed_generation;
     struct timer wants_timer;
-    bool is_app_ready, is_ready, was_started, is_draining, is_start_failed;
+    bool is_app_ready, is_ready, was_started, has_begun, is_draining, is_start_failed;
     bool is_sealed;
     bool is_ended; /* the workers go: nothing is posted to them any more */
     unsigned drains_pending;

@@ -51,6 +51,7 @@ struct config {
     uint64_t generation;
     uint64_t looks;
     bool was_heard[RESOURCE_TYPE_COUNT]; /* an update of it has come */
+    bool has_begun;                      /* listeners may run */
     bool has_garbage; /* perhaps: something lost a reference, or is no root any more */
 };
 
@@ -119,6 +120,7 @@ struct config *config_new(const struct config_args *args)
     }
     list_init(&c->updates);
     map_init(&c->wants);
+    c->has_begun = !args->is_held_at_first;
     return c;
 }
 
@@ -395,6 +397,30 @@ bool config_missing(const struct config *c, struct str_buf *to)
     return false;
 }
 
+/* A capture that runs before the listeners beside it would let out in clear what they send by mTLS:
+ * as in Envoy, all that comes at first is complete before any of it serves. */
+static bool can_begin(const struct config *c)
+{
+    struct str_buf missing = STR_BUF_INIT(256);
+    bool is_complete_now = true;
+    for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++)
+        is_complete_now &= c->args.supply[t] != CONFIG_BY_WILDCARD || c->was_heard[t];
+    is_complete_now = is_complete_now && !config_missing(c, &missing);
+    str_buf_deinit(&missing);
+    return is_complete_now;
+}
+
+bool config_has_begun(const struct config *c)
+{
+    return c->has_begun;
+}
+
+static bool may_run(const struct config *c, const struct entry *e)
+{
+    bool is_held = e->type == RESOURCE_LISTENER && !e->is_local && !c->has_begun;
+    return !is_held && is_warm(c, e->received, NULL);
+}
+
 /* --- what is still of use --- */
 
 static void mark(struct config *c, struct entry *e);
@@ -494,7 +520,7 @@ static void collect_additions(struct config *c)
     for (unsigned t = 0; t < RESOURCE_TYPE_COUNT; t++) {
         LIST_FOREACH (&c->unsettled[t], e, struct entry, link) {
             c->looks++;
-            if (is_warm(c, e->received, NULL))
+            if (may_run(c, e))
                 add_change(c, e, e->received);
         }
     }
@@ -516,7 +542,7 @@ static void collect_changes(struct config *c)
             c->looks++;
             if (e->received == e->running)
                 ;
-            else if (e->received != NULL && is_warm(c, e->received, NULL))
+            else if (e->received != NULL && may_run(c, e))
                 add_change(c, e, e->received);
             else if (e->received == NULL && !e->is_marked)
                 add_change(c, e, NULL);
@@ -534,7 +560,7 @@ static bool is_settled(const struct config *c, const struct resource *r)
 {
     const struct entry *e = find(c, r->type, r->name);
     return e == NULL || e->received != r || e->running == r ||
-           (c->args.answers_cold && !is_warm(c, r, NULL));
+           (c->args.answers_cold && !may_run(c, e));
 }
 
 static void answer_updates(struct config *c)
@@ -555,6 +581,7 @@ void config_pump(struct config *c)
 {
     if (c->is_in_flight)
         return;
+    c->has_begun = c->has_begun || can_begin(c);
     collect_garbage(c);
     collect_changes(c);
     if (c->flight.len == 0) {

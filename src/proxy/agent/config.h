@@ -47,6 +47,7 @@ struct config_args {
     /* An update is also answered when what does not run of it waits for others: servers there are
      * that send nothing more of a type until then. */
     bool answers_cold;
+    bool is_held_at_first; /* listeners that come wait until all that came at first is complete */
     const struct config_ops *ops;
     void *ctx;
 };
@@ -80,6 +81,8 @@ struct resource *config_running(const struct config *c, enum resource_type type,
 bool config_missing(const struct config *c, struct str_buf *to);
 /* How often an entry was looked at to find out what to publish or give up: what a change costs. */
 uint64_t config_looks(const struct config *c);
+/* The first answers are complete, or were not waited for (is_held_at_first). */
+bool config_has_begun(const struct config *c);
 /* Counts changes of what runs: for who keeps an index. */
 uint64_t config_generation(const struct config *c);
 

@@ -366,6 +366,34 @@ static void test_all_of_a_type_is_known_when_it_was_heard(void **state)
     expect(w, "done 2 ;");
 }
 
+/* Else a capture would let out in clear what the listener beside it, still on its way, encrypts. */
+static void test_no_listener_serves_before_all_that_came_at_first_is_complete(void **state)
+{
+    struct world *w = *state;
+    struct config_args held = foreign;
+    held.is_held_at_first = true;
+    use(w, &held);
+    receive(w, make(RESOURCE_CLUSTER, "c", RESOURCE_SECRET, "default"), 1);
+    receive(w, make(RESOURCE_LISTENER, "capture", RESOURCE_CLUSTER, NULL), 2);
+    expect(w, "sub secret default;done 1 ;done 2 ;");
+    assert_false(config_has_begun(w->config));
+    struct resource *own = make(RESOURCE_LISTENER, "probe", RESOURCE_CLUSTER, NULL);
+    config_set_local(w->config, RESOURCE_LISTENER, STR("probe"), own);
+    resource_unref(own);
+    config_pump(w->config);
+    expect(w, "+listener probe;");
+    config_applied(w->config, STR_NULL);
+    receive(w, make(RESOURCE_SECRET, "default", RESOURCE_SECRET, NULL), 3);
+    assert_true(config_has_begun(w->config));
+    expect(w, "+listener capture;+cluster c;+secret default;");
+    config_applied(w->config, STR_NULL);
+    expect(w, "done 3 ;");
+    /* Later changes wait for what they refer to, not for each other. */
+    receive(w, make(RESOURCE_LISTENER, "one", RESOURCE_ROUTE, "r"), 4);
+    receive(w, make(RESOURCE_LISTENER, "two", RESOURCE_ROUTE, NULL), 5);
+    expect(w, "sub route r;done 4 ;+listener two;");
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -385,6 +413,7 @@ int main(void)
         TEST(test_own_names_are_not_the_control_planes),
         TEST(test_an_answer_does_not_wait_for_what_is_missing),
         TEST(test_all_of_a_type_is_known_when_it_was_heard),
+        TEST(test_no_listener_serves_before_all_that_came_at_first_is_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

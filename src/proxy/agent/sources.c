@@ -95,6 +95,7 @@ static void on_update(void *ctx, const struct ads_update *update)
         return;
     }
     u.token = src->index << TOKEN_BITS | update->token;
+    a->updates[update->type]++;
     config_update(a->config, &u);
     config_pump(a->config);
     agent_look(a);

@@ -1,13 +1,24 @@
 /* Start from a bootstrap file of Envoy's form: static resources, and ADS where it says so. */
 
 #include "base/err.h"
+#include "base/log.h"
 #include "mesh/model/cluster.h"
 #include "mesh/model/listener.h"
 #include "proxy/agent/agent_priv.h"
 #include "proxy/agent/file.h"
 #include "proxy/upstream/upstream.h"
 
-enum { FILE_BYTES_MAX = 16 << 20 };
+enum { FILE_BYTES_MAX = 16 << 20, IGNORED_BYTES_MAX = 16 << 10 };
+
+static int parse(struct agent *a, struct str text, struct str_buf *why)
+{
+    AUTO(str_buf_deinit) struct str_buf ignored = STR_BUF_INIT(IGNORED_BYTES_MAX);
+    int err = bootstrap_parse_tolerant(text, a->args->may_ignore_fields ? &ignored : NULL, why,
+                                       &a->bootstrap);
+    if (err == 0 && ignored.len > 0)
+        log_event(LOG_INFO, "bootstrap_fields_ignored", LF("fields", str_buf_str(&ignored)));
+    return err;
+}
 
 static int load(struct agent *a, struct str_buf *why)
 {
@@ -17,7 +28,7 @@ static int load(struct agent *a, struct str_buf *why)
     if (err != 0)
         str_buf_add_c(&reason, err_text(err));
     else
-        err = bootstrap_parse(str_buf_str(&text), &reason, &a->bootstrap);
+        err = parse(a, str_buf_str(&text), &reason);
     if (err != 0)
         str_buf_printf(why, "%s: %.*s", path, STR_FMT(str_buf_str(&reason)));
     str_buf_deinit(&text);
@@ -135,7 +146,10 @@ static void make_config(struct agent *a)
 {
     const struct bootstrap *b = a->bootstrap;
     enum config_supply named = is_dynamic(b) ? CONFIG_BY_NAME : CONFIG_LOCAL;
-    struct config_args args = {.answers_cold = true, .ops = &workers_config_ops, .ctx = a};
+    struct config_args args = {.answers_cold = true,
+                               .is_held_at_first = b->lds.is_set,
+                               .ops = &workers_config_ops,
+                               .ctx = a};
     args.supply[RESOURCE_LISTENER] = CONFIG_BY_WILDCARD;
     args.supply[RESOURCE_CLUSTER] = b->cds.is_set ? CONFIG_BY_WILDCARD : CONFIG_LOCAL;
     args.supply[RESOURCE_ROUTE] = named;

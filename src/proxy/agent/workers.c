@@ -172,6 +172,7 @@ void workers_start(struct agent *a)
             .limits = &a->limits,
             .main = a->turn,
             .mark_outbound = is_sidecar ? AGENT_MARK_OUTBOUND : 0,
+            .is_capture_chain_used = !is_sidecar,
             .mark_inbound = is_sidecar ? AGENT_MARK_INBOUND : 0,
             .ticket_key = a->ticket_key,
             .egress_socket = str_from_c(a->args->egress_socket),

@@ -9,6 +9,8 @@ struct filter_kind {
 
 static const struct filter_kind kinds[] = {
     {HTTP_FILTER_RBAC, &rbac_filter_ops, false},
+    {HTTP_FILTER_FAULT, &fault_filter_ops, false},
+    {HTTP_FILTER_CORS, &cors_filter_ops, false},
     {HTTP_FILTER_ROUTER, &router_filter_ops, true},
 };
 
@@ -26,11 +28,50 @@ static const void *config_of(const struct http_filter *model)
     switch (model->kind) {
     case HTTP_FILTER_RBAC:
         return model->rbac;
+    case HTTP_FILTER_FAULT:
+    case HTTP_FILTER_CORS:
+        return model;
     case HTTP_FILTER_ROUTER:
         return NULL;
     }
     return NULL;
 }
+
+/* --- what filters ask --- */
+
+const struct http_filter *filter_model_of(const struct exchange *x, const struct filter_ops *ops,
+                                          const void *state)
+{
+    for (uint32_t i = 0; i < x->filter_count; i++) {
+        if (x->filters[i].ops == ops && x->states[i] == state)
+            return x->filters[i].config;
+    }
+    ASSERT(false);
+    return NULL;
+}
+
+static const struct filter_override *find_override(const struct filter_overrides *all,
+                                                   struct str name)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (str_eq(all->items[i].name, name))
+            return &all->items[i];
+    }
+    return NULL;
+}
+
+const struct filter_override *override_of(const struct request *r, struct str name)
+{
+    if (r->route == NULL)
+        return NULL;
+    const struct filter_override *o =
+        r->weighted != NULL ? find_override(&r->weighted->overrides, name) : NULL;
+    if (o == NULL)
+        o = find_override(&r->route->overrides, name);
+    return o != NULL ? o : find_override(&r->vhost->overrides, name);
+}
+
+/* --- chains --- */
 
 int filters_build(const struct http_filter *models, size_t count, struct str_buf *why,
                   struct filter *ret_filters, uint32_t *ret_count)

@@ -35,6 +35,8 @@ struct request {
     struct addr
         client; /* whom the request is from, by trusted proxies; family NONE: who connected */
     /* Written by filters for logs and metrics. */
+    const struct hash_policy *made_cookie; /* goes out with the response; NULL: none */
+    struct str made_cookie_value;
     struct str origin;           /* policy or rule that decided */
     struct addr upstream_local;  /* of the last attempt */
     struct str upstream_failure; /* transport failure text */
@@ -63,5 +65,7 @@ int filters_build(const struct http_filter *models, size_t count, struct str_buf
 /* Judges an exchange that lives again, after the policy changed: false: must be reset. */
 bool filters_still_allowed(const struct filter *filters, uint32_t count, struct exchange *x);
 
+extern const struct filter_ops cors_filter_ops;
+extern const struct filter_ops fault_filter_ops;
 extern const struct filter_ops rbac_filter_ops;
 extern const struct filter_ops router_filter_ops;

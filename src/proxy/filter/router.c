@@ -25,6 +25,8 @@ struct router {
     bool is_retry_counted; /* upstream_retry_begin */
     struct timer timeout, try_timeout, try_duration, backoff;
     uint64_t try_began_us;
+    uint64_t hash; /* of what ties the request to a host */
+    bool has_hash;
 };
 
 static void start_attempt(struct router *s);
@@ -293,6 +295,8 @@ static void start_attempt(struct router *s)
     s->r->attempts++;
     if (s->r->upstream_started_us == 0)
         s->r->upstream_started_us = turn_now_us(s->x->turn);
+    s->attempt.has_hash = s->has_hash;
+    s->attempt.hash = s->hash;
     upstream_attempt_start(s->r->upstream, &s->attempt);
 }
 
@@ -402,6 +406,7 @@ static enum verdict on_request(struct router *s)
     r->cluster = upstream_find(r->upstream, r->cluster_name);
     if (r->cluster == NULL)
         return reply_no_cluster(s->x);
+    s->has_hash = hash_request(r, &s->hash);
     edit_rewrite(r, head);
     edit_request(r, head);
     if (r->route != NULL && r->route->timeout_us > 0)
@@ -418,6 +423,7 @@ static void decorate(struct router *s, struct http_head *head)
     http_head_set(head, HTTP_NAME_X_ENVOY_UPSTREAM_SERVICE_TIME,
                   arena_u64(head->arena, (now - s->r->upstream_started_us) / 1000));
     edit_response(s->r, head);
+    hash_response(s->r, head);
 }
 
 /* The peer's proxy has no answer of its app: "1" is the same as if a connect of ours had failed,

@@ -19,8 +19,7 @@ struct ip_addr flow_ip(const struct addr *a)
     return (struct ip_addr){.family = IP_NONE};
 }
 
-/* Where it was meant to go. */
-static const struct addr *destination_of(const struct flow_conn *fc)
+const struct addr *conn_destination(const struct flow_conn *fc)
 {
     return fc->info.original_dst.family != ADDR_NONE ? &fc->info.original_dst : &fc->info.local;
 }
@@ -81,7 +80,7 @@ void conn_refuse(struct flow_conn *fc, uint64_t flags, struct str details, struc
     if (fc->chain == NULL) {
         /* No access log is responsible: where to, and why not. */
         char to[ADDR_TEXT_LEN];
-        log_event(LOG_INFO, "connection_refused", LF("to", addr_format(destination_of(fc), to)),
+        log_event(LOG_INFO, "connection_refused", LF("to", addr_format(conn_destination(fc), to)),
                   LF("reason", details));
         conn_abort(fc->conn, -ERR_DENIED);
         return;
@@ -199,14 +198,14 @@ void flow_take(struct flows *f, struct str listener, const struct conn_transport
 
 /* --- inspection --- */
 
-static bool must_inspect(const struct listener *model)
+static bool must_inspect(const struct flow_conn *fc, const struct listener *model)
 {
-    return model->inspectors.tls_inspector || model->inspectors.http_inspector;
+    return detect_is_wanted(model, conn_destination(fc)->port);
 }
 
-static bool must_read(const struct listener *model)
+static bool must_read(const struct flow_conn *fc, const struct listener *model)
 {
-    return must_inspect(model) || model->inspectors.proxy_protocol;
+    return must_inspect(fc, model) || model->inspectors.proxy_protocol;
 }
 
 static const struct flow_chain *find_chain(const struct flow_conn *fc,
@@ -215,8 +214,8 @@ static const struct flow_chain *find_chain(const struct flow_conn *fc,
     static const struct flow_hello nothing;
     const struct flow_hello *hello = fc->hello != NULL ? fc->hello : &nothing;
     struct chain_input in = {
-        .destination = flow_ip(destination_of(fc)),
-        .destination_port = destination_of(fc)->port,
+        .destination = flow_ip(conn_destination(fc)),
+        .destination_port = conn_destination(fc)->port,
         .source = flow_ip(&fc->info.remote),
         .server_name = hello->server_name,
         .application_protocols = hello->application_protocols,
@@ -243,10 +242,11 @@ static void choose_chain(struct flow_conn *fc)
 }
 
 /* Without inspectors the first chain tells: TLS is on all connections of the listener, or on none.
- */
+ * Where they look at other ports they say what TLS is, and this port has none. */
 static void assume_tls(struct flow_conn *fc, const struct listener *model)
 {
-    fc->is_tls = model->chain_count > 0 && model->chains[0].tls != NULL;
+    fc->is_tls =
+        !model->inspectors.tls_inspector && model->chain_count > 0 && model->chains[0].tls != NULL;
 }
 
 static void inspect(struct flow_conn *fc, bool is_final)
@@ -267,7 +267,7 @@ static void inspect(struct flow_conn *fc, bool is_final)
     case PROXY_HEADER_TAKEN:
         break;
     }
-    if (!must_inspect(config->model)) {
+    if (!must_inspect(fc, config->model)) {
         assume_tls(fc, config->model);
         choose_chain(fc);
         return;
@@ -310,7 +310,7 @@ void conn_dispatch(struct flow_conn *fc, struct flow_listener *l)
 {
     fc->listener = l;
     conn_set_handler(fc->conn, &inspect_handler, fc);
-    if (!must_read(l->config->model)) {
+    if (!must_read(fc, l->config->model)) {
         assume_tls(fc, l->config->model);
         choose_chain(fc);
         return;
@@ -389,8 +389,8 @@ bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
         .principal = downstream_tls(&fc->info)->peer_principal,
         .source = flow_ip(&fc->info.direct_remote),
         .remote = flow_ip(&fc->info.remote),
-        .destination = flow_ip(destination_of(fc)),
-        .destination_port = destination_of(fc)->port,
+        .destination = flow_ip(conn_destination(fc)),
+        .destination_port = conn_destination(fc)->port,
         .sni = downstream_tls(&fc->info)->sni,
     };
     for (size_t i = 0; i < chain->rbac_count; i++) {

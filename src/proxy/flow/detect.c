@@ -56,12 +56,37 @@ static void take_http(struct flow_conn *fc, enum http_guess guess)
         fc->hello = guess == GUESS_HTTP2 ? &hello2 : &hello1;
 }
 
+static bool is_off(const struct port_ranges *off, uint16_t port)
+{
+    for (size_t i = 0; i < off->count; i++) {
+        if (port >= off->items[i].from && port <= off->items[i].to)
+            return true;
+    }
+    return false;
+}
+
+static bool looks_for_tls(const struct listener *model, uint16_t port)
+{
+    return model->inspectors.tls_inspector && !is_off(&model->inspectors.tls_ports_off, port);
+}
+
+static bool looks_for_http(const struct listener *model, uint16_t port)
+{
+    return model->inspectors.http_inspector && !is_off(&model->inspectors.http_ports_off, port);
+}
+
+bool detect_is_wanted(const struct listener *model, uint16_t port)
+{
+    return looks_for_tls(model, port) || looks_for_http(model, port);
+}
+
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final)
 {
+    uint16_t port = conn_destination(fc)->port;
     struct str bytes = chain_pullup(&fc->conn->in, MIN(fc->conn->in.len, (size_t)TLS_PEEK_LEN_MAX));
     if (bytes.len == 0)
         return is_final ? DETECT_DONE : DETECT_MORE;
-    if (model->inspectors.tls_inspector) {
+    if (looks_for_tls(model, port)) {
         struct tls_hello hello;
         switch (tls_peek_hello(bytes, &fc->arena, &hello)) {
         case TLS_PEEK_YES:
@@ -73,7 +98,7 @@ enum detect_result detect_peek(struct flow_conn *fc, const struct listener *mode
             break;
         }
     }
-    if (!model->inspectors.http_inspector)
+    if (!looks_for_http(model, port))
         return DETECT_DONE;
     enum http_guess guess = guess_http(bytes);
     if (guess == GUESS_MORE && !is_final)

@@ -37,6 +37,9 @@ struct flow_env {
     struct tls_store *tls;
     struct upstream *upstream;
     struct metrics *metrics;
+    /* What no listener is for goes by the chains of the one that captured it, as other people's
+     * control planes mean it; else it waits for a directory to say. */
+    bool is_capture_chain_used;
     uint32_t mark_inbound; /* of accepted sockets: answers must not be captured */
     struct str own_workload, own_namespace, own_app, own_version, own_principal, own_cluster;
     /* The detail of a mesh name is wanted; asked once per name until it comes or fails. */

@@ -184,12 +184,16 @@ void conn_judge(struct flow_conn *fc);
 /* The chain that holds now for this connection; NULL: none any more. */
 const struct flow_chain *conn_current_chain(const struct flow_conn *fc);
 struct ip_addr flow_ip(const struct addr *a);
+/* Where the client meant to go. */
+const struct addr *conn_destination(const struct flow_conn *fc);
 bool conn_is_allowed(const struct flow_conn *fc, const struct flow_chain *chain,
                      struct str *ret_origin);
 
 /* --- detect.c --- */
 
 enum detect_result { DETECT_MORE, DETECT_DONE };
+/* Whether connections to this port are looked at. */
+bool detect_is_wanted(const struct listener *model, uint16_t port);
 /* Sets is_tls and hello by the first bytes. */
 enum detect_result detect_peek(struct flow_conn *fc, const struct listener *model, bool is_final);
 

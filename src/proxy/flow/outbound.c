@@ -104,6 +104,20 @@ static bool is_clear(const struct directory_workload *w, uint16_t port)
     return false;
 }
 
+/* use_original_dst as others mean it: the listener of that address, else the chains of the one that
+ * captured. In a mesh of ours nobody can tell the mesh from the world without any directory, and
+ * nothing is let past. */
+static void without_directory(struct flow_conn *fc, const struct addr *to)
+{
+    struct flow_listener *own = listener_find_addr(fc->flow, to);
+    if (own != NULL)
+        conn_dispatch(fc, own);
+    else if (fc->flow->env.is_capture_chain_used)
+        conn_dispatch(fc, fc->listener);
+    else
+        refuse(fc, STR("directory_not_known_yet"));
+}
+
 void outbound_dispatch(struct flow_conn *fc)
 {
     struct flows *f = fc->flow;
@@ -114,13 +128,8 @@ void outbound_dispatch(struct flow_conn *fc)
         refuse(fc, STR("not_captured"));
         return;
     }
-    /* Without any directory nobody can tell the mesh from the world: nothing is let past. */
     if (map_len(&f->directories) == 0) {
-        struct flow_listener *own = listener_find_addr(f, to);
-        if (own != NULL)
-            conn_dispatch(fc, own);
-        else
-            refuse(fc, STR("directory_not_known_yet"));
+        without_directory(fc, to);
         return;
     }
     struct ip_addr ip = flow_ip(to);

@@ -223,6 +223,7 @@ static void context_key(const struct common_tls *tls, const char *role, const st
     str_buf_add_c(key, "|peer");
     add_source_key(key, &tls->validation);
     str_buf_printf(key, "|%d-%d", tls->version_min, tls->version_max);
+    add_text(key, "ciphers", tls->ciphers);
     for (size_t i = 0; i < alpn_count; i++)
         add_text(key, "alpn", alpn[i]);
 }
@@ -246,9 +247,12 @@ static struct tls_san_match to_san(const struct tls_san_matcher *m)
     };
     /* Presence alone is the empty prefix. */
     static const enum tls_match_kind kinds[] = {
-        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,        [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
-        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,     [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
+        [STRING_MATCH_ANY] = TLS_MATCH_PREFIX,
+        [STRING_MATCH_EXACT] = TLS_MATCH_EXACT,
+        [STRING_MATCH_PREFIX] = TLS_MATCH_PREFIX,
+        [STRING_MATCH_SUFFIX] = TLS_MATCH_SUFFIX,
         [STRING_MATCH_CONTAINS] = TLS_MATCH_CONTAINS,
+        [STRING_MATCH_REGEX] = TLS_MATCH_EXACT, /* no decoder lets one through */
     };
     return (struct tls_san_match){types[m->type], kinds[m->match.kind], m->match.value};
 }
@@ -288,6 +292,8 @@ static int build(struct tls_store *s, const struct common_tls *tls, struct tls_c
         args->root_count = roots != NULL ? roots->root_count : 0;
         args->version_min = tls->version_min;
         args->version_max = tls->version_max;
+        args->ciphers =
+            tls->ciphers.len > 0 ? tls->ciphers.ptr : NULL; /* of arena_str: with a NUL */
         args->ticket_key = s->has_tickets ? s->ticket_key : NULL;
         err = tls_context_new(args, why, ret_context);
     }

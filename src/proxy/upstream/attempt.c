@@ -62,7 +62,7 @@ static struct upstream_host *choose(struct upstream_attempt *a)
     if (c->is_removed)
         return NULL;
     if (c->config->kind != CLUSTER_ORIGINAL_DST)
-        return lb_pick(c, a->avoid, a->avoid_count);
+        return lb_pick(c, a->has_hash ? &a->hash : NULL, a->avoid, a->avoid_count);
     if (a->original_dst == NULL || a->original_dst->family == ADDR_NONE)
         return NULL;
     return cluster_original_host(c, a->original_dst, a->identity);

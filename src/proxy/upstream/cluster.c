@@ -290,7 +290,7 @@ static void choose_again(struct upstream_attempt *a)
     struct upstream_cluster *c = a->cluster;
     if (c->config->kind == CLUSTER_ORIGINAL_DST || host_is_usable(a->host))
         return;
-    struct upstream_host *h = lb_pick(c, a->avoid, a->avoid_count);
+    struct upstream_host *h = lb_pick(c, a->has_hash ? &a->hash : NULL, a->avoid, a->avoid_count);
     if (h == NULL || h == a->host)
         return;
     h->active++;

@@ -36,13 +36,25 @@ struct upstream_host *host_new(struct upstream_cluster *c, const struct addr *ad
     return h;
 }
 
+/* Locality-weighted: what its locality is given, shared by the endpoints' own weights. A locality
+ * without a weight gets nothing in Envoy; here its endpoints get the least that there is. */
+static uint32_t weight_of(const struct cluster *c, const struct endpoint *e)
+{
+    enum { SCALE = 1000 };
+    uint32_t own = MAX(e->weight, 1u);
+    if (!c->is_locality_weighted || e->locality_weight_total == 0)
+        return own;
+    uint64_t share = (uint64_t)e->locality_weight * own * SCALE / e->locality_weight_total;
+    return (uint32_t)MAX(MIN(share, (uint64_t)UINT32_MAX), UINT64_C(1));
+}
+
 void host_set_endpoint(struct upstream_host *h, const struct endpoint *e, struct resource *pin)
 {
     struct resource *old = h->pin;
     h->pin = resource_hold(pin);
     h->info.endpoint = e;
     h->is_peer_known = false;
-    h->weight = e->weight > 0 ? e->weight : 1;
+    h->weight = weight_of(h->cluster->config, e);
     pool_transport_changed(h);
     resource_unref(old);
 }

@@ -1,88 +1,149 @@
-/* Load balancing: who of the eligible hosts is next. One picker a policy, one table. */
+/* Load balancing: who of the eligible hosts is next. One picker a policy, one table.
+ *
+ * Eligible hosts are kept by priority. As long as enough of a priority are healthy it takes all;
+ * what it cannot take goes to the next one (Envoy's "priority levels"). */
+#include <math.h>
+
 #include "proxy/upstream/upstream_priv.h"
+
+enum { PERCENT = 100 };
+
+/* What a pick is made of. */
+struct pick {
+    struct upstream_cluster *c;
+    const struct lb_level *level;
+    struct upstream_host **hosts; /* of the level */
+    const uint64_t *hash;         /* NULL: none */
+    struct upstream_host *const *avoid;
+    size_t avoid_count;
+};
 
 void lb_invalidate(struct upstream_cluster *c)
 {
     c->is_eligible_stale = true;
 }
 
-static void collect(struct upstream_cluster *c, bool is_panicking)
+/* --- who is eligible --- */
+
+static uint32_t priority_of(const struct upstream_host *h)
 {
-    c->eligible.len = 0;
-    c->eligible_weight = 0;
-    c->is_weighted = false;
+    return h->info.endpoint != NULL ? h->info.endpoint->priority : 0;
+}
+
+static void add_eligible(struct upstream_cluster *c, struct lb_level *level,
+                         struct upstream_host *h)
+{
+    VEC_PUSH(&c->eligible, h);
+    if (level->count++ > 0 && h->weight != c->eligible.ptr[level->from]->weight)
+        level->is_weighted = true;
+    level->weight += h->weight;
+}
+
+/* All hosts of a priority. *ret_next: the next higher one that there is; UINT32_MAX: none. */
+static uint32_t collect_level(struct upstream_cluster *c, uint32_t priority, bool is_panicking,
+                              struct lb_level *level, uint32_t *ret_next)
+{
+    uint32_t members = 0;
+    *level = (struct lb_level){.from = c->eligible.len};
+    *ret_next = UINT32_MAX;
     for (size_t i = 0; i < c->hosts.len; i++) {
         struct upstream_host *h = c->hosts.ptr[i];
-        if (!is_panicking && !host_is_usable(h))
+        uint32_t p = priority_of(h);
+        if (p > priority)
+            *ret_next = MIN(*ret_next, p);
+        if (p != priority)
             continue;
-        VEC_PUSH(&c->eligible, h);
-        c->eligible_weight += h->weight;
-        if (h->weight != c->eligible.ptr[0]->weight)
-            c->is_weighted = true;
+        members++;
+        if (is_panicking || host_is_usable(h))
+            add_eligible(c, level, h);
+    }
+    return members;
+}
+
+static uint32_t overprovisioning_of(const struct upstream_cluster *c)
+{
+    enum { USUAL = 140 };
+    const struct endpoints *e = c->endpoints == NULL ? NULL
+                                : c->endpoints->type == RESOURCE_ENDPOINTS
+                                    ? c->endpoints->endpoints
+                                    : c->endpoints->cluster->inline_endpoints;
+    return e != NULL && e->overprovisioning_percent > 0 ? e->overprovisioning_percent : USUAL;
+}
+
+/* Each priority takes what it can of what the ones before it left. */
+static void collect(struct upstream_cluster *c, bool is_panicking)
+{
+    uint32_t left = PERCENT, priority = 0, next;
+    c->eligible.len = 0;
+    c->level_count = 0;
+    c->load_total = 0;
+    while (c->level_count < LB_LEVELS_MAX && left > 0 && priority != UINT32_MAX) {
+        struct lb_level *level = &c->levels[c->level_count];
+        uint32_t members = collect_level(c, priority, is_panicking, level, &next);
+        uint64_t health =
+            members == 0 ? 0 : (uint64_t)level->count * overprovisioning_of(c) / members;
+        level->load = (uint32_t)MIN(health, left);
+        /* A share that rounds to nothing is still somebody's. */
+        if (level->load == 0 && level->count > 0)
+            level->load = 1;
+        left -= MIN(left, level->load);
+        c->load_total += level->load;
+        c->level_count += level->count > 0;
+        priority = next;
     }
 }
 
 /* Envoy's panic: when too few hosts are healthy, all are used; a threshold of 0 turns it off. */
 static bool must_panic(const struct upstream_cluster *c)
 {
+    size_t usable = 0;
+    for (size_t i = 0; i < c->hosts.len; i++)
+        usable += host_is_usable(c->hosts.ptr[i]);
     return c->hosts.len > 0 &&
-           c->eligible.len * 100 < (uint64_t)c->config->panic_threshold_percent * c->hosts.len;
+           usable * PERCENT < (uint64_t)c->config->panic_threshold_percent * c->hosts.len;
 }
 
 static void refresh(struct upstream_cluster *c)
 {
-    collect(c, false);
-    if (must_panic(c))
-        collect(c, true);
+    collect(c, must_panic(c));
     c->is_eligible_stale = false;
 }
 
-static struct upstream_host *pick_weighted(struct upstream_cluster *c)
+/* --- pickers --- */
+
+static struct upstream_host *pick_weighted(const struct pick *p)
 {
-    struct random *random = turn_random(c->u->env.turn);
-    if (!c->is_weighted)
-        return c->eligible.ptr[random_below(random, (uint32_t)c->eligible.len)];
-    uint64_t at = random_u64(random) % c->eligible_weight;
-    for (size_t i = 0; i < c->eligible.len; i++) {
-        if (at < c->eligible.ptr[i]->weight)
-            return c->eligible.ptr[i];
-        at -= c->eligible.ptr[i]->weight;
+    struct random *random = turn_random(p->c->u->env.turn);
+    const struct lb_level *level = p->level;
+    if (!level->is_weighted)
+        return p->hosts[random_below(random, (uint32_t)level->count)];
+    uint64_t at = random_u64(random) % level->weight;
+    for (size_t i = 0; i < level->count; i++) {
+        if (at < p->hosts[i]->weight)
+            return p->hosts[i];
+        at -= p->hosts[i]->weight;
     }
-    return c->eligible.ptr[0];
+    return p->hosts[0];
 }
 
-static struct upstream_host *pick_random(struct upstream_cluster *c)
+static struct upstream_host *pick_round_robin(const struct pick *p)
 {
-    return pick_weighted(c);
-}
-
-static struct upstream_host *pick_round_robin(struct upstream_cluster *c)
-{
-    if (c->is_weighted)
-        return pick_weighted(c);
-    return c->eligible.ptr[c->next++ % c->eligible.len];
+    if (p->level->is_weighted)
+        return pick_weighted(p);
+    return p->hosts[p->c->next++ % p->level->count];
 }
 
 /* Power of two choices: of two random hosts the one with fewer requests under way, by weight. */
-static struct upstream_host *pick_least_request(struct upstream_cluster *c)
+static struct upstream_host *pick_least_request(const struct pick *p)
 {
-    struct upstream_host *best = pick_weighted(c);
-    for (uint32_t i = 1; i < c->config->least_request_choices; i++) {
-        struct upstream_host *other = pick_weighted(c);
+    struct upstream_host *best = pick_weighted(p);
+    for (uint32_t i = 1; i < p->c->config->least_request_choices; i++) {
+        struct upstream_host *other = pick_weighted(p);
         if ((uint64_t)other->active * best->weight < (uint64_t)best->active * other->weight)
             best = other;
     }
     return best;
 }
-
-typedef struct upstream_host *pick_fn(struct upstream_cluster *c);
-
-static pick_fn *const pickers[] = {
-    [LB_ROUND_ROBIN] = pick_round_robin,
-    [LB_LEAST_REQUEST] = pick_least_request,
-    [LB_RANDOM] = pick_random,
-    [LB_CLUSTER_PROVIDED] = pick_random,
-};
 
 static bool is_among(struct upstream_host *const *hosts, size_t count,
                      const struct upstream_host *h)
@@ -94,27 +155,80 @@ static bool is_among(struct upstream_host *const *hosts, size_t count,
     return false;
 }
 
-/* The picker's choice, or when it falls on hosts to be avoided a few times, any other. */
-static struct upstream_host *pick_other(struct upstream_cluster *c,
-                                        struct upstream_host *const *avoid, size_t avoid_count)
+/* Rendezvous by weight: of all hosts the one whose draw, made of its address and the hash, is the
+ * highest. No table; a host that comes or goes moves its own share alone. */
+static double draw_of(const struct upstream_host *h, uint64_t hash)
 {
+    const struct addr *a = &h->info.address;
+    uint64_t mixed = str_hash(str_from((const char *)a->ip, sizeof a->ip), hash ^ a->port);
+    double unit = ((double)(mixed >> 11) + 0.5) / (double)(UINT64_C(1) << 53);
+    return -(double)h->weight / log(unit);
+}
+
+static struct upstream_host *pick_hash(const struct pick *p)
+{
+    struct upstream_host *best = NULL;
+    double most = 0;
+    if (p->hash == NULL)
+        return pick_weighted(p);
+    for (size_t i = 0; i < p->level->count; i++) {
+        double draw = draw_of(p->hosts[i], *p->hash);
+        if ((best != NULL && draw <= most) || is_among(p->avoid, p->avoid_count, p->hosts[i]))
+            continue;
+        best = p->hosts[i];
+        most = draw;
+    }
+    return best != NULL ? best : p->hosts[0];
+}
+
+typedef struct upstream_host *pick_fn(const struct pick *p);
+
+static pick_fn *const pickers[] = {
+    [LB_ROUND_ROBIN] = pick_round_robin,
+    [LB_LEAST_REQUEST] = pick_least_request,
+    [LB_RANDOM] = pick_weighted,
+    [LB_CLUSTER_PROVIDED] = pick_weighted,
+    [LB_HASH] = pick_hash,
+};
+
+/* --- the pick --- */
+
+static const struct lb_level *choose_level(const struct upstream_cluster *c, const uint64_t *hash)
+{
+    if (c->level_count == 1)
+        return &c->levels[0];
+    /* Who is tied to a host is tied to its level, too. */
+    uint32_t at = hash != NULL ? (uint32_t)(*hash % c->load_total)
+                               : random_below(turn_random(c->u->env.turn), c->load_total);
+    for (unsigned i = 0; i < c->level_count; i++) {
+        if (at < c->levels[i].load)
+            return &c->levels[i];
+        at -= c->levels[i].load;
+    }
+    return &c->levels[0];
+}
+
+/* The picker's choice, or when it falls on hosts to be avoided a few times, any other. */
+static struct upstream_host *pick_other(const struct pick *p)
+{
+    const struct upstream_cluster *c = p->c;
     struct upstream_host *h = NULL;
     for (int tries = 0; tries < 5; tries++) {
-        h = pickers[c->config->lb](c);
-        if (!is_among(avoid, avoid_count, h))
+        h = pickers[c->config->lb](p);
+        if (!is_among(p->avoid, p->avoid_count, h))
             return h;
     }
     uint32_t from = random_below(turn_random(c->u->env.turn), (uint32_t)c->eligible.len);
     for (size_t i = 0; i < c->eligible.len; i++) {
         struct upstream_host *other = c->eligible.ptr[(from + i) % c->eligible.len];
-        if (!is_among(avoid, avoid_count, other))
+        if (!is_among(p->avoid, p->avoid_count, other))
             return other;
     }
     return h;
 }
 
-struct upstream_host *lb_pick(struct upstream_cluster *c, struct upstream_host *const *avoid,
-                              size_t avoid_count)
+struct upstream_host *lb_pick(struct upstream_cluster *c, const uint64_t *hash,
+                              struct upstream_host *const *avoid, size_t avoid_count)
 {
     if (c->config->outlier.is_on)
         outlier_look(c);
@@ -122,5 +236,11 @@ struct upstream_host *lb_pick(struct upstream_cluster *c, struct upstream_host *
         refresh(c);
     if (c->eligible.len == 0)
         return NULL;
-    return pick_other(c, avoid, avoid_count);
+    const struct lb_level *level = choose_level(c, hash);
+    return pick_other(&(struct pick){.c = c,
+                                     .level = level,
+                                     .hosts = c->eligible.ptr + level->from,
+                                     .hash = hash,
+                                     .avoid = avoid,
+                                     .avoid_count = avoid_count});
 }

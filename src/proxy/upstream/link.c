@@ -93,6 +93,7 @@ uint64_t link_transport(const struct upstream_host *h)
     struct str_buf text = STR_BUF_INIT(256 * 1024);
     str_buf_printf(&text, "%d|%d|%d|", c->is_inbound, c->bind.port, c->caller_header);
     str_buf_add(&text, str_from((const char *)c->bind.ip.bytes, ip_len(&c->bind.ip)));
+    str_buf_add(&text, str_from((const char *)c->bind_other.ip.bytes, ip_len(&c->bind_other.ip)));
     if (tls != NULL) {
         str_buf_printf(&text, "|%zu:", tls->sni.len);
         str_buf_add(&text, tls->sni);
@@ -173,12 +174,17 @@ static int tls_layer_for(struct upstream_host *h, const struct upstream_tls *tls
 
 static bool bind_addr(const struct cluster *c, const struct addr *to, struct addr *ret_bind)
 {
-    if (c->bind.ip.family == IP_NONE || (c->bind.ip.family == IP_V4) != (to->family == ADDR_IP4) ||
-        to->family == ADDR_UNIX)
-        return false;
-    *ret_bind = (struct addr){.family = to->family, .port = c->bind.port};
-    memcpy(ret_bind->ip, c->bind.ip.bytes, sizeof ret_bind->ip);
-    return true;
+    const struct model_addr *both[] = {&c->bind, &c->bind_other};
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        const struct ip_addr *ip = &both[i]->ip;
+        if (ip->family == IP_NONE || (ip->family == IP_V4) != (to->family == ADDR_IP4) ||
+            (ip->family == IP_V6) != (to->family == ADDR_IP6))
+            continue;
+        *ret_bind = (struct addr){.family = to->family, .port = both[i]->port};
+        memcpy(ret_bind->ip, ip->bytes, sizeof ret_bind->ip);
+        return true;
+    }
+    return false;
 }
 
 static void put_ip(const struct addr *a, struct ip_addr *ret_ip, uint16_t *ret_port)

@@ -110,7 +110,7 @@ static void try_host(struct upstream_tcp *t)
             ? (t->original_dst.family == ADDR_NONE
                    ? NULL
                    : cluster_original_host(c, &t->original_dst, str_from_c(t->identity)))
-            : lb_pick(c, t->tried, t->tried_count);
+            : lb_pick(c, NULL, t->tried, t->tried_count);
     struct outcome why = {
         .err = -ERR_UNAVAILABLE,
         .fault = FAULT_UPSTREAM,

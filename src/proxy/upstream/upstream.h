@@ -101,6 +101,8 @@ struct upstream_attempt {
     struct str identity;                /* ORIGINAL_DST with mTLS: must be proven; else empty */
     struct upstream_host *const *avoid; /* hosts of earlier attempts */
     size_t avoid_count;
+    bool has_hash; /* for clusters that hash: who is tied to a host */
+    uint64_t hash;
     /* Set by upstream: */
     struct upstream_host *host; /* chosen; NULL: none (referenced until finish) */
     struct http_client *client;

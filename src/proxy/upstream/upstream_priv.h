@@ -28,6 +28,16 @@ struct host_set {
     size_t len, cap;
 };
 
+enum { LB_LEVELS_MAX = 8 };
+
+/* The eligible hosts of a priority that takes a share of the load. */
+struct lb_level {
+    size_t from, count; /* in eligible */
+    uint64_t weight;    /* of all of them */
+    uint32_t load;      /* its share, of load_total */
+    bool is_weighted;   /* their weights differ */
+};
+
 struct upstream_cluster {
     struct upstream *u;
     struct list link;           /* in zombies once removed */
@@ -37,9 +47,11 @@ struct upstream_cluster {
     const struct cluster *config;
     struct limits limits;     /* the process's, with what config says */
     struct host_set hosts;    /* configured, or on demand (ORIGINAL_DST) */
-    struct host_set eligible; /* cache: may be picked */
-    uint64_t eligible_weight;
-    bool is_eligible_stale, is_weighted;
+    struct host_set eligible; /* cache: may be picked, by priority */
+    struct lb_level levels[LB_LEVELS_MAX];
+    unsigned level_count;
+    uint32_t load_total; /* of all levels */
+    bool is_eligible_stale;
     uint32_t next; /* round robin */
     /* Breaker, outlier detection. */
     struct cluster_share *share;
@@ -230,6 +242,7 @@ void outlier_members_changed(struct upstream_cluster *c);
 
 /* lb.c */
 /* NULL: none is eligible. avoid: hosts to be passed over while others exist. */
-struct upstream_host *lb_pick(struct upstream_cluster *c, struct upstream_host *const *avoid,
-                              size_t avoid_count);
+/* hash: of what ties the request to a host; NULL: nothing does. */
+struct upstream_host *lb_pick(struct upstream_cluster *c, const uint64_t *hash,
+                              struct upstream_host *const *avoid, size_t avoid_count);
 void lb_invalidate(struct upstream_cluster *c);

@@ -319,6 +319,7 @@ static void make_parts(struct worker *w)
         .tls = w->tls,
         .upstream = w->upstream,
         .metrics = w->metrics,
+        .is_capture_chain_used = a->is_capture_chain_used,
         .mark_inbound = a->mark_inbound,
         .own_workload = a->workload,
         .own_namespace = a->namespace_,

@@ -22,8 +22,9 @@ struct worker_args {
     const struct limits *limits;
     struct turn *main; /* answers are posted here */
     uint32_t mark_outbound, mark_inbound;
-    const uint8_t *ticket_key; /* 80 bytes, shared by workers */
-    struct str egress_socket;  /* box: unix path, empty: connect directly */
+    bool is_capture_chain_used; /* flow.h */
+    const uint8_t *ticket_key;  /* 80 bytes, shared by workers */
+    struct str egress_socket;   /* box: unix path, empty: connect directly */
     struct str node_id;
     /* Facts of this workload for metrics (reporter side). */
     struct str workload, namespace_, app, version, principal, cluster_id;
