@@ -92,7 +92,8 @@ def envoy_bootstrap(hop, certificates, is_tulle=False):
                 "@type": HTTP_OPTIONS, "explicit_http_config": protocol,
                 "common_http_protocol_options": {"max_requests_per_connection": hop.upstream_requests_max}}}
     is_http2 = (hop.h2_out and not more) or (hop.is_tcp and hop.tls_out and hop.tunnel == "connect")
-    upstream = cluster("app", hop.to, is_http2=is_http2, transport_socket=socket_out, **more)
+    # Under callgrind, and beside other work, many handshakes at a time take seconds.
+    upstream = cluster("app", hop.to, is_http2=is_http2, transport_socket=socket_out, connect_timeout="20s", **more)
     return bootstrap([listener("in", hop.listen, [filter_], socket_in)], [upstream])
 
 
