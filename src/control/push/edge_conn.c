@@ -1,5 +1,6 @@
 /* Connections of an edge: through the gate and a TLS handshake to HTTP/2, until the client's
  * certificate is over. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -23,6 +24,8 @@ enum {
     LOOK_AGAIN_US = 3600u * 1000 * 1000,  /* wall clocks are set */
     EXPIRED_LINGER_US = 10 * 1000 * 1000, /* for a client that does not read why */
     LEAF_PEM_MAX = 64 * 1024,
+    TRIM_HANDSHAKES = 100,
+    TRIM_US = 2 * 1000 * 1000,
 };
 
 static void conn_free(struct edge_conn *ec)
@@ -161,6 +164,23 @@ static void note_root(struct edge_conn *ec, const struct tls_endpoint *tls)
     str_buf_deinit(&pem);
 }
 
+/* Each handshake needs some 60 KiB for a moment, between what stays: many of them leave holes. */
+static void on_trim(struct timer *timer)
+{
+    struct edge_thread *t = CONTAINER_OF(timer, struct edge_thread, trim_timer);
+    t->handshakes_untrimmed = 0;
+    malloc_trim(0);
+}
+
+/* Each handshake puts the moment off. */
+static void trim_later(struct edge_thread *t)
+{
+    if (++t->handshakes_untrimmed < TRIM_HANDSHAKES)
+        return;
+    timer_stop(&t->trim_timer);
+    timer_start(t->turn, &t->trim_timer, TRIM_US);
+}
+
 /* One more with a certificate. Where there are too many, somebody goes of the identity that has
  * most. */
 static void join_known(struct edge_conn *ec, struct str identity)
@@ -204,6 +224,7 @@ static void on_open(struct conn *c)
     ec->server = http_server_open(c, info.is_mtls ? &t->config : &t->config_strangers, &info,
                                   &server_ops, ec);
     gate_shaken(&ec->gate, info.is_mtls);
+    trim_later(t);
     if (info.is_mtls)
         join_known(ec, peer.uri_san);
     arena_deinit(&texts);
@@ -343,6 +364,7 @@ void edge_conn_init_pools(struct edge_thread *t)
     };
     gate_init(&t->gate, t->turn, &limits, &gate_ops);
     crowd_init(&t->known);
+    timer_init(&t->trim_timer, on_trim);
     t->known_max = share(KNOWN_MAX, files / 2, t);
 }
 
@@ -354,6 +376,7 @@ void edge_conn_abort_all(struct edge_thread *t)
 
 void edge_conn_deinit_pools(struct edge_thread *t)
 {
+    timer_stop(&t->trim_timer);
     LIST_FOREACH (&t->conns, ec, struct edge_conn, link) {
         gate_leave(&ec->gate);
         crowd_remove(&t->known, &ec->known);

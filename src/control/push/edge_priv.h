@@ -94,6 +94,8 @@ struct edge_thread {
     struct gate gate;
     struct crowd known; /* connections with a certificate, by identity */
     size_t known_max;
+    struct timer trim_timer;
+    unsigned handshakes_untrimmed;
     size_t partial_bytes;
     unsigned unary_count;       /* one-shot calls that the brain has */
     struct list unaries_queued; /* of struct edge_call */
