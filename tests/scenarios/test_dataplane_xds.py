@@ -5,6 +5,7 @@ import base64
 import json
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -69,6 +70,17 @@ def der(chain):
 
 def dump(p):
     return p.admin("/config_dump")
+
+
+def refusals(p):
+    """Why the last responses do not run, of each type that was refused."""
+    return [c["last_refusal"] for c in json.loads(dump(p))["configs"] if "last_refusal" in c]
+
+
+def count(p, what):
+    """Responses of control planes that were accepted, refused, ignored."""
+    line = next(line for line in p.admin("/stats").splitlines() if f"xds_responses_{what}" in line)
+    return int(line.split()[-1])
 
 
 def test_changes_under_load(plane, mode, proxy, authority):
@@ -184,6 +196,7 @@ def test_what_is_not_supported_is_refused_by_name(plane, mode, proxy):
         plane.snapshot("1", [*one, mode.listener("plain", port, "routes")])
         p = proxy(mode.bootstrap(plane.port))
         wait_text(port, "a")
+        began = time.monotonic()
         plane.snapshot("2", [*one, mode.listener("plain", port, "routes", filters=[JWT]),
                              mode.listener("other", other_port, "routes")])
         why = plane.wait_refused(LISTENER, "plain: ", JWT["typed_config"]["@type"], "not supported")
@@ -191,6 +204,8 @@ def test_what_is_not_supported_is_refused_by_name(plane, mode, proxy):
         wait_text(other_port, "a")
         assert text(port) == (200, "a")
         assert why in p.log().replace('\\"', '"')
+        # A server that sends it again at once, which is what happens here, is not answered at once for ever.
+        assert why in refusals(p) and 1 <= count(p, "refused") <= 6 + time.monotonic() - began
         # A field of TLS or of a rule that is not known must not be passed over: it may be the one that guards.
         guarded = mode.cluster("two", transport_socket={"name": "tls", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -202,10 +217,9 @@ def test_what_is_not_supported_is_refused_by_name(plane, mode, proxy):
         plane.snapshot("4", [*one[:2], mode.cluster("two"), endpoints("two", b.port), routes("routes", "two"),
                              mode.listener("plain", port, "routes")])
         wait_text(port, "b")
-        count = len(plane.refusals())
         plane.snapshot("5", [*one, mode.listener("plain", port, "routes")])
         wait_text(port, "a")
-        assert len(plane.refusals()) == count
+        wait_until(lambda: refusals(p) == [], "the end of the refusals", timeout_s=20)
 
 
 def test_removals(plane, mode, proxy):
@@ -243,7 +257,7 @@ def test_the_server_dies_and_comes_back(plane, mode, proxy):
             assert text(port) == (200, "a")
             plane.start()
             plane.snapshot("1", world(a.port))
-            wait_until(lambda: plane.requests(CLUSTER) and plane.requests(ENDPOINTS), "the proxy's return",
+            wait_until(lambda: all(plane.requests(t) for t in (CLUSTER, ENDPOINTS, LISTENER)), "the proxy's return",
                        timeout_s=30)
             told = {r["type"]: r["known"] if mode.is_delta else r["version"]
                     for r in reversed(plane.requests())}
@@ -304,4 +318,5 @@ def test_a_server_that_talks_nonsense(name, logs, proxy):
         heard = plane.heard()
         assert heard["opened"] == 1 and heard["open"] == 1
         assert p.is_running() and "unheard" in p.log()
+        assert count(p, "ignored") == 2
         assert json.loads(dump(p))

@@ -353,7 +353,7 @@ static void hand_over(struct ads_client *c, struct pending *p)
     p->is_in_callback = true;
     c->ops.on_update(c->ctx, &update);
     p->is_in_callback = false;
-    if (p->is_done)
+    if (p->is_done && !p->is_held)
         pending_free(p);
 }
 
@@ -405,10 +405,8 @@ static void commit(struct ads_client *c, struct pending *p, bool is_accepted)
         ads_client_delta_commit(&c->types[p->type], p, is_accepted);
 }
 
-static void answer(struct ads_client *c, struct pending *p)
+static void send_answer(struct ads_client *c, struct pending *p)
 {
-    if (c->ops.on_answered != NULL)
-        c->ops.on_answered(c->ctx, p->type, str_buf_str(&p->why));
     /* A response of a stream that is gone is answered by the next one's first request. */
     if (!c->is_connected || p->stream != c->stream)
         return;
@@ -416,6 +414,32 @@ static void answer(struct ads_client *c, struct pending *p)
         ads_client_sotw_answer(c, p);
     else
         ads_client_delta_answer(c, p);
+}
+
+void ads_client_release(struct ads_client *c, enum resource_type type)
+{
+    LIST_FOREACH (&c->pending, p, struct pending, link) {
+        if (p->type != type || !p->is_held)
+            continue;
+        p->is_held = false;
+        send_answer(c, p);
+        if (!p->is_in_callback)
+            pending_free(p);
+    }
+}
+
+static void answer(struct ads_client *c, struct pending *p)
+{
+    struct type_state *t = &c->types[p->type];
+    bool is_refused = p->why.len > 0 || p->refused.len > 0;
+    if (c->ops.on_answered != NULL)
+        c->ops.on_answered(c->ctx, p->type, str_buf_str(&p->why));
+    t->refused_in_row = is_refused ? t->refused_in_row + 1 : 0;
+    p->is_held = c->is_sotw && t->refused_in_row > 1 && c->ops.on_held != NULL;
+    if (p->is_held)
+        c->ops.on_held(c->ctx, p->type, t->refused_in_row);
+    else
+        send_answer(c, p);
 }
 
 void ads_client_done(struct ads_client *c, uint64_t token, struct str why)
@@ -430,6 +454,6 @@ void ads_client_done(struct ads_client *c, uint64_t token, struct str why)
     }
     p->is_done = true;
     answer(c, p);
-    if (!p->is_in_callback)
+    if (!p->is_in_callback && !p->is_held)
         pending_free(p);
 }

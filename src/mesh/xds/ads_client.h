@@ -30,6 +30,10 @@ struct ads_client_ops {
     void (*on_update)(void *ctx, const struct ads_update *update);
     /* A response was acknowledged (why empty) or refused, in part or as a whole. May be NULL. */
     void (*on_answered)(void *ctx, enum resource_type type, struct str why);
+    /* State of the world: a response was refused, and so was the one before it, `times` in a row: a
+     * server that sends the same again at once would be answered at once, for ever. The answer
+     * waits until ads_client_release. NULL: it does not. */
+    void (*on_held)(void *ctx, enum resource_type type, unsigned times);
     /* A response of a type that nobody asked for was passed over. May be NULL. */
     void (*on_ignored)(void *ctx, struct str type_url, struct str why);
 };
@@ -55,6 +59,8 @@ void ads_client_disconnected(struct ads_client *c);
 int ads_client_recv(struct ads_client *c, struct str message);
 /* The update with this token was applied (why empty) or refused as a whole (reason). */
 void ads_client_done(struct ads_client *c, uint64_t token, struct str why);
+/* Sends the answer that on_held told of; nothing where there is none (any more). */
+void ads_client_release(struct ads_client *c, enum resource_type type);
 /* The subscriptions changed in this turn are sent in one request per type. */
 void ads_client_flush(struct ads_client *c);
 bool ads_client_is_synced(const struct ads_client *c); /* every subscription was answered once */

@@ -36,6 +36,7 @@ struct type_state {
     bool is_wildcard, is_wildcard_new, is_wildcard_answered;
     bool is_requested; /* on this stream */
     bool is_dirty;
+    unsigned refused_in_row;
     /* State of the world; both owned. */
     struct str version; /* of the last response that was accepted */
     struct str nonce;   /* of the last response on this stream */
@@ -48,6 +49,7 @@ struct pending {
     uint64_t stream;
     enum resource_type type;
     bool is_in_callback, is_done;
+    bool is_held; /* done, and its answer waits */
     struct arena arena;
     struct str nonce;
     struct str version; /* state of the world: of the response */

@@ -96,6 +96,9 @@ static void send_request(struct ads_client *c, enum resource_type type, const st
 
 void ads_client_sotw_flush(struct ads_client *c, enum resource_type type)
 {
+    ads_client_release(c, type);
+    if (!c->types[type].is_dirty)
+        return;
     /* A response that was not answered yet: its answer tells the names as they are then. Between
      * the two a request with its nonce would be taken for the answer. */
     if (!has_pending(c, type))

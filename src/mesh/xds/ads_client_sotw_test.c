@@ -74,7 +74,15 @@ static void on_update(void *ctx, const struct ads_update *update)
         ads_client_done(f->client, update->token, f->refuses ? STR("no") : STR_NULL);
 }
 
+static void on_held(void *ctx, enum resource_type type, unsigned times)
+{
+    struct fixture *f = ctx;
+    str_buf_printf(&f->log, "held %s %u\n", resource_type_name(type), times);
+}
+
 static const struct ads_client_ops ops = {.send = on_send, .on_update = on_update};
+static const struct ads_client_ops patient_ops = {
+    .send = on_send, .on_update = on_update, .on_held = on_held};
 
 static int setup(void **state)
 {
@@ -317,6 +325,43 @@ static void test_answers_that_wait(void **state)
     assert_log(f, "gone a\ncluster v=4 n=4\n");
 }
 
+/* A server that sends what was refused again at once is not answered at once for ever. */
+static void test_refusals_in_a_row_are_held(void **state)
+{
+    struct fixture *f = *state;
+    ads_client_free(f->client);
+    f->client = ads_client_new(&(struct ads_client_args){
+        .node_id = STR("n"), .is_sotw = true, .ops = &patient_ops, .ctx = f});
+    ads_client_subscribe_all(f->client, RESOURCE_CLUSTER);
+    connect_stream(f);
+    CLUSTERS(f, "1", "a!");
+    str_buf_reset(&f->log);
+    CLUSTERS(f, "1", "a!");
+    assert_log(f, "held cluster 2\n");
+    ads_client_release(f->client, RESOURCE_ENDPOINTS);
+    assert_log(f, "");
+    ads_client_release(f->client, RESOURCE_CLUSTER);
+    assert_log(f, "cluster v= n=1 ! a: field 2047 of envoy.config.cluster.v3.Cluster is not "
+                  "supported\n");
+    /* A change of what is asked for takes the answer with it. */
+    CLUSTERS(f, "2", "a!");
+    str_buf_reset(&f->log);
+    ads_client_subscribe(f->client, RESOURCE_CLUSTER, STR("b"));
+    ads_client_flush(f->client);
+    assert_log(f, "cluster v= n=2 * b ! a: field 2047 of envoy.config.cluster.v3.Cluster is not "
+                  "supported\n");
+    /* Good ones are answered at once, and so is the first bad one after them; one of a stream that
+     * is gone never. */
+    CLUSTERS(f, "3", "a");
+    CLUSTERS(f, "4", "a!");
+    CLUSTERS(f, "5", "a!");
+    str_buf_reset(&f->log);
+    connect_stream(f);
+    str_buf_reset(&f->log);
+    ads_client_release(f->client, RESOURCE_CLUSTER);
+    assert_log(f, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +370,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reconnect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_that_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_in_a_row_are_held, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,12 +58,26 @@ static void collect_metrics(struct worker *w, void *request)
     metrics_merge(r->metrics, worker_metrics(w));
 }
 
+static void add_xds(struct admin_request *r)
+{
+    const struct agent *a = agent_of(r);
+    struct ads_counts counts = {0};
+    if (a->sources != NULL)
+        counts = sources_counts(a->sources);
+    else if (a->ads != NULL)
+        counts = ads_counts(a->ads);
+    metrics_add(r->metrics, COUNTER_XDS_ACCEPTED, (int64_t)counts.accepted);
+    metrics_add(r->metrics, COUNTER_XDS_REFUSED, (int64_t)counts.refused);
+    metrics_add(r->metrics, COUNTER_XDS_IGNORED, (int64_t)counts.ignored);
+}
+
 /* What the main thread itself counts. */
 static void add_own(struct admin_request *r)
 {
     const struct agent *a = agent_of(r);
     if (r->metrics == NULL)
         return;
+    add_xds(r);
     if (a->dns != NULL)
         metrics_add(r->metrics, COUNTER_DNS_REQUESTS, (int64_t)dns_requests(a->dns));
     if (a->identity == NULL)
@@ -236,6 +250,18 @@ static const struct {
      "static_directories", "dynamic_directories", "dynamic_warming_directories"},
 };
 
+/* Why the last response of a type does not run, or not all of it. */
+static void dump_refusal(struct dump *d, const struct agent *a)
+{
+    struct str why = STR_NULL;
+    if (a->sources != NULL)
+        why = sources_refusal(a->sources, d->type);
+    else if (a->ads != NULL)
+        why = ads_refusal(a->ads, d->type);
+    if (why.len > 0)
+        json_writer_str(d->w, "last_refusal", why);
+}
+
 static unsigned answer_config_dump(struct admin_request *r)
 {
     struct json_writer w;
@@ -258,6 +284,7 @@ static unsigned answer_config_dump(struct admin_request *r)
         json_writer_array(&w, dumps[i].warming_key);
         config_each(config, d.type, dump_warming, &d);
         json_writer_end(&w);
+        dump_refusal(&d, agent_of(r));
         json_writer_end(&w);
     }
     json_writer_end(&w);

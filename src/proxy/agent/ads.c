@@ -10,9 +10,12 @@
 enum {
     MESSAGE_BYTES_MAX = 64 << 20,
     REPORT_BYTES_MAX = 16384,
+    REFUSAL_BYTES_MAX = 8192,
     STABLE_US = 5 * 1000 * 1000,
 };
 
+/* Between refusals of what a server sends again and again. */
+static const struct backoff_range refusals = {50 * 1000, 1000 * 1000};
 static const struct backoff_range retries = {100 * 1000, 5 * 1000 * 1000};
 
 struct ads {
@@ -22,12 +25,15 @@ struct ads {
     struct channel *next;           /* to take its place; connecting */
     struct grpc_call *stream;       /* NULL: none */
     struct timer timer;             /* the next try */
+    struct timer held;              /* then answers go out that wait */
     struct timer next_timer;        /* until `next` is opened */
     uint64_t until_s, next_until_s; /* when the certificates of both are over; 0: not known */
     unsigned failures;
     uint64_t opened_us;
     bool is_connected, is_ending;
-    struct str_buf report; /* the last that was told or is to be */
+    struct ads_counts counts;
+    struct str_buf refusals[RESOURCE_TYPE_COUNT]; /* of the last response of each type */
+    struct str_buf report;                        /* the last that was told or is to be */
 };
 
 static void connect_now(struct ads *a);
@@ -50,16 +56,37 @@ static void on_update(void *ctx, const struct ads_update *update)
 static void on_answered(void *ctx, enum resource_type type, struct str why)
 {
     struct ads *a = ctx;
-    if (why.len > 0)
-        log_event(LOG_WARN, "xds_refused", LFC("type", resource_type_name(type)),
-                  LF("authority", a->args.authority), LF("reason", why));
-    if (a->args.on_answered != NULL)
-        a->args.on_answered(a->args.ctx, type, why);
+    str_buf_reset(&a->refusals[type]);
+    if (why.len == 0) {
+        a->counts.accepted++;
+        return;
+    }
+    a->counts.refused++;
+    str_buf_add(&a->refusals[type], why);
+    log_event(LOG_WARN, "xds_refused", LFC("type", resource_type_name(type)),
+              LF("authority", a->args.authority), LF("reason", why));
+}
+
+static void on_held(void *ctx, enum resource_type type, unsigned times)
+{
+    struct ads *a = ctx;
+    (void)type;
+    if (!timer_is_started(&a->held))
+        timer_start(a->args.turn, &a->held,
+                    backoff_us(&refusals, times, turn_random(a->args.turn)));
+}
+
+static void on_held_timer(struct timer *t)
+{
+    struct ads *a = CONTAINER_OF(t, struct ads, held);
+    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        ads_client_release(a->client, (enum resource_type)i);
 }
 
 static void on_ignored(void *ctx, struct str type_url, struct str why)
 {
     struct ads *a = ctx;
+    a->counts.ignored++;
     log_event(LOG_WARN, "xds_ignored", LF("type_url", type_url), LF("authority", a->args.authority),
               LF("reason", why));
 }
@@ -68,6 +95,7 @@ static const struct ads_client_ops client_ops = {
     .send = on_send,
     .on_update = on_update,
     .on_answered = on_answered,
+    .on_held = on_held,
     .on_ignored = on_ignored,
 };
 
@@ -219,6 +247,7 @@ static void take_next(struct ads *a)
     a->until_s = a->next_until_s;
     a->stream = NULL;
     timer_stop(&a->timer);
+    timer_stop(&a->held);
     channel_close(old);
     if (a->is_connected)
         ads_client_disconnected(a->client);
@@ -311,7 +340,10 @@ struct ads *ads_new(const struct ads_args *args)
     struct ads *a = NEW(struct ads);
     a->args = *args;
     a->report = STR_BUF_INIT(REPORT_BYTES_MAX);
+    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        a->refusals[i] = STR_BUF_INIT(REFUSAL_BYTES_MAX);
     timer_init(&a->timer, on_timer);
+    timer_init(&a->held, on_held_timer);
     timer_init(&a->next_timer, on_next);
     a->client = ads_client_new(&(struct ads_client_args){
         .node_id = args->node_id,
@@ -339,6 +371,8 @@ struct ads *ads_free(struct ads *a)
         turn_once(a->args.turn, 0);
     ads_client_free(a->client);
     str_buf_deinit(&a->report);
+    for (unsigned i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        str_buf_deinit(&a->refusals[i]);
     free(a);
     return NULL;
 }
@@ -357,4 +391,14 @@ struct ads_client *ads_client_of(struct ads *a)
 bool ads_is_connected(const struct ads *a)
 {
     return a->is_connected;
+}
+
+struct ads_counts ads_counts(const struct ads *a)
+{
+    return a->counts;
+}
+
+struct str ads_refusal(const struct ads *a, enum resource_type type)
+{
+    return str_buf_str(&a->refusals[type]);
 }

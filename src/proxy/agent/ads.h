@@ -10,6 +10,11 @@
 
 struct ads;
 
+/* Responses. */
+struct ads_counts {
+    uint64_t accepted, refused, ignored;
+};
+
 struct ads_args {
     bool is_sotw;            /* state of the world instead of delta */
     bool is_single;          /* the service of this type alone */
@@ -29,8 +34,6 @@ struct ads_args {
     /* When its certificate is over; 0: it has none. NULL: never asked. */
     uint64_t (*tls_until_s)(void *ctx);
     void (*on_update)(void *ctx, const struct ads_update *update);
-    /* May be NULL: a response of this type was accepted (why empty) or refused. */
-    void (*on_answered)(void *ctx, enum resource_type type, struct str why);
     void (*on_connected)(void *ctx, bool is_connected);
     void *ctx;
 };
@@ -44,5 +47,9 @@ void ads_start(struct ads *a);
 void ads_tls_changed(struct ads *a);
 struct ads_client *ads_client_of(struct ads *a);
 bool ads_is_connected(const struct ads *a);
+struct ads_counts ads_counts(const struct ads *a);
+/* Why the last response of that type was refused; empty when it was not. Borrowed until the next.
+ */
+struct str ads_refusal(const struct ads *a, enum resource_type type);
 /* Tells our state (JSON): now if there is a connection, and on each new one. */
 void ads_report(struct ads *a, struct str state_json);

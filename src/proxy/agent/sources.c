@@ -263,6 +263,28 @@ bool sources_is_connected(const struct sources *s)
     return true;
 }
 
+struct ads_counts sources_counts(const struct sources *s)
+{
+    struct ads_counts sum = {0};
+    LIST_FOREACH (&s->items, src, struct source, link) {
+        struct ads_counts c = ads_counts(src->ads);
+        sum.accepted += c.accepted;
+        sum.refused += c.refused;
+        sum.ignored += c.ignored;
+    }
+    return sum;
+}
+
+struct str sources_refusal(const struct sources *s, enum resource_type type)
+{
+    LIST_FOREACH (&s->items, src, struct source, link) {
+        struct str why = ads_refusal(src->ads, type);
+        if (why.len > 0)
+            return why;
+    }
+    return STR_NULL;
+}
+
 /* --- life --- */
 
 static int subscribe_all(struct sources *s, enum resource_type type,

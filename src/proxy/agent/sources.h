@@ -22,4 +22,7 @@ void sources_unsubscribe(struct sources *s, enum resource_type type, struct str 
 /* What config says of a token. */
 void sources_done(struct sources *s, uint64_t token, struct str why);
 void sources_flush(struct sources *s);
+struct ads_counts sources_counts(const struct sources *s); /* of all links */
+/* As ads_refusal, of the first link that has one. */
+struct str sources_refusal(const struct sources *s, enum resource_type type);
 bool sources_is_connected(const struct sources *s); /* all of them */
