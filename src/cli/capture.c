@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "cli/bypass.h"
 #include "cli/opt.h"
 #include "host/paths.h"
 #include "host/proc.h"
@@ -19,6 +22,7 @@ struct options {
     struct opt_list inbound, outbound, ranges;
     const char *confirm_within;
     bool is_confirmed, is_confirming;
+    struct bypass_options bypass;
 };
 
 /* What install left for verify to compare with. */
@@ -120,6 +124,66 @@ static int install(struct cli *cli, const struct options *o)
     return apply(cli, &exclude, o->is_confirmed ? 0 : (uint32_t)(within_ms / 1000));
 }
 
+/* --- bypass: this host's half of `tulle bypass` --- */
+
+static const char *bypass_path(char buf[PATH_LEN_MAX])
+{
+    snprintf(buf, PATH_LEN_MAX, "%s/capture.bypass", paths_run_root());
+    return buf;
+}
+
+static void print_rules(struct cli *cli, const struct bypass *b, uint64_t now_ms)
+{
+    char port[16];
+    for (size_t i = 0; i < b->count; i++) {
+        const struct bypass_rule *r = &b->rules[i];
+        uint64_t left_s = (r->until_ms - now_ms + 999) / 1000;
+        fprintf(cli->out, "ALARM: %s, %s, past the sidecar for %llum%02llus more\n",
+                bypass_port_text(r->port, port), bypass_sides_text(r->sides),
+                (unsigned long long)left_s / 60, (unsigned long long)left_s % 60);
+    }
+}
+
+static void read_bypass(struct bypass *ret_bypass)
+{
+    char path[PATH_LEN_MAX];
+    bypass_read(bypass_path(path), ret_bypass);
+    bypass_prune(ret_bypass, bypass_now_ms());
+}
+
+/* Recorded before it is done. The kernel ends it, whatever becomes of this host's programs. */
+static int change_bypass(struct cli *cli, struct bypass_options *o)
+{
+    char path[PATH_LEN_MAX], log[PATH_LEN_MAX];
+    struct bypass b;
+    if (!bypass_options_check(cli, o))
+        return CLI_USAGE;
+    read_bypass(&b);
+    if (o->is_list) {
+        print_rules(cli, &b, bypass_now_ms());
+        return CLI_OK;
+    }
+    if (!bypass_change(&b, o))
+        return cli_fail(cli, CLI_ERROR,
+                        o->is_end ? "nothing of that is lifted (--list)"
+                                  : "so many ports are lifted already");
+    int err = paths_make_dir(paths_run_root(), 0755);
+    snprintf(log, sizeof log, "%s/bypass.log", paths_run_root());
+    bypass_audit(log, o, "capture bypass,");
+    syslog(LOG_AUTHPRIV | LOG_WARNING, "tulle capture bypass by uid %u: %s", getuid(),
+           o->message != NULL ? o->message : "no reason given");
+    if (err == 0)
+        err = bypass_write(bypass_path(path), &b);
+    if (err == 0)
+        err = bypass_apply(&b, bypass_now_ms());
+    if (err != 0)
+        return cli_fail(cli, CLI_ERROR, "%s", err_text(err));
+    print_rules(cli, &b, bypass_now_ms());
+    if (o->is_end)
+        fprintf(cli->out, "through the sidecar again\n");
+    return CLI_OK;
+}
+
 /* --- verify --- */
 
 /* Lines of /proc/net/tcp: "  0: 0100007F:3A99 00000000:0000 0A ..."; 0A is LISTEN. */
@@ -172,6 +236,10 @@ static unsigned check(struct cli *cli, enum capture_state state, struct str list
                     : "nothing is captured: the rules were not confirmed in time");
         return 1;
     }
+    struct bypass lifted;
+    read_bypass(&lifted);
+    print_rules(cli, &lifted, bypass_now_ms());
+    findings += (unsigned)lifted.count;
     if (!is_as_installed(listing)) {
         fprintf(cli->out, "the rules are not those that were installed: somebody changed them\n");
         findings++;
@@ -213,6 +281,7 @@ static int take_away(struct cli *cli)
     if (err != 0)
         return cli_fail(cli, CLI_ERROR, "%s", err_text(err));
     (void)remove(listing_path(path));
+    (void)remove(bypass_path(path));
     fprintf(cli->out, "nothing is captured\n");
     return CLI_OK;
 }
@@ -227,6 +296,7 @@ int cli_capture(struct cli *cli)
         {"confirm-within", 0, OPT_VALUE, &o.confirm_within},
         {"confirmed", 0, OPT_FLAG, &o.is_confirmed},
         {"confirm", 0, OPT_FLAG, &o.is_confirming},
+        BYPASS_OPTS(o.bypass),
     };
     struct opt_result args;
     int code;
@@ -238,5 +308,7 @@ int cli_capture(struct cli *cli)
         return verify(cli, &o);
     if (args.count == 1 && strcmp(args.args[0], "remove") == 0)
         return take_away(cli);
-    return cli_fail(cli, CLI_USAGE, "say install, verify or remove");
+    if (args.count == 1 && strcmp(args.args[0], "bypass") == 0)
+        return change_bypass(cli, &o.bypass);
+    return cli_fail(cli, CLI_USAGE, "say install, verify, bypass or remove");
 }

@@ -1,4 +1,5 @@
 /* `tulle status` for people. */
+#include "cli/bypass.h"
 #include "cli/origin.h"
 #include "cli/status.h"
 #include "cli/table.h"
@@ -160,6 +161,22 @@ static void print_folder(const struct status_view *v)
                 STR_FMT(json_text_at(folder, "others")));
 }
 
+static void print_bypasses(const struct status_view *v)
+{
+    const struct json *all = json_get(v->control, "bypasses");
+    for (size_t i = 0; i < json_count(all); i++) {
+        const struct json *b = json_at(all, i);
+        uint64_t left_s = json_number_at(b, "secondsLeft");
+        char port[16];
+        fprintf(v->cli->out,
+                "ALARM: %.*s/%.*s, %s, %.*s, is past its sidecar for %llum%02llus more: %.*s\n",
+                STR_FMT(json_text_at(b, "namespace")), STR_FMT(json_text_at(b, "workload")),
+                bypass_port_text((uint16_t)json_number_at(b, "port"), port),
+                STR_FMT(json_text_at(b, "sides")), (unsigned long long)left_s / 60,
+                (unsigned long long)left_s % 60, STR_FMT(json_text_at(b, "note")));
+    }
+}
+
 static void print_control(const struct status_view *v)
 {
     const struct json *warnings = json_get(v->control, "warnings");
@@ -175,6 +192,7 @@ static void print_control(const struct status_view *v)
         fprintf(v->cli->out, "control plane: pid %d, revision %llu, %u restarts\n",
                 (int)v->state->tulled.pid, json_number_at(v->control, "revision"),
                 v->state->tulled_restarts);
+    print_bypasses(v);
     for (size_t i = 0; i < json_count(warnings); i++)
         fprintf(v->cli->out, "warning: %.*s\n",
                 STR_FMT(json_str_or(json_at(warnings, i), STR_NULL)));

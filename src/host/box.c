@@ -111,7 +111,7 @@ static int setup_state(struct box *b)
     err = state_plan(&b->state, b->spec);
     b->state.has_ipv6 = netns_has_ipv6();
     b->state.supervisor = proc_of(getpid());
-    static const char *const dirs[] = {"logs", "replicas", "tulled"};
+    static const char *const dirs[] = {"logs", "replicas", "tulled", "bypass"};
     for (size_t i = 0; i < ARRAY_LEN(dirs) && err == 0; i++)
         err = paths_make_dir(paths_in_mesh(mesh, dirs[i], path), 0700);
     if (err == 0)

@@ -50,6 +50,8 @@ void box_replica_init(struct box *b, struct box_replica *r, struct state_replica
         .envoy_program = workload->is_envoy ? b->programs->envoy : NULL,
         .capture = &workload->capture,
     };
+    r->args.sandbox.bypass_file =
+        arena_c(b, paths_bypass(b->spec->name, r->args.sandbox.slug, path));
     r->args.state_dir = arena_c(b, paths_replica_dir(b->spec->name, r->args.sandbox.slug, path));
     r->args.root_cert = in_dir(b, r->args.state_dir, "root-cert.pem");
     r->args.token_file = in_dir(b, r->args.state_dir, "token");

@@ -78,6 +78,8 @@ static int add_output_chain(struct str_buf *out, const struct box_capture *exclu
                    "        meta mark 0x%x oifname \"lo\" ip6 daddr != ::1 "
                    "meta l4proto tcp redirect to :%d\n"
                    "        meta mark 0x%x return\n"
+                   "        ct mark " CAPTURE_CT_CANDIDATE
+                   " th dport 53 ct mark set " CAPTURE_CT_PAST_OUT " return\n"
                    "        udp dport 53 redirect to :%d\n"
                    "        tcp dport 53 redirect to :%d\n"
                    "        oifname \"lo\" return\n",
@@ -85,7 +87,11 @@ static int add_output_chain(struct str_buf *out, const struct box_capture *exclu
                    CAPTURE_PORT_INBOUND, CAPTURE_MARK, CAPTURE_PORT_DNS, CAPTURE_PORT_DNS);
     add_port_exemption(out, exclude->exclude_outbound_ports, exclude->exclude_outbound_count);
     int err = add_range_exemptions(out, exclude);
-    str_buf_printf(out, "        meta l4proto tcp redirect to :%d\n    }\n", CAPTURE_PORT_OUTBOUND);
+    str_buf_printf(out,
+                   "        ct mark " CAPTURE_CT_CANDIDATE " ct mark set " CAPTURE_CT_PAST_OUT
+                   " return\n"
+                   "        meta l4proto tcp redirect to :%d\n    }\n",
+                   CAPTURE_PORT_OUTBOUND);
     return err;
 }
 
@@ -115,6 +121,8 @@ int capture_rules(const struct box_capture *exclude, uint32_t armed_s, struct st
      * only would otherwise be tried on behalf of the peer. */
     str_buf_printf(out,
                    "        tcp dport { " PORTS_CLOSED " } return\n"
+                   "        ct mark " CAPTURE_CT_CANDIDATE " ct mark set " CAPTURE_CT_PAST_IN
+                   " return\n"
                    "        meta l4proto tcp redirect to :%d\n"
                    "    }\n",
                    CAPTURE_PORT_INBOUND);
@@ -200,34 +208,34 @@ static int run_nft(const char *nft, struct str rules)
     return err;
 }
 
-int capture_apply(const struct box_capture *exclude, uint32_t armed_s)
+int capture_run_nft(struct str commands)
 {
     const char *nft = capture_nft_path();
-    if (nft == NULL)
-        return -ERR_NOT_FOUND;
+    return nft == NULL ? -ERR_NOT_FOUND : run_nft(nft, commands);
+}
+
+int capture_apply(const struct box_capture *exclude, uint32_t armed_s)
+{
     struct str_buf rules = STR_BUF_INIT(RULES_LEN_MAX);
     int err = capture_rules(exclude, armed_s, &rules);
     if (err == 0)
-        err = run_nft(nft, str_buf_str(&rules));
+        err = capture_run_nft(str_buf_str(&rules));
     str_buf_deinit(&rules);
     return err;
 }
 
 int capture_confirm(void)
 {
-    const char *nft = capture_nft_path();
     /* Deleting what has timed out is an error, and undoes the whole: too late is too late. */
-    return nft == NULL ? -ERR_NOT_FOUND
-                       : run_nft(nft, STR("delete element inet tulle armed { tcp, udp }\n"
-                                          "add element inet tulle armed { tcp, udp }\n"));
+    return capture_run_nft(STR("delete element inet tulle armed { tcp, udp }\n"
+                               "add element inet tulle armed { tcp, udp }\n"));
 }
 
 int capture_remove(void)
 {
-    const char *nft = capture_nft_path();
     /* Declared first, so that a table that is not there is no error. */
-    return nft == NULL ? -ERR_NOT_FOUND
-                       : run_nft(nft, STR("table inet tulle\ndelete table inet tulle\n"));
+    return capture_run_nft(STR("table inet tulle\ndelete table inet tulle\n"
+                               "table inet tulle_bypass\ndelete table inet tulle_bypass\n"));
 }
 
 /* --- looking --- */

@@ -29,6 +29,9 @@ int capture_rules(const struct box_capture *exclude, uint32_t armed_s, struct st
  * says in case of an error goes to standard error. */
 int capture_apply(const struct box_capture *exclude, uint32_t armed_s);
 
+/* Runs nft(8) with these commands: 0, -ERR_NOT_FOUND (there is none), -ERR_SYSTEM. */
+int capture_run_nft(struct str commands);
+
 /* What the kernel has now. */
 enum capture_state {
     CAPTURE_NONE,   /* no table of ours */
@@ -42,6 +45,12 @@ int capture_look(enum capture_state *ret_state, struct str_buf *ret_listing);
 int capture_confirm(void);
 /* Takes the table away; none is fine. */
 int capture_remove(void);
+
+/* Marks of connections, not packets. Who lifts capture (bypass.h) marks connections as candidates;
+ * where they would be redirected they are let past instead, and marked as such. */
+#define CAPTURE_CT_CANDIDATE "0x53b"
+#define CAPTURE_CT_PAST_IN "0x53c"
+#define CAPTURE_CT_PAST_OUT "0x53d"
 
 /* Where nft(8) is; NULL when it is not installed. */
 const char *capture_nft_path(void);

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "host/bypass.h"
 #include "host/capture.h"
 #include "host/netns.h"
 #include "host/preflight.h"
@@ -255,6 +256,106 @@ static void test_dead_sidecar(void **state)
     }
 }
 
+/* --- bypass --- */
+
+static int apply_bypass(const void *arg)
+{
+    return bypass_apply(arg, bypass_now_ms());
+}
+
+static void lift(int in, uint16_t port, unsigned sides, uint64_t ms)
+{
+    struct bypass b = {{{port, sides, bypass_now_ms() + ms}}, 1};
+    assert_int_equal(netns_run(ns[in], apply_bypass, &b), 0);
+}
+
+/* Whether a connection of an app or sidecar (mark) in 0 arrives at the port of 1 itself. */
+static bool reaches_app(bool is_ipv6, int mark, int *ret_fd, int *ret_accepted)
+{
+    int app = listener(1, is_ipv6, APP_PORT);
+    bool is_it = dial(0, is_ipv6, is_ipv6 ? "fd77::17" : "10.77.0.17", APP_PORT, mark, ret_fd) == 0;
+    *ret_accepted = is_it ? accept(app, NULL, NULL) : -1;
+    close(app);
+    return is_it;
+}
+
+/* Either end finds out once it sends. */
+static bool is_cut(int fd)
+{
+    char byte = 'x';
+    for (int i = 0; i < 200; i++) {
+        if (send(fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+            return true;
+        poll(NULL, 0, 20);
+    }
+    return false;
+}
+
+static void test_bypass_inbound_ends_by_itself(void **state)
+{
+    int fd, accepted;
+    for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
+        assert_false(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        lift(1, APP_PORT + 1, HOST_BYPASS_INBOUND, 60000);
+        assert_false(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        lift(1, APP_PORT, HOST_BYPASS_OUTBOUND, 60000);
+        assert_false(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        lift(1, APP_PORT, HOST_BYPASS_INBOUND, 1500);
+        assert_true(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        assert_true(is_cut(accepted));
+        close(fd);
+        close(accepted);
+        assert_false(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        /* All ports, but those of the sidecar. */
+        lift(1, 0, HOST_BYPASS_INBOUND, 60000);
+        assert_true(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+        close(fd);
+        close(accepted);
+        int admin = listener(1, is_ipv6, 15000);
+        assert_int_equal(
+            dial(0, is_ipv6, is_ipv6 ? "fd77::17" : "10.77.0.17", 15000, CAPTURE_MARK, &fd),
+            ECONNREFUSED);
+        close(admin);
+        struct bypass none = {.count = 0};
+        assert_int_equal(netns_run(ns[1], apply_bypass, &none), 0);
+        assert_false(reaches_app(is_ipv6, CAPTURE_MARK, &fd, &accepted));
+    }
+}
+
+static void test_bypass_outbound_keeps_what_only_the_sidecar_serves(void **state)
+{
+    int fd, accepted;
+    struct bypass none = {.count = 0};
+    lift(1, APP_PORT, HOST_BYPASS_INBOUND, 60000);
+    assert_false(reaches_app(false, 0, &fd, &accepted)); /* captured where it leaves */
+    lift(0, 0, HOST_BYPASS_OUTBOUND, 60000);
+    assert_true(reaches_app(false, 0, &fd, &accepted));
+    /* Excluded ones were never led through the sidecar, and do not end with the bypass. */
+    close(accepted);
+    close(fd);
+    static const struct trial kept[] = {
+        {"a virtual address", 0, 0, "240.240.0.9", "fd77:7e11::9", 80, 0, 15001, true},
+        {"DNS of this host", 0, 0, "127.0.0.1", "::1", 53, 0, 15053, true},
+        {"the loopback", 0, 0, "127.0.0.1", "::1", APP_PORT, 0, APP_PORT, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+        for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++)
+            run_trial(&kept[i], is_ipv6);
+    assert_true(reaches_app(false, 0, &fd, &accepted));
+    int loopback = listener(0, false, APP_PORT), kept_fd;
+    assert_int_equal(dial(0, false, "127.0.0.1", APP_PORT, 0, &kept_fd), 0);
+    assert_int_equal(netns_run(ns[0], apply_bypass, &none), 0);
+    assert_true(is_cut(fd));
+    char byte = 'x';
+    assert_int_equal(send(kept_fd, &byte, 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(send(kept_fd, &byte, 1, MSG_NOSIGNAL), 1);
+    close(kept_fd);
+    close(loopback);
+    close(fd);
+    close(accepted);
+    assert_int_equal(netns_run(ns[1], apply_bypass, &none), 0);
+}
+
 /* Exit code 0: nothing of what would undo capture is left to root without its rights. */
 _Noreturn static void try_as_app(const char *run)
 {
@@ -306,6 +407,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_capture),
         cmocka_unit_test(test_dead_sidecar),
+        cmocka_unit_test(test_bypass_inbound_ends_by_itself),
+        cmocka_unit_test(test_bypass_outbound_keeps_what_only_the_sidecar_serves),
         cmocka_unit_test(test_app_cannot_undo_capture),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "host/bypass.h"
 #include "host/capture.h"
 #include "host/egress.h"
 #include "host/http_call.h"
@@ -267,9 +268,48 @@ static void test_names_and_resolver(void **unused)
     str_buf_deinit(&b);
 }
 
+static void test_bypass_file_and_rules(void **state)
+{
+    char path[] = "/tmp/tulle-bypass-XXXXXX";
+    int fd = mkstemp(path);
+    struct bypass b = {.count = 0}, read_back;
+    struct str_buf rules = STR_BUF_INIT(65536);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(bypass_add(&b, (struct bypass_rule){8080, HOST_BYPASS_INBOUND, 5000}), 0);
+    assert_int_equal(bypass_add(&b, (struct bypass_rule){8080, HOST_BYPASS_INBOUND, 61000}), 0);
+    assert_int_equal(bypass_add(&b, (struct bypass_rule){0, HOST_BYPASS_OUTBOUND, 2000}), 0);
+    assert_int_equal(b.count, 2);
+    assert_int_equal(bypass_write(path, &b), 0);
+    FILE *f = fopen(path, "a");
+    fputs("99999 1 5000\n80 7 5000\nnonsense\n", f);
+    fclose(f);
+    bypass_read(path, &read_back);
+    assert_int_equal(read_back.count, 2);
+    assert_int_equal(bypass_rules(&read_back, 1000, &rules), 0);
+    assert_true(str_contains(str_buf_str(&rules), STR("ports_in { 8080 timeout 60s }")));
+    assert_true(
+        str_contains(str_buf_str(&rules), STR("all_out { tcp timeout 1s, udp timeout 1s }")));
+    assert_false(str_contains(str_buf_str(&rules), STR("element inet tulle_bypass ports_out")));
+    /* What is over, and what a clock that was set back makes longer than may be. */
+    bypass_prune(&read_back, 2000);
+    assert_int_equal(read_back.count, 1);
+    assert_true(bypass_drop(&read_back, 8080));
+    assert_false(bypass_drop(&read_back, 8080));
+    bypass_add(&read_back, (struct bypass_rule){1, HOST_BYPASS_INBOUND, 2001 + BYPASS_MS_MAX});
+    bypass_prune(&read_back, 2000);
+    assert_int_equal(read_back.count, 0);
+    assert_int_equal(bypass_write(path, &read_back), 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+    bypass_read(path, &read_back);
+    assert_int_equal(read_back.count, 0);
+    str_buf_deinit(&rules);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bypass_file_and_rules),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_armed_rules),
         cmocka_unit_test(test_bad_ranges),

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -111,4 +112,19 @@ int netns_socket(int ns_fd, int domain, int type)
 {
     struct wanted_socket w = {ns_fd, domain, type};
     return proc_fd_from_child(make_socket, &w);
+}
+
+int netns_run(int ns_fd, netns_fn *fn, const void *arg)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int err = netns_enter(ns_fd);
+        _exit(err == 0 ? -fn(arg) : -err);
+    }
+    int status = 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0)
+        return err_from_errno(errno);
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -ERR_SYSTEM;
 }

@@ -18,6 +18,10 @@ int netns_enter(int ns_fd);
 /* A socket of another namespace, as socket(2); or -ERR_X. */
 int netns_socket(int ns_fd, int domain, int type);
 
+/* Calls fn in a child that has entered ns_fd; its result (0 or -ERR_X), or what went wrong. */
+typedef int netns_fn(const void *arg);
+int netns_run(int ns_fd, netns_fn *fn, const void *arg);
+
 /* Writes a setting of the current network namespace, "ipv4/ip_forward"; failure is harmless where
  * the setting only confirms a default. */
 int netns_set(const char *name, const char *value);

@@ -77,6 +77,12 @@ char *paths_replica_dir(const char *mesh, const char *slug, char buf[PATH_LEN_MA
     return buf;
 }
 
+char *paths_bypass(const char *mesh, const char *slug, char buf[PATH_LEN_MAX])
+{
+    snprintf(buf, PATH_LEN_MAX, "%s/%s/bypass/%s", paths_run_root(), mesh, slug);
+    return buf;
+}
+
 char *paths_log(const char *mesh, const char *slug, bool is_proxy, char buf[PATH_LEN_MAX])
 {
     snprintf(buf, PATH_LEN_MAX, "%s/%s/logs/%s%s.log", paths_run_root(), mesh, slug,

@@ -17,6 +17,8 @@ char *paths_mesh(const char *mesh, char buf[PATH_LEN_MAX]);
 /* NAME/leaf, as "lock", "box.state", "api.sock", "egress.sock", "supervisor.log". */
 char *paths_in_mesh(const char *mesh, const char *leaf, char buf[PATH_LEN_MAX]);
 char *paths_replica_dir(const char *mesh, const char *slug, char buf[PATH_LEN_MAX]);
+/* What is lifted of a replica's capture (bypass.h). */
+char *paths_bypass(const char *mesh, const char *slug, char buf[PATH_LEN_MAX]);
 char *paths_log(const char *mesh, const char *slug, bool is_proxy, char buf[PATH_LEN_MAX]);
 
 /* Makes the directory and its parents below the run root; 0 or -ERR_X. mode is the last one's. */

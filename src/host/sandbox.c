@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "host/bypass.h"
 #include "host/capture.h"
 #include "host/netns.h"
 #include "host/paths.h"
@@ -232,6 +233,16 @@ static int setup_mounts(const struct sandbox *s)
     return err;
 }
 
+/* A namespace that is made anew gets the rest of the time. */
+static int restore_bypass(const struct sandbox *s)
+{
+    struct bypass b;
+    uint64_t now_ms = bypass_now_ms();
+    bypass_read(s->bypass_file, &b);
+    bypass_prune(&b, now_ms);
+    return b.count > 0 ? bypass_apply(&b, now_ms) : 0;
+}
+
 int sandbox_setup(const struct sandbox *s, const char **ret_what)
 {
     *ret_what = "network";
@@ -240,6 +251,8 @@ int sandbox_setup(const struct sandbox *s, const char **ret_what)
         *ret_what = "capture rules (nft)";
         err = capture_apply(s->capture, 0);
     }
+    if (err == 0)
+        err = restore_bypass(s);
     if (err == 0) {
         *ret_what = "mounts";
         err = setup_mounts(s);

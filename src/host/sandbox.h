@@ -21,6 +21,7 @@ struct sandbox {
     const char *proxy_program; /* absolute path on the host */
     const char *envoy_program; /* likewise; NULL: not wanted */
     const struct box_capture *capture;
+    const char *bypass_file; /* what is lifted of it for a while (bypass.h) */
 };
 
 #define SANDBOX_LINK "eth0"

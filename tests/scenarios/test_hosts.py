@@ -3,6 +3,7 @@ the documents and the units of deploy/systemd name."""
 import base64
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -239,6 +240,33 @@ def test_verify_says_what_is_wrong(joined):
     done = web.tulle("capture", "verify")
     assert done.code == 1 and "nothing is captured" in done.out
     web.run(*unit_command("tulle-capture.service")).ok()
+
+
+def test_a_bypass_of_a_host_and_of_its_callers(joined):
+    """docs/operations/bypass.md, "On hosts of your own"."""
+    control, web, till = joined
+    wait_until(lambda: code_of(till, "http://web.shop:8080/") == "200", "an answer by mutual TLS")
+    assert code_of(control, f"http://{web.address}:8080/") == "000"
+    control.tulle("bypass", "web", "-n", "shop", "--for", "10m", "-m", "ticket 4711", "--mesh", SOCKET).ok()
+    lifted = web.tulle("capture", "bypass", "--for", "10m", "-m", "ticket 4711").ok()
+    assert re.search(r"ALARM: all ports, both, past the sidecar for (10m00s|9m\d\ds) more", lifted.out), lifted
+    assert code_of(control, f"http://{web.address}:8080/") == "200"
+    wait_until(lambda: code_of(till, "http://web.shop:8080/") == "200", "an answer in clear")
+    verified = web.tulle("capture", "verify")
+    assert verified.code == 1 and "ALARM: all ports" in verified.out and "somebody changed" not in verified.out, verified
+    assert "all ports" in web.tulle("capture", "bypass", "--list").ok().out
+    assert "ticket 4711" in web.run("cat", "/run/tulle/bypass.log").ok().out
+    web.tulle("capture", "bypass", "--end").ok()
+    control.tulle("bypass", "web", "-n", "shop", "--end", "--mesh", SOCKET).ok()
+    assert web.tulle("capture", "bypass", "--end").code == 1
+    assert code_of(control, f"http://{web.address}:8080/") == "000"
+    wait_until(lambda: code_of(till, "http://web.shop:8080/") == "200", "an answer by mutual TLS")
+    # By itself, too: the kernel does it.
+    web.tulle("capture", "bypass", "--port", "8080", "--for", "6s").ok()
+    wait_until(lambda: code_of(control, f"http://{web.address}:8080/") == "200", "an answer past the sidecar")
+    wait_until(lambda: web.tulle("capture", "verify").code == 0, "its end")
+    assert code_of(control, f"http://{web.address}:8080/") == "000"
+    assert web.tulle("capture", "verify").ok().out == "in force\n"
 
 
 def test_the_units_are_what_systemd_takes(tmp_path):

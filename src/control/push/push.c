@@ -64,8 +64,14 @@ static void on_expire(struct timer *timer)
 
 void push_expire_soon(struct push *p)
 {
-    uint64_t now_us = turn_now_us(p->turn);
+    uint64_t now_us = turn_now_us(p->turn), wall_ms = turn_wall_us(p->turn) / 1000;
+    uint64_t over_ms = registry_bypass_expire(p->registry, wall_ms);
     uint64_t next_us = registry_expire(p->registry, now_us);
+    if (over_ms != UINT64_MAX) {
+        /* Looked at once a minute: a wall clock may be set. */
+        uint64_t rest_ms = MIN(over_ms - wall_ms, (uint64_t)60000);
+        next_us = MIN(next_us, now_us + rest_ms * 1000);
+    }
     timer_stop(&p->expire_timer);
     if (next_us != UINT64_MAX)
         timer_start(p->turn, &p->expire_timer, next_us > now_us ? next_us - now_us : 1);

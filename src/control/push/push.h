@@ -72,6 +72,10 @@ void push_revoked(struct push *p, struct str identity);
 /* It may come back (registry_restore, before). */
 void push_restored(struct push *p, struct str identity);
 
+/* Leases and bypasses: ends those that are over, and wakes when the next one is. After
+ * registry_bypass_begin. */
+void push_expire_soon(struct push *p);
+
 /* The supervisor saw this sidecar die: no lease for it. False: no such replica. */
 bool push_replica_gone(struct push *p, struct str namespace_, struct str workload, uint32_t index);
 

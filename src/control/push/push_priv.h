@@ -342,7 +342,6 @@ struct push {
     struct pace refusals; /* that are written to documents' status, by identity */
     size_t stream_count;
 };
-void push_expire_soon(struct push *p);
 /* Sends what the stream lacks, as far as that goes now. */
 void push_stream_serve(struct push_stream *s);
 /* Computes what changed, and marks the streams for whom it is another one now. */

@@ -353,6 +353,10 @@ struct registry *registry_new(struct store *s, struct str_buf *why)
         str_buf_add_c(why, "the store's table of revoked identities cannot be read");
         return registry_free(r);
     }
+    if (!bypass_load(r)) {
+        str_buf_add_c(why, "the store's table of bypasses cannot be read");
+        return registry_free(r);
+    }
     if (!services_load_addresses(r)) {
         str_buf_add_c(why, "the store's table of addresses cannot be read");
         return registry_free(r);
@@ -382,6 +386,7 @@ struct registry *registry_free(struct registry *r)
     services_free(r);
     revoked_free(r);
     deinit_lookups(r);
+    bypass_free(r);
     for (int kind = 0; kind < API_KIND_COUNT; kind++) {
         for (size_t i = 0; i < r->docs[kind].len; i++)
             api_document_unref(r->docs[kind].ptr[i]);

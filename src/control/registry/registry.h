@@ -82,6 +82,33 @@ void registry_each_revoked(const struct registry *r,
                            void (*each)(void *ctx, struct str identity, struct str note),
                            void *ctx);
 
+/* --- ways around the mesh for a while (bypass.c): in the store's table "bypass" --- */
+
+enum bypass_sides { BYPASS_INBOUND = 1, BYPASS_OUTBOUND = 2, BYPASS_BOTH = 3 };
+
+struct registry_bypass {
+    struct str namespace_, workload;
+    uint16_t port;     /* 0: all */
+    unsigned sides;    /* enum bypass_sides */
+    uint64_t until_ms; /* since 1970 */
+    struct str note;   /* since when, by whom, why; for people */
+};
+
+/* In place of one of the same workload and port. 0, -ERR_LIMIT, or the store's error. While there
+ * is one, the workload's replicas outlive their leases: it is there because their sidecars are not.
+ */
+int registry_bypass_begin(struct registry *r, const struct registry_bypass *b);
+/* -ERR_NOT_FOUND: there is none. */
+int registry_bypass_end(struct registry *r, struct str namespace_, struct str workload,
+                        uint16_t port);
+/* Ends those whose time is over; when to call again (UINT64_MAX: never), by the same clock. */
+uint64_t registry_bypass_expire(struct registry *r, uint64_t now_ms);
+/* Whether an inbound port of the workload is reached past its sidecar, in clear. */
+bool registry_is_bypassed(const struct registry *r, struct str namespace_, struct str workload,
+                          uint16_t port);
+void registry_each_bypass(const struct registry *r,
+                          void (*each)(void *ctx, const struct registry_bypass *b), void *ctx);
+
 /* --- services --- */
 
 struct registry_service {
@@ -134,6 +161,10 @@ void registry_replica_set_state(struct registry *r, struct registry_replica *rep
  * a restarted tulled knows them, each for one more lease, so that it ejects nobody. */
 void registry_replica_disconnect(struct registry *r, struct registry_replica *replica,
                                  uint64_t now_us);
+/* A replica of a bypassed workload that no stream of its own tells of any more: ready, at these
+ * addresses. -ERR_NOT_FOUND: there is no such Workload. */
+int registry_replica_hold(struct registry *r, struct str namespace_, struct str workload,
+                          uint32_t index, const struct ip_addr addresses[2]);
 /* Ends leases; returns when to call again (UINT64_MAX: never). Called once after start too. */
 uint64_t registry_expire(struct registry *r, uint64_t now_us);
 void registry_replicas(const struct registry *r,

@@ -46,6 +46,7 @@ struct registry {
     const struct api_mesh *mesh;
     struct str_buf roots;
     VEC(struct registry_revoked) revoked;    /* own memory */
+    VEC(struct registry_bypass) bypasses;    /* own memory */
     VEC(struct registry_service *) services; /* sorted as the documents */
     VEC(struct registry_replica *) replicas;
     struct map replica_by_name; /* "NS/WORKLOAD/INDEX" */
@@ -73,6 +74,11 @@ bool registry_namespace_leave(struct registry *r, struct str namespace_);
 /* revoked.c */
 bool revoked_load(struct registry *r);
 void revoked_free(struct registry *r);
+
+/* bypass.c */
+bool bypass_load(struct registry *r);
+void bypass_free(struct registry *r);
+bool bypass_has_any(const struct registry *r, struct str namespace_, struct str workload);
 
 /* services.c */
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now);

@@ -542,6 +542,81 @@ static void test_revoked(void **state)
     str_buf_deinit(&seen);
 }
 
+static void on_bypass(void *ctx, const struct registry_bypass *b)
+{
+    struct str_buf *to = ctx;
+    str_buf_printf(to, "%.*s/%.*s:%u %u %llu %.*s;", STR_FMT(b->namespace_), STR_FMT(b->workload),
+                   b->port, b->sides, (unsigned long long)b->until_ms, STR_FMT(b->note));
+}
+
+static bool is_bypassed(const struct fixture *f, const char *workload, uint16_t port)
+{
+    return registry_is_bypassed(f->registry, STR("shop"), str_from_c(workload), port);
+}
+
+/* Told, on disk, over by itself at its time and at no other; again is another time. */
+static void test_bypass(void **state)
+{
+    struct fixture *f = *state;
+    struct str_buf seen = STR_BUF_INIT(1000);
+    struct registry_bypass b = {STR("shop"), STR("w"), 80, BYPASS_INBOUND, 5000, STR("why not")};
+    assert_false(is_bypassed(f, "w", 80));
+    assert_int_equal(registry_bypass_end(f->registry, b.namespace_, b.workload, 80),
+                     -ERR_NOT_FOUND);
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    assert_true(was_told(f, "workload/shop/w") && was_told(f, "replicas/shop"));
+    b.until_ms = 7000;
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    reopen(f);
+    assert_true(is_bypassed(f, "w", 80));
+    assert_false(is_bypassed(f, "w", 81) || is_bypassed(f, "v", 80));
+    registry_each_bypass(f->registry, on_bypass, &seen);
+    assert_true(str_eq(str_buf_str(&seen), STR("shop/w:80 1 7000 why not;")));
+    assert_int_equal(registry_bypass_expire(f->registry, 6999), 7000);
+    assert_true(is_bypassed(f, "w", 80));
+    str_buf_reset(&f->facts);
+    assert_int_equal(registry_bypass_expire(f->registry, 7000), UINT64_MAX);
+    assert_false(is_bypassed(f, "w", 80));
+    assert_true(was_told(f, "workload/shop/w"));
+    reopen(f);
+    assert_false(is_bypassed(f, "w", 80));
+    /* All ports, both sides; outbound alone tells callers nothing. */
+    b = (struct registry_bypass){STR("shop"), STR("w"), 0, BYPASS_BOTH, 9000, STR_NULL};
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    assert_true(is_bypassed(f, "w", 81));
+    assert_int_equal(registry_bypass_end(f->registry, b.namespace_, b.workload, 0), 0);
+    b.sides = BYPASS_OUTBOUND;
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    assert_false(is_bypassed(f, "w", 81));
+    str_buf_deinit(&seen);
+}
+
+/* Its sidecar is gone, it is not; when the way around ends, its lease does, too. */
+static void test_bypassed_replicas_outlive_their_leases(void **state)
+{
+    struct fixture *f = *state;
+    struct seen s;
+    apply(f, SERVICE("a") "---\n" WORKLOAD("w", "app: a"));
+    struct registry_replica *p = connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
+    registry_replica_set_state(f->registry, p, REPLICA_READY);
+    registry_replica_disconnect(f->registry, p, 100);
+    struct registry_bypass b = {STR("shop"), STR("w"), 0, BYPASS_BOTH, 9000, STR_NULL};
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    assert_int_equal(registry_expire(f->registry, 10ull * LEASE_US), 11ull * LEASE_US);
+    assert_string_equal(ready(f, "a", &s), "w/0 ");
+    /* One that was given up before. */
+    struct ip_addr at[2] = {ip_v4(10, 0, 0, 2)};
+    assert_int_equal(registry_replica_hold(f->registry, STR("shop"), STR("w"), 1, at), 0);
+    assert_int_equal(registry_replica_hold(f->registry, STR("shop"), STR("none"), 1, at),
+                     -ERR_NOT_FOUND);
+    assert_string_equal(ready(f, "a", &s), "w/0 w/1 ");
+    (void)registry_expire(f->registry, 20ull * LEASE_US);
+    assert_string_equal(ready(f, "a", &s), "w/0 w/1 ");
+    assert_int_equal(registry_bypass_expire(f->registry, 9000), UINT64_MAX);
+    assert_int_equal(registry_expire(f->registry, 40ull * LEASE_US), UINT64_MAX);
+    assert_string_equal(ready(f, "a", &s), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +630,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_look_ups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_revoked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bypass, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bypassed_replicas_outlive_their_leases, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -360,6 +360,27 @@ int registry_replica_connect(struct registry *r, struct str namespace_, struct s
     return 0;
 }
 
+int registry_replica_hold(struct registry *r, struct str namespace_, struct str workload,
+                          uint32_t index, const struct ip_addr addresses[2])
+{
+    struct api_document *doc = registry_doc(r, API_KIND_WORKLOAD, namespace_, workload);
+    if (doc == NULL)
+        return -ERR_NOT_FOUND;
+    struct registry_replica *p = find(r, namespace_, workload, index);
+    if (p != NULL && p->node != NULL)
+        return 0; /* its sidecar tells of it */
+    if (p == NULL) {
+        p = replica_new(r, doc, index);
+        p->lease_until_us = LEASE_NOT_BEGUN;
+    }
+    p->addresses[0] = addresses[0];
+    p->addresses[1] = addresses[1];
+    p->state = REPLICA_READY;
+    keep(r, p);
+    tell_replica(r, p);
+    return 0;
+}
+
 void registry_replica_set_state(struct registry *r, struct registry_replica *replica,
                                 enum replica_state state)
 {
@@ -387,7 +408,8 @@ uint64_t registry_expire(struct registry *r, uint64_t now_us)
     uint64_t next = UINT64_MAX;
     for (size_t i = r->replicas.len; i-- > 0;) {
         struct registry_replica *p = r->replicas.ptr[i];
-        if (p->lease_until_us == LEASE_NOT_BEGUN)
+        bool is_held = p->lease_until_us <= now_us && bypass_has_any(r, p->namespace_, p->workload);
+        if (p->lease_until_us == LEASE_NOT_BEGUN || is_held)
             p->lease_until_us = now_us + r->lease_us;
         if (p->lease_until_us <= now_us)
             remove_replica(r, p);

@@ -17,7 +17,7 @@
 enum { TOKEN_BYTES = 32, DIGEST_BYTES = 32, VALUE_BYTES_MAX = 64 * 1024 };
 
 static const char *const verb_names[ACCESS_VERB_COUNT] = {
-    "get", "list", "watch", "create", "update", "patch", "delete", "admin",
+    "get", "list", "watch", "create", "update", "patch", "delete", "admin", "bypass",
 };
 
 const char *access_verb_name(enum access_verb verb)

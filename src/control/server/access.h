@@ -4,8 +4,9 @@
  * bearer token, or a client certificate with a SPIFFE id. What each but the administrator may do
  * stands in records of the store (table "access"): tokens by the hash of what was shown once.
  *
- * Verbs are Kubernetes' (get, list, watch, create, update, patch, delete) and "admin": everything
- * else (backup, tokens, access itself). Thread: the brain's. */
+ * Verbs are Kubernetes' (get, list, watch, create, update, patch, delete), "admin": everything
+ * else (backup, tokens, access itself), and "bypass": ways around the mesh for a workload. Thread:
+ * the brain's. */
 #pragma once
 
 #include "base/map.h"
@@ -21,6 +22,7 @@ enum access_verb {
     ACCESS_PATCH,
     ACCESS_DELETE,
     ACCESS_ADMIN,
+    ACCESS_BYPASS,
     ACCESS_VERB_COUNT,
 };
 

@@ -134,6 +134,7 @@ void server_render_metrics(struct server *s, struct str_buf *to)
     add_ca(s, to);
     add_counts(&s->counts, to);
     documents_render_metrics(s->documents, to);
+    rest_bypass_metrics(s, to);
 }
 
 /* --- the port that is open to everybody --- */

@@ -192,8 +192,9 @@ static bool split_path(struct rest_call *c)
 static void run(struct rest_call *c)
 {
     static bool (*const handlers[])(struct rest_call *) = {
-        rest_apply,   rest_explain, rest_history, rest_backup,    rest_access,  rest_ca,
-        rest_revoked, rest_mesh,    rest_objects, rest_discovery, rest_openapi, rest_debug};
+        rest_apply,     rest_explain, rest_history, rest_backup, rest_access,
+        rest_ca,        rest_revoked, rest_bypass,  rest_mesh,   rest_objects,
+        rest_discovery, rest_openapi, rest_debug};
     if (!split_path(c)) {
         rest_fail(c, 400, "BadRequest", "the path has empty or too many parts");
         return;

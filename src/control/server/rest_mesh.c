@@ -137,6 +137,7 @@ static void reply_status(struct rest_call *c)
     json_writer_str(&w, "rootNotAfter",
                     time_format((int64_t)ca_root_not_after_s(args->ca) * 1000, false, time));
     push_render_status(args->push, &query, &w);
+    rest_bypass_write(c->server, &w);
     json_writer_array(&w, "warnings");
     write_warnings(c->server, &w);
     json_writer_end(&w);

@@ -146,6 +146,10 @@ bool rest_may_change(struct rest_call *c, const struct change *change);
  * as the query's `note`. */
 struct store_author rest_author(struct rest_call *c, const char *verb);
 
+/* Member "bypasses", and its metrics. */
+void rest_bypass_write(const struct server *s, struct json_writer *w);
+void rest_bypass_metrics(const struct server *s, struct str_buf *to);
+
 /* --- handlers: true when the path is theirs --- */
 
 bool rest_objects(struct rest_call *c);     /* /api/v1/.., /apis/GROUP/VERSION/.. */
@@ -158,6 +162,7 @@ bool rest_explain(struct rest_call *c);     /* /tulle/v1/explain */
 bool rest_ca(struct rest_call *c);          /* /tulle/v1/ca */
 bool rest_debug(struct rest_call *c);       /* /debug/syncz, /debug/endpointz */
 bool rest_revoked(struct rest_call *c);     /* /tulle/v1/revoked */
+bool rest_bypass(struct rest_call *c);      /* /tulle/v1/bypasses */
 bool rest_mesh(struct rest_call *c);        /* the rest of /tulle/v1 */
 void rest_mesh_forget(struct rest_call *c); /* the client is gone */
 void rest_token(struct rest_call *c, struct str namespace_, struct str workload);

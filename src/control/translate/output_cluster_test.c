@@ -270,6 +270,31 @@ static void test_endpoint_modes(void **state)
                "spiffe://other.local/ns/shop/sa/catalog2-sa");
 }
 
+/* Nobody speaks TLS on the port that is reached past its sidecar, and on no other. */
+static void test_bypassed_endpoints_are_plain(void **state)
+{
+    struct rig *r = *state;
+    struct registry_bypass b = {STR("shop"), STR("catalog-v1"), 8000, BYPASS_INBOUND, 1, STR_NULL};
+    rig_ready(r, "shop", "catalog-v1", 0, "10.0.0.1");
+    const struct endpoints *e = rig_endpoints(r, CATALOG ":90");
+    assert_int_equal(e->count, 1);
+    assert_true(str_eq(e->items[0].match_key, STR("tlsMode")) && e->items[0].is_tulle);
+    uint16_t port = e->items[0].address.port;
+    b.port = (uint16_t)(port + 1);
+    assert_int_equal(registry_bypass_begin(r->registry, &b), 0);
+    assert_true(str_eq(rig_endpoints(r, CATALOG ":90")->items[0].match_key, STR("tlsMode")));
+    b.port = port;
+    rig_forget(r);
+    assert_int_equal(registry_bypass_begin(r->registry, &b), 0);
+    assert_true(rig_is_dirty(r, "endpoints " CATALOG ":90"));
+    e = rig_endpoints(r, CATALOG ":90");
+    assert_true(e->items[0].match_key.len == 0 && !e->items[0].is_tulle);
+    rig_forget(r);
+    assert_int_equal(registry_bypass_expire(r->registry, 1), UINT64_MAX);
+    assert_true(rig_is_dirty(r, "endpoints " CATALOG ":90"));
+    assert_true(str_eq(rig_endpoints(r, CATALOG ":90")->items[0].match_key, STR("tlsMode")));
+}
+
 static void test_replica_life(void **state)
 {
     struct rig *r = *state;
@@ -357,6 +382,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rule_scope, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_endpoints, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_endpoint_modes, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_bypassed_endpoints_are_plain, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_replica_life, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_directory, setup, rig_teardown),
     };

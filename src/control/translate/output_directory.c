@@ -71,7 +71,8 @@ static void on_replica(void *ctx, const struct registry_replica *p)
         .namespace_ = p->namespace_,
         .app = label_or(p->doc, STR("app")),
         .version = label_or(p->doc, STR("version")),
-        .is_mtls = mtls_mode(c->j, p->doc, 0) != API_MTLS_DISABLE,
+        .is_mtls = mtls_mode(c->j, p->doc, 0) != API_MTLS_DISABLE &&
+                   !registry_is_bypassed(c->j->r, p->namespace_, p->workload, 0),
         .clear_ports = clear->v,
         .clear_port_count = clear->len,
     };

@@ -75,7 +75,8 @@ static void on_replica(void *ctx, const struct registry_replica *p)
         p->addresses[0].family != IP_NONE ? &p->addresses[0] : &p->addresses[1];
     if (port == 0 || ip->family == IP_NONE)
         return;
-    bool is_mtls = mtls_mode(c->j, p->doc, port) != API_MTLS_DISABLE;
+    bool is_bypassed = registry_is_bypassed(c->j->r, p->namespace_, p->workload, port);
+    bool is_mtls = !is_bypassed && mtls_mode(c->j, p->doc, port) != API_MTLS_DISABLE;
     push(c, (struct endpoint){
                 .address = {.ip = *ip, .port = port},
                 .weight = 1,
@@ -84,7 +85,7 @@ static void on_replica(void *ctx, const struct registry_replica *p)
                 .match_key = is_mtls ? STR("tlsMode") : STR_NULL,
                 .match_value = is_mtls ? STR("istio") : STR_NULL,
                 .workload = info_of(p),
-                .is_tulle = p->doc->spec.workload->proxy == API_PROXY_TULLE,
+                .is_tulle = !is_bypassed && p->doc->spec.workload->proxy == API_PROXY_TULLE,
             });
 }
 
