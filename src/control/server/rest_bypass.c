@@ -253,8 +253,7 @@ static void change(struct rest_call *c, bool is_begin)
 
 bool rest_bypass(struct rest_call *c)
 {
-    if (c->path_count < 3 || !str_eq(c->path[0], STR("tulle")) || !str_eq(c->path[1], STR("v1")) ||
-        !str_eq(c->path[2], STR("bypasses")) || (c->path_count != 3 && c->path_count != 5))
+    if (!rest_is_own(c, "bypasses") || (c->path_count != 3 && c->path_count != 5))
         return false;
     const struct api_kind_info *kind = api_kind_info(API_KIND_WORKLOAD);
     bool is_list = c->path_count == 3;
