@@ -373,8 +373,7 @@ int registry_replica_hold(struct registry *r, struct str namespace_, struct str 
         p = replica_new(r, doc, index);
         p->lease_until_us = LEASE_NOT_BEGUN;
     }
-    p->addresses[0] = addresses[0];
-    p->addresses[1] = addresses[1];
+    set_addresses(r, p, addresses);
     p->state = REPLICA_READY;
     keep(r, p);
     tell_replica(r, p);
