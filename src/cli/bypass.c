@@ -20,7 +20,7 @@
 #include "codec/json_writer.h"
 #include "host/netns.h"
 
-enum { CALL_TIMEOUT_MS = 30000, LINE_MAX_BYTES = 2048 };
+enum { CALL_TIMEOUT_MS = 5000, LINE_MAX_BYTES = 2048 };
 
 /* --- words that both verbs share --- */
 

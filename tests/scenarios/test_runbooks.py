@@ -74,14 +74,6 @@ def test_a_backup_is_restored(own_shop, outages, tmp_path, logs):
         assert {r["id"] for r in json.loads(tulle("cert", "status", "-o", "json"))["roots"]} == set(roots(own_shop))
 
 
-def test_the_root_is_replaced(own_shop, outages):
-    before = roots(own_shop)
-    outages.section("The root is to be replaced")
-    now = roots(own_shop)
-    assert len(now) == 1 and not set(now) & set(before), (before, now)
-    assert own_shop.curl("client", URL)[0] == 200
-
-
 def test_every_command_of_a_runbook_is_run_by_a_scenario():
     """A section with commands that no scenario names would rot."""
     tests = "".join(p.read_text() for p in OPERATIONS.parents[1].glob("tests/scenarios/test_*.py"))
