@@ -111,6 +111,24 @@ static void test_refused(void **state)
     }
 }
 
+/* As long as a pattern may be, and as many steps. */
+static void test_large(void **state)
+{
+    char pattern[REGEX_PATTERN_LEN_MAX + 2];
+    AUTO(str_buf_deinit) struct str_buf why = STR_BUF_INIT(1024);
+    const struct regex *re;
+    memset(pattern, 'a', sizeof pattern);
+    struct str most = {pattern, REGEX_INSTS_MAX - 2};
+    assert_int_equal(regex_compile(&arena, most, &why, &re), 0);
+    assert_true(regex_match(re, most));
+    assert_false(regex_match(re, str_skip(most, 1)));
+    assert_int_equal(regex_compile(&arena, (struct str){pattern, REGEX_INSTS_MAX}, &why, &re),
+                     -ERR_INVALID);
+    assert_int_equal(
+        regex_compile(&arena, (struct str){pattern, REGEX_PATTERN_LEN_MAX + 1}, &why, &re),
+        -ERR_INVALID);
+}
+
 static void test_replace(void **state)
 {
     static const struct {
@@ -161,6 +179,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_match),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_large),
         cmocka_unit_test(test_replace),
     };
     return cmocka_run_group_tests(tests, open_arena, close_arena);
