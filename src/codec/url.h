@@ -22,6 +22,9 @@ struct url_path_options {
     bool is_slash_merged;
     enum url_escaped_slashes escaped_slashes; /* %2F and %5C */
     enum url_backslash backslash;             /* where it is normalized */
+    /* Not of the path: hosts are not told apart here, and what is no authority is none. Clients of
+     * gRPC that come by a unix socket send its path. HTTP/2 only. */
+    bool is_authority_unread;
 };
 
 /* Istio's default (pathNormalization BASE). */

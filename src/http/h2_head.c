@@ -284,8 +284,10 @@ static int finish_target(struct h2_head_reader *r, const struct url_path_options
         return refused(r, -ERR_TOO_LARGE, 414, STR("request_target_too_large"));
     if (!http_target_set(h, r->target, path))
         return refused(r, -ERR_INVALID, 400, STR("path_invalid"));
-    if (!http_authority_set(h, authority))
-        return refused(r, -ERR_INVALID, 400, STR("host_invalid"));
+    if (!http_authority_set(h, authority)) {
+        h->authority = STR("");
+        return path->is_authority_unread ? 0 : refused(r, -ERR_INVALID, 400, STR("host_invalid"));
+    }
     /* RFC 9113 8.3.1: somebody on the way may have judged the other one. */
     if (r->host.ptr != NULL && !http_authority_eq(r->host, authority, h->scheme))
         return refused(r, -ERR_INVALID, 400, STR("host_differs_from_authority"));

@@ -70,6 +70,27 @@ static void test_heads(void **state)
     }
 }
 
+/* A unix socket's path, as newer clients of gRPC write it; servers of hosts refuse it. */
+static void test_authority_that_nobody_reads(void **state)
+{
+    static const char head[] =
+        ":method\nPOST\n:scheme\nhttp\n:authority\n%2Frun%2Fxds.sock\n:path\n/\n";
+    struct bench *b = *state;
+
+    put_preface(b);
+    put_headers(b, 1, head, ENDED);
+    assert_int_equal(read_answer(b).status, 400);
+    assert_int_equal(b->exchanges, 0);
+    assert_int_equal(teardown(state), 0);
+    assert_int_equal(setup(state), 0);
+    b = *state;
+    b->config.path.is_authority_unread = true;
+    put_preface(b);
+    put_headers(b, 1, head, ENDED);
+    assert_int_equal(read_answer(b).status, 200);
+    assert_string_equal(b->authority, "");
+}
+
 static void test_cookies_are_joined(void **state)
 {
     struct bench *b = *state;
@@ -258,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads),
+        TEST(authority_that_nobody_reads),
         TEST(cookies_are_joined),
         TEST(limits),
         TEST(length_mismatch),

@@ -140,6 +140,7 @@ static void set_config(struct edge_thread *t)
         .headers_timeout_us = 10ull * 1000 * 1000,
         .idle_timeout_us = 3600ull * 1000 * 1000,
     };
+    t->config.path.is_authority_unread = true;
     /* Who has no certificate wants one, and is gone then. */
     limits_init(&t->limits_strangers);
     t->limits_strangers.streams_per_connection_max = STRANGER_STREAMS_MAX;

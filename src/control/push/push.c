@@ -160,7 +160,7 @@ static void mark_wildcards(struct push *p, struct str fact)
     if (!is_for_all && !is_for_foreign)
         return;
     LIST_FOREACH (&p->streams, s, struct push_stream, link) {
-        if (s->workload.len > 0 && (is_for_all || push_stream_is_foreign(s)))
+        if (s->workload.len > 0 && (is_for_all || push_stream_is_envoy(s)))
             mark_stream(s);
     }
 }

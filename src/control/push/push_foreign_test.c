@@ -163,7 +163,7 @@ static void add_entry(struct str_buf *to, const char *key, uint32_t number, stru
 }
 
 /* Index 0 is a number of eight zero bytes. */
-static void add_node(struct str_buf *to, uint32_t number, bool is_ours)
+static void add_node(struct str_buf *to, uint32_t number, bool is_ours, const char *agent)
 {
     struct str_buf metadata = STR_BUF_INIT(1000), node = STR_BUF_INIT(2000);
     struct str_buf zero = STR_BUF_INIT(100), entry = STR_BUF_INIT(100);
@@ -177,6 +177,7 @@ static void add_node(struct str_buf *to, uint32_t number, bool is_ours)
     pb_wire_add_bytes(&entry, 2, str_buf_str(&zero));
     pb_wire_add_bytes(&metadata, 1, str_buf_str(&entry));
     add(&node, 1, "envoy");
+    add(&node, 6, agent);
     pb_wire_add_bytes(&node, 3, str_buf_str(&metadata));
     pb_wire_add_bytes(to, number, str_buf_str(&node));
     str_buf_deinit(&metadata);
@@ -188,8 +189,7 @@ static void add_node(struct str_buf *to, uint32_t number, bool is_ours)
 struct request {
     enum resource_type type;
     const char *names[4];
-    const char *version, *nonce, *error;
-    const char *gone; /* delta */
+    const char *version, *nonce, *error, *agent, *gone; /* the last of delta */
     bool has_node, is_ours;
 };
 
@@ -200,7 +200,7 @@ static void say(struct fixture *f, struct client *c, struct request r)
     if (is_sotw)
         add(&m, 1, r.version);
     if (r.has_node)
-        add_node(&m, is_sotw ? 2 : 1, r.is_ours);
+        add_node(&m, is_sotw ? 2 : 1, r.is_ours, r.agent);
     for (size_t i = 0; i < ARRAY_LEN(r.names); i++)
         add(&m, 3, r.names[i]);
     pb_wire_add_bytes(&m, is_sotw ? 4 : 2, resource_type_url(r.type));
@@ -762,6 +762,16 @@ static void test_a_wait_is_cancelled(void **state)
     accept_last(f, c, (struct request){.type = RESOURCE_CLUSTER});
 }
 
+static void test_clients_of_grpc_have_several(void **state)
+{
+    struct fixture *f = *state;
+    struct request r = {RESOURCE_LISTENER, {CATALOG}, .has_node = true, .agent = "gRPC Go"};
+    say(f, open_stream(f, 0, all_sotw), r);
+    say(f, open_stream(f, 1, all_sotw), r);
+    assert_true(holds(&f->clients[1].got[0], "HttpConnectionManager"));
+    assert_int_equal(f->clients[0].ended, 0);
+}
+
 int main(void)
 {
     log_set_level(LOG_OFF);
@@ -778,6 +788,7 @@ int main(void)
         T(test_refusals_are_shown),
         T(test_streams_of_one_replica),
         T(test_an_agent_beside_it),
+        T(test_clients_of_grpc_have_several),
         T(test_names_beside_a_wildcard),
         T(test_secrets),
         T(test_another_root),

@@ -13,10 +13,10 @@ static size_t group_len(const struct push_stream *s)
 }
 
 /* A proxy that comes with a new stream of all types has lost the one that it had; but an agent of
- * ours and the proxy that it looks after have one each. */
+ * ours and the proxy that it looks after have one each, and clients of gRPC one for each target. */
 static void end_older(struct push_stream *s, struct push_stream *member)
 {
-    if (!member->is_ended && ads_stream_is_aggregated(s->ads) &&
+    if (s->dialect != XDS_DIALECT_GRPC && !member->is_ended && ads_stream_is_aggregated(s->ads) &&
         ads_stream_is_aggregated(member->ads) && s->dialect == member->dialect)
         push_stream_end(member, GRPC_ABORTED, "this replica has connected anew");
 }

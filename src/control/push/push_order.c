@@ -14,7 +14,7 @@ enum { HOLD_US = 2 * 1000 * 1000 };
 
 static bool is_ordered(const struct push_stream *s)
 {
-    return push_stream_is_foreign(s) && ads_stream_is_aggregated(s->ads);
+    return push_stream_is_envoy(s) && ads_stream_is_aggregated(s->ads);
 }
 
 void push_warm_begin(struct push_sub *cluster)

@@ -193,6 +193,12 @@ static inline bool push_stream_is_foreign(const struct push_stream *s)
     return s->dialect != XDS_DIALECT_TULLE;
 }
 
+/* Of Envoy; clients of gRPC ask for all by name, and see to the order themselves. */
+static inline bool push_stream_is_envoy(const struct push_stream *s)
+{
+    return s->dialect == XDS_DIALECT_ENVOY;
+}
+
 /* push_sub.c */
 void push_subs_deinit(struct push_subs *subs); /* those that are left are freed, too */
 /* The next from *iter = 0 on; NULL: no more. The one that was just given may be freed meanwhile. */

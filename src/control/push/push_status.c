@@ -59,6 +59,8 @@ static void write_nacks(struct json_writer *w, const struct push_stream *s)
 /* What it speaks: "delta" or "state of the world", and as whom we see it. */
 static void write_protocol(struct json_writer *w, const struct push_stream *s)
 {
+    static const char *const dialects[] = {
+        [XDS_DIALECT_TULLE] = "tulle", [XDS_DIALECT_ENVOY] = "envoy", [XDS_DIALECT_GRPC] = "grpc"};
     /* Of an agent of ours and the proxy beside it the latter. */
     for (const struct push_stream *o = PUSH_GROUP_NEXT(s); o != s; o = PUSH_GROUP_NEXT(o)) {
         if (push_stream_is_foreign(o)) {
@@ -67,7 +69,7 @@ static void write_protocol(struct json_writer *w, const struct push_stream *s)
         }
     }
     json_writer_c(w, "xds", ads_stream_variant(s->ads) == ADS_SOTW ? "sotw" : "delta");
-    json_writer_c(w, "dialect", push_stream_is_foreign(s) ? "envoy" : "tulle");
+    json_writer_c(w, "dialect", dialects[s->dialect]);
 }
 
 static void write_addresses(struct json_writer *w, const struct registry_replica *r)

@@ -225,9 +225,28 @@ static bool parse_addresses(const struct json *list, struct ip_addr addresses[2]
     return true;
 }
 
-static bool parse_node(struct arena *a, struct str text, struct node *ret_node)
+/* Who does not say it is known by its name: "gRPC Go", "gRPC C-core", "gRPC Node Pure JS", ... */
+static enum xds_dialect dialect_of(struct str said, struct str user_agent)
+{
+    static const struct {
+        struct str name;
+        enum xds_dialect dialect;
+    } names[] = {
+        {{"tulle", 5}, XDS_DIALECT_TULLE},
+        {{"envoy", 5}, XDS_DIALECT_ENVOY},
+        {{"grpc", 4}, XDS_DIALECT_GRPC},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(said, names[i].name))
+            return names[i].dialect;
+    }
+    return str_starts_with_nocase(user_agent, STR("grpc")) ? XDS_DIALECT_GRPC : XDS_DIALECT_ENVOY;
+}
+
+static bool parse_node(struct arena *a, const struct ads_request_info *info, struct node *ret_node)
 {
     const struct json *root;
+    struct str text = info->node_metadata_json, user_agent = info->user_agent;
     struct node n = {.dialect = XDS_DIALECT_ENVOY};
     if (json_parse(a, text, 64 * 1024, &root, NULL) != 0 ||
         !json_str(json_get(root, "NAMESPACE"), &n.namespace_) ||
@@ -236,8 +255,7 @@ static bool parse_node(struct arena *a, struct str text, struct node *ret_node)
         !parse_addresses(json_get(root, "ADDRESSES"), n.addresses))
         return false;
     (void)json_bool(json_get(root, "READY"), &n.is_ready);
-    if (str_eq(json_str_or(json_get(root, "DIALECT"), STR_NULL), STR("tulle")))
-        n.dialect = XDS_DIALECT_TULLE;
+    n.dialect = dialect_of(json_str_or(json_get(root, "DIALECT"), STR_NULL), user_agent);
     *ret_node = n;
     return true;
 }
@@ -266,7 +284,7 @@ static void on_node(void *ctx, const struct ads_request_info *info)
     struct arena a;
     struct node n;
     arena_init(&a, 4096);
-    if (!parse_node(&a, info->node_metadata_json, &n)) {
+    if (!parse_node(&a, info, &n)) {
         push_stream_end(s, GRPC_INVALID_ARGUMENT,
                         "node.metadata needs NAMESPACE, WORKLOAD, INDEX and ADDRESSES");
     } else if (registry_is_revoked(s->push->registry, s->identity)) {

@@ -31,7 +31,7 @@ void push_workload_join(struct push_stream *s)
     s->its_workload = w;
     s->workload_at = w->streams.len;
     VEC_PUSH(&w->streams, s);
-    p->envoy_count += push_stream_is_foreign(s);
+    p->envoy_count += push_stream_is_envoy(s);
 }
 
 void push_workload_leave(struct push_stream *s)
@@ -39,7 +39,7 @@ void push_workload_leave(struct push_stream *s)
     struct push_workload *w = s->its_workload;
     if (w == NULL)
         return;
-    s->push->envoy_count -= push_stream_is_foreign(s);
+    s->push->envoy_count -= push_stream_is_envoy(s);
     w->streams.ptr[w->streams.len - 1]->workload_at = s->workload_at;
     VEC_REMOVE_SWAP(&w->streams, s->workload_at);
     s->its_workload = NULL;

@@ -36,7 +36,7 @@ const struct access_log_config *access_logs(struct job *j, size_t *ret_count)
     struct access_log_config *log = ARENA_NEW(j->a, struct access_log_config);
     log->path = STR("/dev/stdout");
     log->format.is_json = mesh->access_log_format == API_ACCESS_LOG_JSON;
-    if (log->format.is_json && job_is_foreign(j)) {
+    if (log->format.is_json && job_is_envoy(j)) {
         log->format.fields = envoy_json;
         log->format.field_count = ARRAY_LEN(envoy_json);
     }

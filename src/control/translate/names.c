@@ -135,7 +135,7 @@ bool name_is_possible(enum resource_type type, struct str text)
         return name_parse_inbound(text, &port, &protocol) || name_is_nobodys(text) ||
                name_parse(text, &n);
     case RESOURCE_ENDPOINTS:
-        return name_parse(text, &n) && !n.is_tcp;
+        return str_eq(text, STR(TRANSLATE_BLACKHOLE)) || (name_parse(text, &n) && !n.is_tcp);
     case RESOURCE_SECRET:
         return str_eq(text, STR(TRANSLATE_ROOTS));
     case RESOURCE_TYPE_COUNT:

@@ -71,8 +71,8 @@ static void set_tls(struct job *j, struct cluster *c, const struct output_name *
     if (rule != NULL && rule->mode == API_CLIENT_TLS_DISABLE)
         return;
     const struct upstream_tls *tls = tls_outbound(j, n, use, rule);
-    if (rule != NULL) {
-        c->tls = tls;
+    if (rule != NULL || job_is_grpc(j)) {
+        c->tls = rule != NULL || endpoints_speak_tls(j, n) ? tls : NULL;
         return;
     }
     struct transport_socket_match *m = ARENA_ARRAY(j->a, struct transport_socket_match, 2);
@@ -113,7 +113,7 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     c->least_request_choices = 2;
     c->protocol = protocol_of(port->protocol);
     /* Envoy cannot choose a token for each connection: HTTP/1 it is, and the rest goes as TCP. */
-    if (job_is_foreign(j) && c->protocol == UPSTREAM_DOWNSTREAM)
+    if (job_is_envoy(j) && c->protocol == UPSTREAM_DOWNSTREAM)
         c->protocol = UPSTREAM_HTTP1;
     set_pool(c, policy.connection_pool);
     set_outlier(c, policy.outlier_detection);
@@ -122,7 +122,7 @@ static const struct cluster *service_cluster(struct job *j, struct str name,
     bool is_alone = policy.connection_pool != NULL && policy.connection_pool->is_tcp_alone;
     set_tls(j, c, n, is_tcp ? use_of_tcp(is_alone) : use_of_http(c->protocol), policy.tls);
     c->service = (struct service_info){n->host, s->doc->name, s->doc->namespace};
-    c->socket_mark = job_is_foreign(j) ? TRANSLATE_MARK_PEERS : 0;
+    c->socket_mark = job_is_envoy(j) ? TRANSLATE_MARK_PEERS : 0;
     if (rule != NULL)
         c->origin.text = api_document_subject(j->a, rule);
     return c;
@@ -139,14 +139,14 @@ static const struct cluster *inbound_cluster(struct job *j, struct str name,
     set_pool(c, NULL);
     set_outlier(c, NULL);
     c->is_inbound = true;
-    c->socket_mark = job_is_foreign(j) ? TRANSLATE_MARK_APP : 0;
+    c->socket_mark = job_is_envoy(j) ? TRANSLATE_MARK_APP : 0;
     return c;
 }
 
 /* Where nothing listens, as a cluster without endpoints; or wherever the app wanted to go. */
 static const struct cluster *nobodys_cluster(struct job *j, struct str name)
 {
-    if (!job_is_foreign(j))
+    if (!job_is_envoy(j))
         return NULL;
     struct cluster *c = ARENA_NEW(j->a, struct cluster);
     bool is_passthrough = str_eq(name, STR(TRANSLATE_PASSTHROUGH));
@@ -167,8 +167,12 @@ const struct cluster *output_cluster(struct job *j, struct str name)
     enum api_protocol protocol;
     struct output_name n;
     if (name_parse_inbound(name, &port, &protocol))
-        return inbound_cluster(j, name, protocol);
+        return job_is_grpc(j) ? NULL : inbound_cluster(j, name, protocol);
+    if (job_is_grpc(j) && str_eq(name, STR(TRANSLATE_BLACKHOLE)))
+        return grpc_nowhere(j);
     if (name_is_nobodys(name))
         return nobodys_cluster(j, name);
-    return name_parse(name, &n) ? service_cluster(j, name, &n) : NULL;
+    if (!name_parse(name, &n) || (n.is_tcp && job_is_grpc(j)))
+        return NULL;
+    return service_cluster(j, name, &n);
 }

@@ -89,24 +89,66 @@ static void on_replica(void *ctx, const struct registry_replica *p)
             });
 }
 
+/* False: no such service port. */
+static bool collect(struct collector *c, const struct output_name *n)
+{
+    struct job *j = c->j;
+    const struct registry_service *s = job_service(j, n->host);
+    c->port = s != NULL ? api_service_find_port(s->doc->spec.service, n->port) : NULL;
+    if (c->port == NULL)
+        return false;
+    c->labels = subset_labels(j, n->host, n->subset);
+    job_note(j, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
+    registry_service_replicas(j->r, s, on_replica, c);
+    return true;
+}
+
+/* --- clients of gRPC --- */
+
+static size_t count_tls(const struct collector *c)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < c->count; i++)
+        count += c->items[i].match_key.len > 0;
+    return count;
+}
+
+bool endpoints_speak_tls(struct job *j, const struct output_name *n)
+{
+    struct collector c = {.j = j};
+    return !collect(&c, n) || c.count == 0 || count_tls(&c) > 0;
+}
+
+static bool has_rule_for_tls(struct job *j, const struct output_name *n)
+{
+    const struct api_document *rule = job_rule(j, n->host);
+    return rule != NULL &&
+           api_destination_rule_policy(rule->spec.destination_rule, n->subset, n->port).tls != NULL;
+}
+
+/* In a cluster that speaks TLS, those that do not could be reached by nobody. */
+static void keep_tls(struct collector *c)
+{
+    size_t kept = 0;
+    if (count_tls(c) == 0)
+        return;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->items[i].match_key.len > 0)
+            c->items[kept++] = c->items[i];
+    }
+    c->count = kept;
+}
+
 const struct endpoints *output_endpoints(struct job *j, struct str name)
 {
     struct output_name n;
-    if (!name_parse(name, &n) || n.is_tcp)
+    struct collector c = {.j = j};
+    if (job_is_grpc(j) && str_eq(name, STR(TRANSLATE_BLACKHOLE)))
+        return grpc_nowhere_endpoints(j);
+    if (!name_parse(name, &n) || n.is_tcp || !collect(&c, &n))
         return NULL;
-    const struct registry_service *s = job_service(j, n.host);
-    if (s == NULL)
-        return NULL;
-    const struct api_service_port *port = api_service_find_port(s->doc->spec.service, n.port);
-    if (port == NULL)
-        return NULL;
-    struct collector c = {
-        .j = j,
-        .port = port,
-        .labels = subset_labels(j, n.host, n.subset),
-    };
-    job_note(j, "endpoints/%.*s/%.*s", STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
-    registry_service_replicas(j->r, s, on_replica, &c);
+    if (job_is_grpc(j) && !has_rule_for_tls(j, &n))
+        keep_tls(&c);
     struct endpoints *e = ARENA_NEW(j->a, struct endpoints);
     e->cluster_name = name;
     e->items = c.items;

@@ -263,6 +263,8 @@ static void add_unlisted(void *ctx, uint16_t port)
 
 const struct listener *output_inbound(struct job *j)
 {
+    if (job_is_grpc(j))
+        return NULL; /* there is nobody to capture for */
     const struct api_document *workload = job_workload(j);
     if (workload == NULL)
         return NULL;
@@ -280,7 +282,7 @@ const struct listener *output_inbound(struct job *j)
     add_port(&b, 0, API_PROTOCOL_AUTO);
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = ip_v4(0, 0, 0, 0), .port = 15006};
-    if (job_is_foreign(j))
+    if (job_is_envoy(j))
         l->address_v6 =
             (struct model_addr){.ip = ip_from_bytes((const uint8_t[16]){0}, 16), .port = 15006};
     l->bind_to_port = true;

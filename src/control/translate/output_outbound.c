@@ -30,7 +30,7 @@ static struct filter_chain *chain_to(struct job *j, struct str name, struct str 
 
 const struct listener *output_outbound(struct job *j)
 {
-    if (!job_is_foreign(j))
+    if (!job_is_envoy(j))
         return NULL;
     struct filter_chain *nowhere = ARENA_ARRAY(j->a, struct filter_chain, 2);
     struct filter_chain_match *to_mesh = &nowhere[0].match, *to_itself = &nowhere[1].match;

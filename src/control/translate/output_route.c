@@ -93,9 +93,11 @@ static void set_headers(struct job *j, const struct api_http_match *m, struct ro
     size_t count = 0;
     struct header_match *headers =
         ARENA_ARRAY(j->a, struct header_match, m->headers.len + m->without_headers.len + 2);
-    if (m->method != NULL)
+    /* gRPC matches a call's metadata only; it was asked before whether these two fit. */
+    bool has_pseudo = !job_is_grpc(j);
+    if (m->method != NULL && has_pseudo)
         add_header(headers, &count, STR(":method"), m->method, false);
-    if (m->authority != NULL) {
+    if (m->authority != NULL && has_pseudo) {
         add_header(headers, &count, STR(":authority"), m->authority, false);
         headers[count - 1].value.ignore_case = true; /* hosts have no case */
     }
@@ -152,6 +154,7 @@ static bool is_for_viewer(struct job *j, uint16_t match_port, const struct api_l
 struct builder {
     struct job *j;
     const struct api_document *doc;
+    struct str name; /* of the resource: what is called */
     uint16_t port;
     struct route *routes;
     size_t count, cap;
@@ -178,6 +181,16 @@ static void set_redirect(const struct api_redirect *from, struct route *to)
     to->redirect_path = from->uri;
     to->redirect_port = from->port;
     to->redirect_status = from->code;
+}
+
+static void set_nowhere(struct job *j, struct route *to)
+{
+    struct weighted_cluster *cluster = ARENA_NEW(j->a, struct weighted_cluster);
+    *cluster = (struct weighted_cluster){.name = STR(TRANSLATE_BLACKHOLE), .weight = 1};
+    to->kind = ROUTE_FORWARD;
+    to->clusters = cluster;
+    to->cluster_count = 1;
+    to->weight_total = 1;
 }
 
 static void set_forward(struct builder *b, const struct api_http_route *from, struct route *to)
@@ -211,7 +224,10 @@ static void add_route(struct builder *b, const struct api_http_route *from,
     to->match = match_of(j, m);
     to->idle_timeout_us = MODEL_UNSET_U64;
     to->origin.text = arena_printf(j->a, "%.*s#http[%zu]", STR_FMT(subject), index);
-    if (from->redirect != NULL) {
+    bool is_answer = from->redirect != NULL || from->direct_response != NULL;
+    if (is_answer && job_is_grpc(j)) {
+        set_nowhere(j, to);
+    } else if (from->redirect != NULL) {
         set_redirect(from->redirect, to);
     } else if (from->direct_response != NULL) {
         to->kind = ROUTE_DIRECT_RESPONSE;
@@ -235,7 +251,8 @@ static void add_document(struct builder *b)
         for (size_t m = 0; m < route->match_count; m++) {
             const struct api_http_match *match = &route->matches[m];
             if (is_for_viewer(b->j, match->port, &match->source_labels, match->source_namespace,
-                              b->port))
+                              b->port) &&
+                (!job_is_grpc(b->j) || grpc_can_meet(b->name, match)))
                 add_route(b, route, match, i);
         }
     }
@@ -267,7 +284,7 @@ const struct route_config *output_route(struct job *j, struct str name)
     const struct registry_service *s = job_service(j, n.host);
     if (s == NULL || api_service_find_port(s->doc->spec.service, n.port) == NULL)
         return NULL;
-    struct builder b = {.j = j, .doc = job_routes(j, n.host), .port = n.port};
+    struct builder b = {.j = j, .doc = job_routes(j, n.host), .name = name, .port = n.port};
     if (b.doc != NULL && b.doc->spec.virtual_service->http_count > 0)
         add_document(&b);
     else

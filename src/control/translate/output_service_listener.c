@@ -108,7 +108,7 @@ static void set_chains(struct job *j, const struct output_name *n, struct str na
             http->match.application_protocols = http_protocols;
             /* "h2c" is the last: what Envoy cannot tell on (output_cluster.c) goes as TCP. */
             http->match.application_protocol_count =
-                ARRAY_LEN(http_protocols) - (job_is_foreign(j) ? 1 : 0);
+                ARRAY_LEN(http_protocols) - (job_is_envoy(j) ? 1 : 0);
             l->inspectors.tls_inspector = l->inspectors.http_inspector = true;
         }
         l->chains = http;
@@ -116,6 +116,18 @@ static void set_chains(struct job *j, const struct output_name *n, struct str na
     }
     if (is_tcp || is_auto)
         l->default_chain = chain_of(j, STR("tcp"), tcp_filter(j, n, is_auto));
+}
+
+/* Nothing listens: what a call of this name goes through in the client itself. */
+static const struct listener *grpc_listener(struct job *j, struct str name,
+                                            enum api_protocol protocol)
+{
+    struct listener *l = ARENA_NEW(j->a, struct listener);
+    if (protocol == API_PROTOCOL_TCP || protocol == API_PROTOCOL_TLS)
+        return NULL;
+    l->direction = LISTENER_OUTBOUND;
+    l->default_chain = chain_of(j, STR("http"), http_filter(j, name));
+    return l;
 }
 
 const struct listener *output_service_listener(struct job *j, struct str name)
@@ -128,13 +140,15 @@ const struct listener *output_service_listener(struct job *j, struct str name)
         s != NULL ? api_service_find_port(s->doc->spec.service, n.port) : NULL;
     if (port == NULL)
         return NULL;
-    if (s->addresses[0].family == IP_NONE)
+    if (s->addresses[0].family == IP_NONE && !job_is_grpc(j))
         str_buf_printf(j->error, "Service/%.*s/%.*s has no address: none is left",
                        STR_FMT(s->doc->namespace), STR_FMT(s->doc->name));
+    if (job_is_grpc(j))
+        return grpc_listener(j, name, port->protocol);
     struct listener *l = ARENA_NEW(j->a, struct listener);
     l->address = (struct model_addr){.ip = s->addresses[0], .port = n.port};
     /* Our own proxies look an address up in the directory, and take the listener by its name. */
-    if (job_is_foreign(j))
+    if (job_is_envoy(j))
         l->address_v6 = (struct model_addr){.ip = s->addresses[1], .port = n.port};
     l->direction = LISTENER_OUTBOUND;
     l->bind_to_port = false;

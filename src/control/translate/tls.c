@@ -44,8 +44,8 @@ struct alpn {
 /* TCP's tokens stand at the end. */
 static struct alpn server_alpn(const struct job *j, bool is_http, bool is_tcp)
 {
-    struct alpn all = job_is_foreign(j) ? ALPN(alpn_envoy_server) : ALPN(alpn_server);
-    struct alpn tcp = job_is_foreign(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
+    struct alpn all = job_is_envoy(j) ? ALPN(alpn_envoy_server) : ALPN(alpn_server);
+    struct alpn tcp = job_is_envoy(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
     if (!is_http)
         return tcp;
     return is_tcp ? all : (struct alpn){all.ptr, all.len - tcp.len};
@@ -55,14 +55,14 @@ static struct alpn client_alpn(const struct job *j, enum tls_use use)
 {
     switch (use) {
     case TLS_HTTP1:
-        return job_is_foreign(j) ? ALPN(alpn_envoy_http1) : ALPN(alpn_http);
+        return job_is_envoy(j) ? ALPN(alpn_envoy_http1) : ALPN(alpn_http);
     case TLS_HTTP2:
-        return job_is_foreign(j) ? ALPN(alpn_envoy_http2) : ALPN(alpn_http);
+        return job_is_envoy(j) ? ALPN(alpn_envoy_http2) : ALPN(alpn_http);
     case TLS_TCP:
-        return job_is_foreign(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
+        return job_is_envoy(j) ? ALPN(alpn_envoy_tcp) : ALPN(alpn_tcp);
     case TLS_TCP_ALONE: /* without the token of tunnels, the first */
-        return job_is_foreign(j) ? ALPN(alpn_envoy_tcp)
-                                 : (struct alpn){alpn_tcp + 1, ARRAY_LEN(alpn_tcp) - 1};
+        return job_is_envoy(j) ? ALPN(alpn_envoy_tcp)
+                               : (struct alpn){alpn_tcp + 1, ARRAY_LEN(alpn_tcp) - 1};
     }
     return (struct alpn){NULL, 0};
 }
@@ -122,10 +122,11 @@ const struct upstream_tls *tls_outbound(struct job *j, const struct output_name 
     struct alpn alpn = client_alpn(j, use);
     tls->common.alpn = alpn.ptr;
     tls->common.alpn_count = alpn.len;
-    tls->sni = rule != NULL && rule->sni.len > 0
-                   ? rule->sni
-                   : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", n->port, STR_FMT(n->subset),
-                                  STR_FMT(n->host));
+    bool is_said = rule != NULL && rule->sni.len > 0;
+    if (is_said || !job_is_grpc(j)) /* whose own choice is the endpoint's name, or none */
+        tls->sni = is_said ? rule->sni
+                           : arena_printf(j->a, "outbound_.%u_.%.*s_.%.*s", n->port,
+                                          STR_FMT(n->subset), STR_FMT(n->host));
     size_t count = rule != NULL ? rule->subject_alt_names.len : 0;
     if (count == 0) {
         set_sans(&tls->common, service_accounts(j, n->host), 1);

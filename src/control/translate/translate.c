@@ -393,6 +393,8 @@ void translate_names(struct translate *t, const struct translate_viewer *v, enum
                      void (*each)(void *ctx, struct str name), void *ctx)
 {
     struct names_ctx n = {each, ctx};
+    if (v->dialect == XDS_DIALECT_GRPC)
+        return; /* it asks for all by name */
     switch (type) {
     case RESOURCE_DIRECTORY:
         registry_namespaces(t->registry, on_namespace, &n);

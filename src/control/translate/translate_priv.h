@@ -134,10 +134,26 @@ void scope_clusters(struct registry *r, const struct translate_viewer *v,
                     void (*each)(void *ctx, struct str name), void *ctx);
 /* Addresses that the registry gives out: what is not assigned there is refused, never let out. */
 const struct cidr *mesh_ranges(struct job *j, size_t *ret_count);
-static inline bool job_is_foreign(const struct job *j)
+static inline bool job_is_envoy(const struct job *j)
 {
-    return j->viewer->dialect != XDS_DIALECT_TULLE;
+    return j->viewer->dialect == XDS_DIALECT_ENVOY;
 }
+
+/* grpc.c: clients of gRPC, which have no proxy. */
+static inline bool job_is_grpc(const struct job *j)
+{
+    return j->viewer->dialect == XDS_DIALECT_GRPC;
+}
+/* What they cannot do with a call (a redirect, an answer) ends it: a cluster that has no endpoints,
+ * and those. They have no action for that which all of them bear. */
+const struct cluster *grpc_nowhere(struct job *j);
+const struct endpoints *grpc_nowhere_endpoints(struct job *j);
+/* Whether a call of a client of `name` (HOST:PORT) can meet the match, as far as that does not
+ * depend on the call: its method, its authority. */
+bool grpc_can_meet(struct str name, const struct api_http_match *m);
+/* output_endpoints.c: TLS is a cluster's there, not an endpoint's. It is spoken unless no endpoint
+ * does; those that do not are left out then. */
+bool endpoints_speak_tls(struct job *j, const struct output_name *n);
 
 /* access_log.c */
 const struct access_log_config *access_logs(struct job *j, size_t *ret_count);

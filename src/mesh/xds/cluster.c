@@ -98,6 +98,8 @@ static int decode_discovery(struct decode *d, const struct pb_path *at,
 static int decode_lb(struct decode *d, const struct pb_path *at, const Pb__Cluster__Cluster *m,
                      struct cluster *cluster)
 {
+    if (m->load_balancing_policy != NULL)
+        return decode_fail(d, PB_AT(at, "load_balancing_policy"), "is not supported; lb_policy is");
     switch ((int)m->lb_policy) {
     case PB__CLUSTER__CLUSTER__LB_POLICY__ROUND_ROBIN:
         cluster->lb = LB_ROUND_ROBIN;
@@ -515,6 +517,8 @@ static Pb__Core__BindConfig *encode_bind(struct encode *e, const struct cluster 
 ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *body)
 {
     const struct cluster *in = body;
+    if (e->dialect == XDS_DIALECT_GRPC)
+        return encode_grpc_cluster(e, name, in);
     Pb__Cluster__Cluster *m = PB_NEW(e, Pb__Cluster__Cluster, pb__cluster__cluster);
     m->name = encode_str(e, name);
     m->alt_stat_name = encode_str(e, in->alt_stat_name);

@@ -118,6 +118,9 @@ int decode_outlier(struct decode *d, const struct pb_path *at,
     if (decode_u32(m->enforcing_success_rate, 0) != 0)
         return decode_fail(d, PB_AT(at, "enforcing_success_rate"),
                            "ejection by success rate is not supported yet; only 0 is");
+    if (decode_u32(m->enforcing_failure_percentage, 0) != 0)
+        return decode_fail(d, PB_AT(at, "enforcing_failure_percentage"),
+                           "ejection by failure percentage is not supported; only 0 is");
     if (decode_outlier_percent(d, PB_AT(at, "enforcing_consecutive_5xx"),
                                m->enforcing_consecutive_5xx, 100,
                                &o.enforcing_consecutive_5xx) != 0 ||

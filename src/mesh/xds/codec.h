@@ -10,7 +10,8 @@
 #include "base/str.h"
 #include "mesh/model/resource.h"
 
-enum xds_dialect { XDS_DIALECT_TULLE, XDS_DIALECT_ENVOY };
+/* GRPC: the clients of gRPC that speak xDS themselves. */
+enum xds_dialect { XDS_DIALECT_TULLE, XDS_DIALECT_ENVOY, XDS_DIALECT_GRPC };
 
 /* why: path and reason ("filter_chains[0].filters[1]: unknown extension ..."). */
 int xds_decode(enum resource_type type, struct str wire, struct str_buf *why,

@@ -43,6 +43,12 @@ int decode_overrides(struct decode *d, const struct pb_path *at, const struct de
 int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpConnectionManager *m,
                const struct hcm **ret_hcm);
 ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in);
+void encode_hcm_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m);
+void encode_hcm_filters(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m);
+/* --- grpc_dialect.c: these in XDS_DIALECT_GRPC --- */
+ProtobufCMessage *encode_grpc_listener(struct encode *e, struct str name,
+                                       const struct listener *in);
+ProtobufCMessage *encode_grpc_cluster(struct encode *e, struct str name, const struct cluster *in);
 /* --- tcp_proxy.c --- */
 int decode_tcp_proxy(struct decode *d, const struct pb_path *at, const Pb__TcpProxy__TcpProxy *m,
                      const struct tcp_proxy **ret_tcp_proxy);

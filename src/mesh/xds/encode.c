@@ -135,6 +135,36 @@ Pb__Matcher__StringMatcher *encode_string_match(struct encode *e, const struct s
     return m;
 }
 
+/* By fields of their own, which older clients of gRPC need. False: there is none. */
+static bool encode_plain_match(struct encode *e, const struct string_match *in,
+                               Pb__Route__HeaderMatcher *m)
+{
+    const char *value = encode_str_always(e, in->value);
+    if (in->ignore_case)
+        return false;
+    switch (in->kind) {
+    case STRING_MATCH_EXACT:
+        m->header_match_specifier_case =
+            PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_EXACT_MATCH;
+        m->exact_match = value;
+        return true;
+    case STRING_MATCH_PREFIX:
+        m->header_match_specifier_case =
+            PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PREFIX_MATCH;
+        m->prefix_match = value;
+        return true;
+    case STRING_MATCH_SUFFIX:
+        m->header_match_specifier_case =
+            PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SUFFIX_MATCH;
+        m->suffix_match = value;
+        return true;
+    case STRING_MATCH_CONTAINS: /* has one, which not all know */
+    case STRING_MATCH_ANY:
+        return false;
+    }
+    return false;
+}
+
 Pb__Route__HeaderMatcher *encode_header_match(struct encode *e, const struct header_match *in)
 {
     Pb__Route__HeaderMatcher *m = PB_NEW(e, Pb__Route__HeaderMatcher, pb__route__header_matcher);
@@ -148,6 +178,8 @@ Pb__Route__HeaderMatcher *encode_header_match(struct encode *e, const struct hea
         m->present_match = true;
         return m;
     }
+    if (e->dialect == XDS_DIALECT_GRPC && encode_plain_match(e, &in->value, m))
+        return m;
     m->header_match_specifier_case = PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
     m->string_match = encode_string_match(e, &in->value);
     return m;

@@ -198,7 +198,8 @@ static Pb__Endpoint__LbEndpoint *encode_endpoint(struct encode *e, const struct 
     if (ep->address.ip.family != IP_NONE || ep->address.path.len > 0)
         m->endpoint->hostname = encode_str(e, ep->hostname);
     m->load_balancing_weight = ep->weight == 1 ? NULL : encode_u32(e, ep->weight);
-    m->metadata = encode_endpoint_metadata(e, ep);
+    if (e->dialect != XDS_DIALECT_GRPC) /* reads none of it */
+        m->metadata = encode_endpoint_metadata(e, ep);
     encode_health(ep, m);
     return m;
 }
@@ -213,6 +214,11 @@ ProtobufCMessage *encode_endpoints(struct encode *e, struct str name, const void
         return &m->base;
     Pb__Endpoint__LocalityLbEndpoints *l =
         PB_NEW(e, Pb__Endpoint__LocalityLbEndpoints, pb__endpoint__locality_lb_endpoints);
+    if (e->dialect ==
+        XDS_DIALECT_GRPC) { /* refuses one without place, ignores one without weight */
+        l->locality = PB_NEW(e, Pb__Core__Locality, pb__core__locality);
+        l->load_balancing_weight = encode_u32(e, 1);
+    }
     l->n_lb_endpoints = in->count;
     l->lb_endpoints = PB_PTRS(e, Pb__Endpoint__LbEndpoint, in->count);
     for (size_t i = 0; i < in->count; i++) {

@@ -268,7 +268,7 @@ int decode_hcm(struct decode *d, const struct pb_path *at, const Pb__Hcm__HttpCo
 
 /* --- encoding --- */
 
-static void encode_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m)
+void encode_hcm_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m)
 {
     if (in->route_config != NULL) {
         m->route_specifier_case = PB__HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_ROUTE_CONFIG;
@@ -280,6 +280,14 @@ static void encode_routes(struct encode *e, const struct hcm *in, Pb__Hcm__HttpC
     m->rds = PB_NEW(e, Pb__Hcm__Rds, pb__hcm__rds);
     m->rds->route_config_name = encode_str(e, in->route_config_name);
     m->rds->config_source = encode_ads(e);
+}
+
+void encode_hcm_filters(struct encode *e, const struct hcm *in, Pb__Hcm__HttpConnectionManager *m)
+{
+    m->n_http_filters = in->filter_count;
+    m->http_filters = PB_PTRS(e, Pb__Hcm__HttpFilter, in->filter_count);
+    for (size_t i = 0; i < in->filter_count; i++)
+        m->http_filters[i] = encode_http_filter(e, &in->filters[i]);
 }
 
 static void encode_timeouts(struct encode *e, const struct hcm *in,
@@ -439,12 +447,9 @@ ProtobufCMessage *encode_hcm(struct encode *e, const struct hcm *in)
         m->http2_protocol_options = encode_http2_options(e, &in->http2);
     if (in->max_request_headers_kb > 0)
         m->max_request_headers_kb = encode_u32(e, in->max_request_headers_kb);
-    encode_routes(e, in, m);
+    encode_hcm_routes(e, in, m);
     encode_hcm_upgrades(e, in, m);
-    m->n_http_filters = in->filter_count;
-    m->http_filters = PB_PTRS(e, Pb__Hcm__HttpFilter, in->filter_count);
-    for (size_t i = 0; i < in->filter_count; i++)
-        m->http_filters[i] = encode_http_filter(e, &in->filters[i]);
+    encode_hcm_filters(e, in, m);
     encode_timeouts(e, in, m);
     encode_client_cert(e, in, m);
     encode_path_options(e, in, m);

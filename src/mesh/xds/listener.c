@@ -165,6 +165,8 @@ int decode_listener(struct decode *d, const struct pb_path *at, const void *mess
                     struct str *ret_name, const void **ret_body)
 {
     const Pb__Listener__Listener *m = message;
+    if (m->api_listener != NULL)
+        return decode_fail(d, PB_AT(at, "api_listener"), "is for clients of gRPC, not for a proxy");
     struct listener *l = ARENA_NEW(d->arena, struct listener);
     l->use_original_dst = decode_bool(m->use_original_dst, false);
     l->direction = direction_of(m->traffic_direction);
@@ -277,6 +279,8 @@ ProtobufCMessage *encode_listener(struct encode *e, struct str name, const void 
         [LISTENER_OUTBOUND] = PB__CORE__TRAFFIC_DIRECTION__OUTBOUND,
     };
     const struct listener *in = body;
+    if (e->dialect == XDS_DIALECT_GRPC)
+        return encode_grpc_listener(e, name, in);
     Pb__Listener__Listener *m = PB_NEW(e, Pb__Listener__Listener, pb__listener__listener);
     m->name = encode_str(e, name);
     m->address = encode_address(e, &in->address);

@@ -45,6 +45,8 @@ static int decode_weights(struct decode *d, const struct pb_path *at,
     }
     if (route->weight_total == 0 || route->weight_total > UINT32_MAX)
         return decode_fail(d, at, "the sum of the weights must lie between 1 and 2^32-1");
+    if (m->total_weight != NULL && decode_u32(m->total_weight, 0) != route->weight_total)
+        return decode_fail(d, PB_AT(at, "total_weight"), "is not the sum of the weights");
     route->clusters = clusters;
     route->cluster_count = m->n_clusters;
     return 0;
@@ -173,6 +175,9 @@ static Pb__Route__WeightedCluster *encode_weights(struct encode *e, const struct
         PB_NEW(e, Pb__Route__WeightedCluster, pb__route__weighted_cluster);
     m->n_clusters = in->cluster_count;
     m->clusters = PB_PTRS(e, Pb__Route__WeightedCluster__ClusterWeight, in->cluster_count);
+    /* Older clients of gRPC take it for 100 and refuse another sum. */
+    if (e->dialect == XDS_DIALECT_GRPC)
+        m->total_weight = encode_u32(e, (uint32_t)in->weight_total);
     for (size_t i = 0; i < in->cluster_count; i++) {
         const struct weighted_cluster *w = &in->clusters[i];
         Pb__Route__WeightedCluster__ClusterWeight *c =
@@ -193,6 +198,18 @@ static Pb__Route__WeightedCluster *encode_weights(struct encode *e, const struct
     return m;
 }
 
+/* gRFC A31: gRPC does not read `timeout`, and ends a call by this. */
+static void encode_duration_max(struct encode *e, const struct route *in, Pb__Route__RouteAction *m)
+{
+    bool is_by_timeout = e->dialect == XDS_DIALECT_GRPC && !in->has_max_stream_duration;
+    uint64_t max_us = is_by_timeout ? in->timeout_us : in->max_stream_duration_us;
+    if (is_by_timeout ? max_us == 0 : !in->has_max_stream_duration)
+        return;
+    m->max_stream_duration = PB_NEW(e, Pb__Route__RouteAction__MaxStreamDuration,
+                                    pb__route__route_action__max_stream_duration);
+    m->max_stream_duration->max_stream_duration = encode_duration(e, max_us);
+}
+
 static Pb__Route__RouteAction *encode_forward(struct encode *e, const struct route *in)
 {
     Pb__Route__RouteAction *m = PB_NEW(e, Pb__Route__RouteAction, pb__route__route_action);
@@ -207,12 +224,7 @@ static Pb__Route__RouteAction *encode_forward(struct encode *e, const struct rou
     m->timeout = encode_duration(e, in->timeout_us);
     m->idle_timeout =
         in->idle_timeout_us != MODEL_UNSET_U64 ? encode_duration(e, in->idle_timeout_us) : NULL;
-    if (in->has_max_stream_duration) {
-        m->max_stream_duration = PB_NEW(e, Pb__Route__RouteAction__MaxStreamDuration,
-                                        pb__route__route_action__max_stream_duration);
-        m->max_stream_duration->max_stream_duration =
-            encode_duration(e, in->max_stream_duration_us);
-    }
+    encode_duration_max(e, in, m);
     m->retry_policy = encode_retry(e, in->retry);
     encode_route_upgrades(e, in, m);
     if (in->host_rewrite.len > 0) {
@@ -259,6 +271,13 @@ static Pb__Route__RedirectAction *encode_redirect(struct encode *e, const struct
 
 void encode_route_action(struct encode *e, const struct route *in, Pb__Route__Route *m)
 {
+    if (e->dialect == XDS_DIALECT_GRPC && in->kind != ROUTE_FORWARD) {
+        /* Others than "forward" and this make clients refuse the whole; calls that meet it fail. */
+        m->action_case = PB__ROUTE__ROUTE__ACTION_NON_FORWARDING_ACTION;
+        m->non_forwarding_action =
+            PB_NEW(e, Pb__Route__NonForwardingAction, pb__route__non_forwarding_action);
+        return;
+    }
     switch (in->kind) {
     case ROUTE_FORWARD:
         m->action_case = PB__ROUTE__ROUTE__ACTION_ROUTE;

@@ -65,6 +65,9 @@ int decode_validation(struct decode *d, const struct pb_path *at,
 {
     const struct pb_path *ca_at = PB_AT(at, "trusted_ca");
     secret->kind = SECRET_VALIDATION;
+    if (m->ca_certificate_provider_instance != NULL)
+        return decode_fail(d, PB_AT(at, "ca_certificate_provider_instance"),
+                           "certificate providers are not supported");
     if (m->trusted_ca != NULL &&
         (decode_data_source(d, ca_at, m->trusted_ca, &secret->roots_pem) != 0 ||
          check_pem(d, ca_at, secret->roots_pem) != 0))

@@ -78,6 +78,9 @@ static int decode_own_certificate(struct decode *d, const struct pb_path *at,
                                   const Pb__Tls__CommonTlsContext *m, struct common_tls *tls)
 {
     size_t count = m->n_tls_certificates + m->n_tls_certificate_sds_secret_configs;
+    if (m->tls_certificate_provider_instance != NULL)
+        return decode_fail(d, PB_AT(at, "tls_certificate_provider_instance"),
+                           "certificate providers are not supported");
     if (count > 1)
         return decode_fail(d, at, "more than one certificate is not supported yet");
     if (m->n_tls_certificate_sds_secret_configs == 1)
