@@ -30,9 +30,10 @@ int confine_become(const struct confine_user *user, uint64_t keep);
 /* --- files --- */
 
 enum confine_use {
-    CONFINE_READ,   /* a file, or all below a folder */
-    CONFINE_WRITE,  /* one file that is there: read and written */
-    CONFINE_FOLDER, /* all below: read, written, made, renamed, removed */
+    CONFINE_READ,    /* a file, or all below a folder */
+    CONFINE_WRITE,   /* one file that is there: read and written */
+    CONFINE_FOLDER,  /* all below: read, written, made, renamed, removed */
+    CONFINE_SOCKETS, /* and sockets made */
 };
 
 struct confine_path {

@@ -59,6 +59,8 @@ static const uint64_t of_use[] = {
     [CONFINE_WRITE] = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE,
     [CONFINE_FOLDER] = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_READ_DIR | FS_REMOVE_FILE |
                        FS_MAKE_REG | FS_MAKE_DIR,
+    [CONFINE_SOCKETS] = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_READ_DIR | FS_REMOVE_FILE |
+                        FS_MAKE_REG | FS_MAKE_DIR | FS_MAKE_SOCK,
 };
 
 static uint64_t files_of(long version)

@@ -24,12 +24,14 @@ static const char usage[] =
     "                   --token-file FILE --workload NAME --namespace NS --index I\n"
     "                   --service-account SA --trust-domain TD --address IP4[,IP6]\n"
     "                   [--app APP] [--workload-version V] [--egress-socket PATH]\n"
-    "                   [--envoy PROGRAM] [OPTIONS]\n"
+    "                   [--envoy PROGRAM | --proxyless] [OPTIONS]\n"
     "       tulle-proxy join --mesh-state DIR [--token TEXT|@FILE --control-plane HOST:PORT]\n"
-    "                   [--address IP4[,IP6]] [OPTIONS]\n"
+    "                   [--address IP4[,IP6]] [--proxyless] [OPTIONS]\n"
     "\n"
     "  -c, --config FILE     Envoy's bootstrap, JSON\n"
     "  --envoy PROGRAM       Envoy does the serving; this process its identity, DNS and readiness\n"
+    "  --proxyless           the app speaks xDS itself, as gRPC can: DIR/grpc.json is its "
+    "bootstrap\n"
     "  join                  the sidecar of a host of one's own; TEXT is what 'tulle token "
     "create'\n"
     "                        prints. DIR keeps what was joined: the next time it is enough\n"
@@ -84,6 +86,7 @@ enum {
     OPTION_CONFINE,
     OPTION_UNKNOWN_FIELDS,
     OPTION_OF_ENVOY,
+    OPTION_PROXYLESS,
     OPTION_ARGUMENT
 };
 
@@ -204,6 +207,9 @@ static void take_option(struct agent_args *a, int option, const char *value)
     case OPTION_TOKEN:
         join.text = str_from_c(value);
         return;
+    case OPTION_PROXYLESS:
+        a->is_proxyless = true;
+        return;
     case OPTION_CONTROL_PLANE:
         join.control_plane = str_from_c(value);
         return;
@@ -224,7 +230,7 @@ static void take_option(struct agent_args *a, int option, const char *value)
 
 static void take_options(struct agent_args *a, int argc, char **argv)
 {
-    enum { OWN_COUNT = 21 };
+    enum { OWN_COUNT = 22 };
     struct option options[ARRAY_LEN(arguments) + OWN_COUNT + 1] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -248,6 +254,7 @@ static void take_options(struct agent_args *a, int argc, char **argv)
         {"component-log-level", required_argument, NULL, OPTION_OF_ENVOY},
         {"skip-deprecated-logs", no_argument, NULL, OPTION_OF_ENVOY},
         {"parent-shutdown-time-s", required_argument, NULL, OPTION_OF_ENVOY},
+        {"proxyless", no_argument, NULL, OPTION_PROXYLESS},
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++)
         options[OWN_COUNT + i] =
@@ -333,6 +340,7 @@ static int run_join(struct agent_args *args)
     arena_init(&a, 4096);
     join.state_dir = args->state_dir;
     join.addresses = args->addresses;
+    join.is_proxyless = args->is_proxyless;
     if (join.state_dir == NULL)
         refuse("this option is needed", "--mesh-state");
     if ((join.text.len > 0) != (join.control_plane.len > 0))
@@ -361,6 +369,8 @@ int main(int argc, char **argv)
         argc--;
     }
     take_options(&args, argc, argv);
+    if (args.is_proxyless && (args.envoy != NULL || args.bootstrap_file != NULL))
+        refuse("--proxyless excludes --envoy and -c", NULL);
     if ((is_sidecar || is_join) && args.bootstrap_file != NULL)
         refuse("-c excludes sidecar and join", NULL);
     if (is_join)

@@ -15,6 +15,7 @@
 #include "mesh/model/secret.h"
 #include "proxy/agent/agent_priv.h"
 #include "proxy/agent/local.h"
+#include "proxy/agent/proxyless.h"
 
 enum { REPORT_BYTES_MAX = 16384 };
 
@@ -42,8 +43,11 @@ bool agent_is_ready(const struct agent *a, struct str_buf *why_not)
     }
     if (a->envoy != NULL)
         return envoy_is_ready(a->envoy, why_not);
-    if (!config_is_running(a->config, RESOURCE_LISTENER, STR(AGENT_LISTENER_INBOUND))) {
-        str_buf_add_c(why_not, "the inbound listener is not there yet");
+    bool is_proxyless = a->args->is_proxyless;
+    struct str name = is_proxyless ? STR(PROXYLESS_LISTENER) : STR(AGENT_LISTENER_INBOUND);
+    if (!config_is_running(a->config, RESOURCE_LISTENER, name)) {
+        str_buf_add_c(why_not, is_proxyless ? "the socket of xDS is not there yet"
+                                            : "the inbound listener is not there yet");
         return false;
     }
     return true;

@@ -15,6 +15,7 @@ struct agent_args {
 
     const char *state_dir, *root_cert_file, *token_file, *egress_socket; /* the last may be NULL */
     const char *envoy;    /* the program that serves in our place; NULL: our own workers */
+    bool is_proxyless;    /* the app speaks xDS itself: nothing of it is captured (proxyless.h) */
     struct str discovery; /* "HOST:PORT", numeric */
     struct str workload, namespace_, service_account, trust_domain, app, version;
     unsigned index;

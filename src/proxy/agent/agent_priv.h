@@ -22,6 +22,11 @@ enum {
     AGENT_TERMINATION_US = 5 * 1000 * 1000,
     AGENT_ANNOUNCE_US = 300 * 1000, /* until callers have heard that this replica ends */
 };
+/* Nothing is captured beside an app that speaks xDS itself, and nobody need be root for it. */
+static inline uint32_t agent_mark(const struct agent_args *args, uint32_t mark)
+{
+    return args->is_proxyless ? 0 : mark;
+}
 #define AGENT_SERVER_NAME "tulled"
 #define AGENT_LISTENER_INBOUND "virtualInbound"
 

@@ -195,7 +195,7 @@ static int make_folder(const struct join_args *args, struct arena *a, struct str
     int err = resolve(args->control_plane, &to, why);
     if (err == 0) {
         str_buf_printf(why, "the control plane at %.*s: ", STR_FMT(args->control_plane));
-        err = join_fetch_roots(&to, &t, &roots, why);
+        err = join_fetch_roots(&to, args->is_proxyless ? 0 : AGENT_MARK_OUTBOUND, &t, &roots, why);
     }
     if (err == 0) {
         str_buf_reset(why);

@@ -31,6 +31,7 @@ struct join_args {
     struct str text;          /* as printed; empty: go on with what the folder holds */
     struct str control_plane; /* "HOST:PORT"; empty with an empty text */
     struct str addresses;     /* "IP4[,IP6]"; empty: the one that leads to the control plane */
+    bool is_proxyless;        /* as the agent's */
 };
 /* Fills the agent's arguments (strings in the arena). The same text again finds what it made.
  * -ERR_X with why: the reason, for people. */
@@ -38,8 +39,8 @@ int join_prepare(const struct join_args *args, struct arena *a, struct agent_arg
                  struct str_buf *why);
 
 /* join_roots.c: the roots (PEM, appended) of the control plane at that address that the pins name;
- * -ERR_CERTIFICATE: none of them is. */
-int join_fetch_roots(const struct addr *control_plane, const struct join_text *text,
+ * -ERR_CERTIFICATE: none of them is. mark: of the connection. */
+int join_fetch_roots(const struct addr *control_plane, uint32_t mark, const struct join_text *text,
                      struct str_buf *ret_pem, struct str_buf *why);
 /* Of a bundle those that are pinned. */
 int join_pick_roots(struct str pem, const struct join_text *text, struct str_buf *ret_pem);

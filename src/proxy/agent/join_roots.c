@@ -105,7 +105,7 @@ static const struct channel_ops channel_ops = {.on_open = on_open, .on_close = o
 
 /* Nothing secret is said, and what is heard is only believed by its digest: so nobody's word is
  * needed for who answers. */
-static int ask(struct fetch *f, const struct addr *to)
+static int ask(struct fetch *f, const struct addr *to, uint32_t mark)
 {
     struct tls_context *context = NULL;
     struct tls_context_args args = {.role = TLS_CLIENT,
@@ -118,7 +118,7 @@ static int ask(struct fetch *f, const struct addr *to)
     f->channel = channel_open(f->turn, &(struct channel_args){.to = *to,
                                                               .tls = context,
                                                               .sni = STR(AGENT_SERVER_NAME),
-                                                              .mark = AGENT_MARK_OUTBOUND,
+                                                              .mark = mark,
                                                               .limits = &f->limits,
                                                               .ops = &channel_ops,
                                                               .ctx = f});
@@ -130,13 +130,13 @@ static int ask(struct fetch *f, const struct addr *to)
     return f->err;
 }
 
-int join_fetch_roots(const struct addr *control_plane, const struct join_text *text,
+int join_fetch_roots(const struct addr *control_plane, uint32_t mark, const struct join_text *text,
                      struct str_buf *ret_pem, struct str_buf *why)
 {
     struct fetch f = {
         .turn = turn_new_linux(), .pem = STR_BUF_INIT(ROOTS_PEM_MAX), .why = why, .err = 1};
     limits_init(&f.limits);
-    int err = ask(&f, control_plane);
+    int err = ask(&f, control_plane, mark);
     f.err = 0; /* what still comes is of no interest */
     channel_close(f.channel);
     for (int i = 0; i < 4; i++)

@@ -26,7 +26,7 @@ static const struct str http_protocols[] = {{"http/1.0", 8}, {"http/1.1", 8}, {"
 static const struct access_log_config stdout_log = {.path = {"/dev/stdout", 11}};
 
 /* By way of the wire form, so that they are looked at, hashed and shown as all others are. */
-static struct resource *make(enum resource_type type, struct str name, const void *body)
+struct resource *local_resource(enum resource_type type, struct str name, const void *body)
 {
     struct str_buf wire = STR_BUF_INIT(WIRE_BYTES_MAX), why = STR_BUF_INIT(1024);
     struct resource *r = NULL;
@@ -46,13 +46,13 @@ struct resource *local_secret_pair(struct str chain_pem, struct str key_pem)
 {
     const struct secret s = {
         .kind = SECRET_CERTIFICATE, .chain_pem = chain_pem, .key_pem = key_pem};
-    return make(RESOURCE_SECRET, STR(LOCAL_SECRET_OWN), &s);
+    return local_resource(RESOURCE_SECRET, STR(LOCAL_SECRET_OWN), &s);
 }
 
 struct resource *local_secret_roots(struct str roots_pem)
 {
     const struct secret s = {.kind = SECRET_VALIDATION, .roots_pem = roots_pem};
-    return make(RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), &s);
+    return local_resource(RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS), &s);
 }
 
 /* --- listeners --- */
@@ -79,7 +79,7 @@ static struct resource *tcp_listener(struct str name, struct str cluster, struct
     const struct filter_chain chain = {.name = name, .filters = &filter, .filter_count = 1};
     model.default_chain = &chain;
     model.direction = LISTENER_OUTBOUND;
-    return make(RESOURCE_LISTENER, name, &model);
+    return local_resource(RESOURCE_LISTENER, name, &model);
 }
 
 static struct resource *outbound_listener(void)
@@ -185,7 +185,7 @@ static struct resource *cluster(struct str name, const struct upstream_tls *tls,
         .panic_threshold_percent = 50,
         .tls = tls,
     };
-    return make(RESOURCE_CLUSTER, name, &model);
+    return local_resource(RESOURCE_CLUSTER, name, &model);
 }
 
 static struct resource *mtls_cluster(struct str name, struct str trust_domain,

@@ -11,5 +11,7 @@ enum { LOCAL_COUNT = 6 };
 
 /* References are the caller's. trust_domain: peers of a direct call are of it. */
 void local_resources(struct str trust_domain, struct resource *ret_resources[LOCAL_COUNT]);
+/* Any of its own, from the model; NULL: it cannot be encoded, which is logged. */
+struct resource *local_resource(enum resource_type type, struct str name, const void *body);
 struct resource *local_secret_pair(struct str chain_pem, struct str key_pem);
 struct resource *local_secret_roots(struct str roots_pem);

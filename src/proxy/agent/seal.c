@@ -21,7 +21,7 @@ static const char *holds(int err)
 /* Marks take CAP_NET_ADMIN; a bootstrap may name low ports at any time. */
 static uint64_t rights_kept(const struct agent *a)
 {
-    uint64_t marks = CONFINE_CAP(CAP_NET_ADMIN);
+    uint64_t marks = a->args->is_proxyless ? 0 : CONFINE_CAP(CAP_NET_ADMIN);
     return a->bootstrap != NULL ? marks | CONFINE_CAP(CAP_NET_BIND_SERVICE) : marks;
 }
 
@@ -40,7 +40,7 @@ static int confine_sidecar_files(const struct agent *a)
 {
     char token[4096], root[4096];
     const struct confine_path kept[] = {
-        {a->args->state_dir, CONFINE_FOLDER},
+        {a->args->state_dir, a->args->is_proxyless ? CONFINE_SOCKETS : CONFINE_FOLDER},
         {folder_of(a->args->token_file, token), CONFINE_READ},
         {folder_of(a->args->root_cert_file, root), CONFINE_READ},
         {"/etc", CONFINE_READ}, /* resolv.conf and hosts, as they come and go */

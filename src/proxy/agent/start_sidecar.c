@@ -8,6 +8,7 @@
 #include "mesh/model/secret.h"
 #include "proxy/agent/agent_priv.h"
 #include "proxy/agent/local.h"
+#include "proxy/agent/proxyless.h"
 
 enum { PORT_DNS = 15053 };
 
@@ -126,6 +127,18 @@ static void on_connected(void *ctx, bool is_connected)
     agent_look(a);
 }
 
+static struct proxyless_args proxyless_args_of(const struct agent *a, const struct addr *discovery)
+{
+    return (struct proxyless_args){.state_dir = str_from_c(a->args->state_dir),
+                                   .node_id = a->node_id,
+                                   .node_cluster = a->node_cluster,
+                                   .namespace_ = a->args->namespace_,
+                                   .workload = a->args->workload,
+                                   .server_name = STR(AGENT_SERVER_NAME),
+                                   .index = a->args->index,
+                                   .discovery = *discovery};
+}
+
 static void on_secrets(void *ctx, struct resource *own, struct resource *roots)
 {
     struct agent *a = ctx;
@@ -140,9 +153,19 @@ static void on_secrets(void *ctx, struct resource *own, struct resource *roots)
     agent_look(a);
 }
 
-static void make_config(struct agent *a)
+static void set_own(struct agent *a, struct resource **own, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ASSERT(own[i] != NULL);
+        config_set_local(a->config, own[i]->type, own[i]->name, own[i]);
+        resource_unref(own[i]);
+    }
+}
+
+static void make_config(struct agent *a, const struct addr *discovery)
 {
     struct resource *own[LOCAL_COUNT];
+    struct proxyless_args proxyless = proxyless_args_of(a, discovery);
     struct config_args args = {
         .supply =
             {
@@ -159,12 +182,13 @@ static void make_config(struct agent *a)
     a->config = config_new(&args);
     if (a->args->envoy != NULL)
         return; /* nothing listens here */
-    local_resources(a->args->trust_domain, own);
-    for (int i = 0; i < LOCAL_COUNT; i++) {
-        ASSERT(own[i] != NULL);
-        config_set_local(a->config, own[i]->type, own[i]->name, own[i]);
-        resource_unref(own[i]);
+    if (a->args->is_proxyless) {
+        proxyless_resources(&proxyless, own);
+        set_own(a, own, PROXYLESS_COUNT);
+        return;
     }
+    local_resources(a->args->trust_domain, own);
+    set_own(a, own, LOCAL_COUNT);
 }
 
 static int make_identity(struct agent *a, const struct addr *discovery, struct str_buf *why)
@@ -177,7 +201,7 @@ static int make_identity(struct agent *a, const struct addr *discovery, struct s
                                                 .spiffe_id = a->spiffe_id,
                                                 .discovery = *discovery,
                                                 .server_name = STR(AGENT_SERVER_NAME),
-                                                .mark = AGENT_MARK_OUTBOUND,
+                                                .mark = agent_mark(a->args, AGENT_MARK_OUTBOUND),
                                                 .on_secrets = on_secrets,
                                                 .ctx = a},
                         why, &a->identity);
@@ -194,7 +218,7 @@ static void make_ads(struct agent *a, const struct addr *discovery)
                                         .sni = STR(AGENT_SERVER_NAME),
                                         .sans = a->ads_sans,
                                         .san_count = 1,
-                                        .mark = AGENT_MARK_OUTBOUND,
+                                        .mark = agent_mark(a->args, AGENT_MARK_OUTBOUND),
                                         .node_id = a->node_id,
                                         .node_cluster = a->node_cluster,
                                         .node_metadata_json = a->metadata,
@@ -206,7 +230,7 @@ static void make_ads(struct agent *a, const struct addr *discovery)
     struct ads_client *client = ads_client_of(a->ads);
     ads_client_subscribe_all(client, RESOURCE_DIRECTORY);
     ads_client_subscribe(client, RESOURCE_SECRET, STR(LOCAL_SECRET_ROOTS));
-    if (a->args->envoy != NULL)
+    if (a->args->envoy != NULL || a->args->is_proxyless)
         return; /* it has a stream of its own */
     ads_client_subscribe_all(client, RESOURCE_LISTENER);
     ads_client_subscribe_all(client, RESOURCE_CLUSTER);
@@ -234,6 +258,16 @@ static void make_envoy(struct agent *a, const struct addr *discovery)
                                               .mark_app = AGENT_MARK_INBOUND,
                                               .on_change = on_envoy,
                                               .ctx = a});
+}
+
+static int write_bootstrap(const struct agent *a, const struct addr *discovery, struct str_buf *why)
+{
+    struct proxyless_args args = proxyless_args_of(a, discovery);
+    int err = proxyless_write(&args);
+    if (err != 0)
+        str_buf_printf(why, "%s/" PROXYLESS_FILE_BOOTSTRAP ": %s", a->args->state_dir,
+                       err_text(err));
+    return err;
 }
 
 static int open_admin(struct agent *a, struct str_buf *why)
@@ -268,13 +302,17 @@ int start_sidecar(struct agent *a, struct str_buf *why)
         return err;
     describe(a);
     describe_metadata(a);
-    make_config(a);
+    make_config(a, &discovery);
     make_ads(a, &discovery);
     err = make_identity(a, &discovery, why);
     if (err != 0)
         return err;
     if (a->args->envoy != NULL)
         make_envoy(a, &discovery);
+    if (a->args->is_proxyless)
+        err = write_bootstrap(a, &discovery, why);
+    if (err != 0)
+        return err;
     /* The key is in memory: no core dump, no tracing by the workload's uid. */
     prctl(PR_SET_DUMPABLE, 0);
     err = open_admin(a, why);
@@ -283,7 +321,7 @@ int start_sidecar(struct agent *a, struct str_buf *why)
                                           .own_namespace = a->args->namespace_,
                                           .port = PORT_DNS,
                                           .egress_socket = str_from_c(a->args->egress_socket),
-                                          .mark = AGENT_MARK_OUTBOUND,
+                                          .mark = agent_mark(a->args, AGENT_MARK_OUTBOUND),
                                           .resolv_conf = STR("/etc/resolv.conf")},
                        why, &a->dns);
     if (err != 0)
