@@ -38,11 +38,14 @@ run_go() {
     GOROOT="" GOTOOLCHAIN=local GOFLAGS=-buildvcs=false GO111MODULE=on GOWORK=off CGO_ENABLED=0 "$go" "$@" </dev/null
 }
 
+# is_interop FOLDER: whether it says what it is made of, in Go, Python or JavaScript.
+is_interop() { [ -f "$1/go.mod" ] || [ -f "$1/requirements.txt" ] || [ -f "$1/package.json" ]; }
+
 # interop_names: the programs of tests/interop, but for those that are built on request only.
 interop_names() {
     local folder
     for folder in "$TOP"/tests/interop/*/; do
-        [ ! -f "$folder/go.mod" ] || [ -f "$folder/on-request" ] || basename "$folder"
+        ! is_interop "$folder" || [ -f "$folder/on-request" ] || basename "$folder"
     done
 }
 
@@ -50,15 +53,39 @@ _interop_sum() { (cd "$TOP/tests/interop/$1" && { echo "$GO_VERSION"; find . -ty
 
 has_interop() { [ "$(_interop_sum "$1")" = "$(cat "$INTEROP_AT/$1.sum" 2>/dev/null)" ]; }
 
+_install_python() {
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+        --only-binary :all: --target "$INTEROP_AT/$1/python" -r "$TOP/tests/interop/$1/requirements.txt" </dev/null ||
+        die "pip could not install what tests/interop/$1 needs"
+}
+
+# Nothing that a package brings is run.
+_install_node() {
+    mkdir -p "$INTEROP_AT/$1/node"
+    cp "$TOP/tests/interop/$1"/package*.json "$INTEROP_AT/$1/node"
+    (cd "$INTEROP_AT/$1/node" && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier </dev/null) ||
+        die "npm could not install what tests/interop/$1 needs"
+}
+
 # install_interop NAME: builds what tests/interop/NAME holds, and the tools that its go.mod names, into
-# build/interop/bin. A program is called as its folder, a tool as the last part of its package.
+# build/interop/bin. A program is called as its folder, a tool as the last part of its package. What
+# requirements.txt and package.json name comes into build/interop/NAME.
 install_interop() {
-    local folder=$TOP/tests/interop/$1 packages=()
+    local folder=$TOP/tests/interop/$1
     say "building tests/interop/$1"
+    rm -rf "${INTEROP_AT:?}/$1"
+    [ ! -f "$folder/requirements.txt" ] || _install_python "$1"
+    [ ! -f "$folder/package.json" ] || _install_node "$1"
+    [ ! -f "$folder/go.mod" ] || _install_go "$1"
+    mkdir -p "$INTEROP_AT"
+    _interop_sum "$1" >"$INTEROP_AT/$1.sum"
+}
+
+_install_go() {
+    local folder=$TOP/tests/interop/$1 packages=()
     ! compgen -G "$folder/*.go" >/dev/null || packages+=(.)
     ! grep -q '^tool' "$folder/go.mod" || packages+=(tool)
     mkdir -p "$INTEROP_AT/bin"
     (cd "$folder" && run_go build -mod=readonly -trimpath -ldflags '-s -w' -o "$INTEROP_AT/bin/" "${packages[@]}") ||
         die "tests/interop/$1 could not be built"
-    _interop_sum "$1" >"$INTEROP_AT/$1.sum"
 }

@@ -158,7 +158,8 @@ static bool encode_plain_match(struct encode *e, const struct string_match *in,
             PB__ROUTE__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_SUFFIX_MATCH;
         m->suffix_match = value;
         return true;
-    case STRING_MATCH_CONTAINS: /* has one, which not all know */
+    case STRING_MATCH_REGEX:
+    case STRING_MATCH_CONTAINS: /* have one, which not all know */
     case STRING_MATCH_ANY:
         return false;
     }
