@@ -27,6 +27,7 @@ def arguments():
     parser.add_argument("--services", type=int, default=0)
     parser.add_argument("--secs", type=int, default=20)
     parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--first", action="store_true")
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--docs", action="store_true")
@@ -51,7 +52,7 @@ def measure(args, folder):
         print(f"load, {kind}", flush=True)
         figures["load"][kind] = run.load(folder / "load", program, args, args.tls, say)
     for what, count, world in GROWTH if "growth" in args.only else ():
-        cost = run.growth(folder / f"{what}-{count}", program, world)
+        cost = run.growth(folder / f"{what}-{count}", program, world, args)
         figures["growth"].append({"what": what, "count": count, **cost})
         say(f"{count} {what}: {cost}")
     return figures
@@ -69,6 +70,8 @@ def main():
             processes.stop_all()
     print(tables.text(figures))
     print(f"{time.monotonic() - start:.0f} s")
+    if args.docs:
+        tables.write_docs(figures)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

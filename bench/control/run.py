@@ -2,11 +2,12 @@
 import statistics
 import time
 
-from plane import Plane
+from plane import Plane, put_first
 from sim import Sim
 from world import TRUST_DOMAIN, World
 
 JOIN_S, CHANGE_S = 900, 120
+QUIET_S = 4             # then tulled has given back what a burst took
 CHURN_RATE = 100       # changes a second
 POLICIES_PER_S = 1     # each of one namespace: 1 % of the proxies when there are 100
 COUNTERS = {"runs": "tulled_translate_runs_total", "visits": "tulled_xds_visits_total",
@@ -20,11 +21,11 @@ class Wrong(RuntimeError):
 class Run:
     """tulled with all documents, and proxies that are not connected yet."""
 
-    def __init__(self, folder, program, world, is_tls, join_rate=500):
+    def __init__(self, folder, program, world, is_tls, join_rate=500, is_first=False):
         self.world, self.join_rate = world, join_rate
         self.folder = folder
         folder.mkdir(parents=True)
-        self.plane = Plane(folder)
+        self.plane = Plane(folder, is_first)
         self.sim = None
         head, certificates = f"socket {self.plane.xds_socket}", {}
         if is_tls:
@@ -35,6 +36,8 @@ class Run:
             head = f"port {self.plane.port} {self.plane.state / 'ca-cert.pem'}"
         self.empty_kib = self.plane.memory_kib()
         self.sim = Sim(program, folder, world.lines(head, certificates))
+        if is_first:
+            put_first(self.sim.process.pid)
         self.marks = 0
 
     def _certificates(self):
@@ -137,7 +140,7 @@ def summary(values):
 def load(folder, program, args, is_tls, say):
     """The load of the goal: all figures of one kind of connection."""
     world = World(args.proxies // 10, 10, min(20, args.proxies // 10), args.services)
-    with Run(folder, program, world, is_tls) as run:
+    with Run(folder, program, world, is_tls, is_first=args.first) as run:
         join_s, kib = run.join()
         say(f"{world.proxies} proxies joined in {join_s:.1f} s, {kib:.1f} KiB each")
         for ns in world.namespaces[:3]:
@@ -147,6 +150,7 @@ def load(folder, program, args, is_tls, say):
         say(f"under load: {figures['endpoints']}, {figures['policies']}, {figures['cpu']:.2f} CPU s/s")
         figures["all"] = summary([run.change_policy("istio-system")["max"] for _ in range(3)])
         say(f"a policy of all: {figures['all']}")
+        time.sleep(QUIET_S)
         figures["kib_after"] = (run.plane.memory_kib() - run.empty_kib) / world.proxies
         figures["crash"] = run.crash()
         say(f"after kill -9: {figures['crash']}")
@@ -154,13 +158,13 @@ def load(folder, program, args, is_tls, say):
     return figures
 
 
-def growth(folder, program, world):
+def growth(folder, program, world, args):
     """What one change costs in a world."""
-    with Run(folder, program, world, False, join_rate=2000) as run:
+    with Run(folder, program, world, False, join_rate=1000, is_first=args.first) as run:
         run.join()
         ns = world.namespaces[0]
         for _ in range(3):
             run.change_policy(ns)
         policy = run.cost(lambda i: run.change_policy(ns), 20)
-        endpoints = run.cost(lambda i: run.change_endpoints(), 20)
+        endpoints = run.cost(lambda i: run.change_endpoints(), 5)
     return {"policy": policy, "endpoints": endpoints}
