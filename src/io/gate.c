@@ -24,9 +24,8 @@ static struct gate_member *member_of(struct crowd_member *m)
     return m != NULL ? CONTAINER_OF(m, struct gate_member, member) : NULL;
 }
 
-static void set_state(struct gate_member *m, enum gate_state state)
+static void set_state(struct gate *g, struct gate_member *m, enum gate_state state)
 {
-    struct gate *g = m->gate;
     struct crowd *from = crowd_of(g, m->state), *to = crowd_of(g, state);
     if (from != NULL)
         crowd_remove(from, &m->member);
@@ -44,15 +43,16 @@ static void drop(struct gate_member *m, int err)
         g->counts.dropped_full++;
     else
         g->counts.dropped_late++;
-    set_state(m, GATE_OUT);
+    set_state(g, m, GATE_OUT);
     g->ops->drop(m, err);
 }
 
 /* There is a place for one more. */
 static void bound(const struct crowd *c, size_t count_max)
 {
-    if (c->count >= count_max)
-        drop(member_of(crowd_longest(c)), -ERR_LIMIT);
+    struct gate_member *m = member_of(crowd_longest(c));
+    if (m != NULL && c->count >= count_max)
+        drop(m, -ERR_LIMIT);
 }
 
 /* --- handshakes --- */
@@ -62,7 +62,7 @@ static bool make_place(struct gate *g)
 {
     struct gate_member *m = member_of(crowd_longest(&g->shaking));
     uint64_t now_us = turn_now_us(g->turn);
-    if (g->shaking.count < g->limits.shaking_max)
+    if (m == NULL || g->shaking.count < g->limits.shaking_max)
         return true;
     if (now_us < m->since_us + g->limits.grace_us) {
         timer_start(g->turn, &g->timer, m->since_us + g->limits.grace_us - now_us);
@@ -74,10 +74,10 @@ static bool make_place(struct gate *g)
 
 static void admit(struct gate *g)
 {
-    while (g->ready.count > 0 && make_place(g)) {
-        struct gate_member *m = member_of(crowd_next(&g->ready));
+    struct gate_member *m;
+    while (g->ready.count > 0 && make_place(g) && (m = member_of(crowd_next(&g->ready))) != NULL) {
         g->counts.handshakes++;
-        set_state(m, GATE_SHAKING);
+        set_state(g, m, GATE_SHAKING);
         timer_start(g->turn, &m->timer, g->limits.shaking_us);
         g->ops->begin(m);
     }
@@ -112,7 +112,7 @@ void gate_enter(struct gate *g, struct gate_member *m, const struct addr *from)
     timer_init(&m->timer, on_late);
     set_key(m, from);
     bound(&g->silent, g->limits.silent_max);
-    set_state(m, GATE_SILENT);
+    set_state(g, m, GATE_SILENT);
     timer_start(g->turn, &m->timer, g->limits.silent_us);
 }
 
@@ -122,7 +122,7 @@ void gate_spoke(struct gate_member *m)
     if (m->state != GATE_SILENT)
         return;
     bound(&g->ready, g->limits.ready_max);
-    set_state(m, GATE_READY);
+    set_state(g, m, GATE_READY);
     timer_start(g->turn, &m->timer, g->limits.silent_us);
     admit(g);
 }
@@ -130,10 +130,10 @@ void gate_spoke(struct gate_member *m)
 void gate_shaken(struct gate_member *m, bool is_known)
 {
     struct gate *g = m->gate;
-    ASSERT(m->state == GATE_SHAKING);
+    ASSERT(g != NULL && m->state == GATE_SHAKING);
     if (!is_known)
         bound(&g->strangers, g->limits.strangers_max);
-    set_state(m, is_known ? GATE_OUT : GATE_STRANGER);
+    set_state(g, m, is_known ? GATE_OUT : GATE_STRANGER);
     admit(g);
 }
 
@@ -142,7 +142,7 @@ void gate_leave(struct gate_member *m)
     struct gate *g = m->gate;
     if (g == NULL || m->state == GATE_OUT)
         return;
-    set_state(m, GATE_OUT);
+    set_state(g, m, GATE_OUT);
     admit(g);
 }
 
