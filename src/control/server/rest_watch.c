@@ -21,8 +21,8 @@ struct watcher {
     struct rest_call *call;
     struct rest_target target;
     bool is_table, has_bookmarks;
-    bool is_catching_up; /* all that it is sent is written in one turn */
-    struct map shown;    /* "NS/NAME" of what its label selector takes at present */
+    uint64_t started_turn;
+    struct map shown; /* "NS/NAME" of what its label selector takes at present */
     struct timer timeout, bookmark;
 };
 
@@ -71,12 +71,18 @@ static void end_expired(struct watcher *w)
     end(w);
 }
 
+/* All that is there, or has happened since, is written in the turn that it begins in. */
+static bool is_catching_up(const struct watcher *w)
+{
+    return turn_count(w->call->server->args.turn) == w->started_turn;
+}
+
 static void send(struct watcher *w, struct str line)
 {
     write_line(w, line);
     if (service_waiting(w->call->s) <= WAITING_BYTES_MAX)
         return;
-    if (w->is_catching_up && rest_hold(w->call, service_waiting(w->call->s))) {
+    if (is_catching_up(w) && rest_hold(w->call, service_waiting(w->call->s))) {
         end_expired(w);
         return;
     }
@@ -255,7 +261,7 @@ static void start(struct rest_call *c, const struct rest_target *t, uint64_t tim
     struct watcher *w = NEW(struct watcher);
     w->call = c;
     w->target = *t;
-    w->is_catching_up = true;
+    w->started_turn = turn_count(turn);
     w->is_table = rest_wants_table(c);
     w->has_bookmarks = rest_query_is_true(c, "allowWatchBookmarks");
     map_init(&w->shown);
@@ -293,14 +299,11 @@ static void run(struct rest_call *c, const struct rest_target *t, uint64_t since
                   : store_list(store, t->kind->kind, t->namespace_, on_present, c);
     if (c->watcher == NULL)
         return;
-    if (err == 0 && is_initial)
-        send_initial_end(c->watcher);
-    if (c->watcher == NULL)
-        return;
-    c->watcher->is_catching_up = false;
     if (err != 0) {
         stop(c->watcher);
         service_reset(c->s, err);
+    } else if (is_initial) {
+        send_initial_end(c->watcher);
     }
 }
 
