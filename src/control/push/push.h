@@ -102,8 +102,8 @@ struct push_status_query {
     struct str namespace_, workload; /* only these; empty: any */
     bool is_detailed;                /* versions by type, too */
 };
-void push_render_status(const struct push *p, const struct push_status_query *query,
+void push_render_status(struct push *p, const struct push_status_query *query,
                         struct json_writer *to);
 /* Prometheus text. */
-void push_render_metrics(const struct push *p, struct str_buf *to);
+void push_render_metrics(struct push *p, struct str_buf *to);
 uint64_t push_bytes_sent(const struct push *p);

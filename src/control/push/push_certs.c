@@ -145,6 +145,7 @@ void push_each_certs(struct push *p, void (*each)(void *ctx, const struct push_c
     struct arena a;
     arena_init(&a, 2048);
     struct walk w = {p, ca_root_id(ca_root(p->ca), &a), each, ctx};
+    push_settle(p);
     registry_replicas(p->registry, on_replica, &w);
     arena_deinit(&a);
 }

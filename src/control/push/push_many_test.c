@@ -353,6 +353,24 @@ static void test_directories_have_a_pace(void **state)
     wait_for_directories(f, 1);
 }
 
+/* Who asks in the very turn of a change must not be told that all have it. */
+static void test_what_just_changed_is_not_in_sync(void **state)
+{
+    struct fixture *f = *state;
+    struct str_buf text = STR_BUF_INIT(1 << 20);
+    struct json_writer w;
+    struct push_status_query query = {.namespace_ = STR("b"), .workload = STR("w1")};
+    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    json_writer_init(&w, &text, 0);
+    json_writer_object(&w, NULL);
+    push_render_status(f->push, &query, &w);
+    json_writer_end(&w);
+    assert_true(str_contains(str_buf_str(&text), STR("\"synced\":false")));
+    str_buf_deinit(&text);
+    run(f);
+}
+
 static void test_streams_of_a_workload_that_goes(void **state)
 {
     struct fixture *f = *state;
@@ -378,6 +396,7 @@ int main(void)
         T(test_whoever_asks_first),
         T(test_directories_have_a_pace),
         T(test_streams_of_a_workload_that_goes),
+        T(test_what_just_changed_is_not_in_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

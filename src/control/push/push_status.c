@@ -129,10 +129,12 @@ static void on_replica(void *ctx, const struct registry_replica *r)
     arena_deinit(&a);
 }
 
-void push_render_status(const struct push *p, const struct push_status_query *query,
+void push_render_status(struct push *p, const struct push_status_query *query,
                         struct json_writer *w)
 {
     const struct push_counters *c = &p->counters;
+    /* What has changed and was not looked at yet is not in sync. */
+    push_settle(p);
     struct listing l = {p, query, w};
     json_writer_array(w, "proxies");
     registry_replicas(p->registry, on_replica, &l);
@@ -208,8 +210,9 @@ static uint64_t pending(const struct push *p)
     return count;
 }
 
-void push_render_metrics(const struct push *p, struct str_buf *to)
+void push_render_metrics(struct push *p, struct str_buf *to)
 {
+    push_settle(p);
     const struct push_counters *c = &p->counters;
     gauge(to, "pilot_xds", "Proxies connected by xDS.", p->stream_count);
     gauge(to, "tulled_xds_pending", "Proxies that lack something or owe an answer.", pending(p));
