@@ -23,6 +23,10 @@ static const char documents[] =
     "apiVersion: tulle.dev/v1\nkind: Workload\nmetadata: {name: web, labels: {app: web}}\n"
     "spec: {serviceAccount: web}\n";
 
+static const char by_name[] = "\"route_config_name\":\"" CATALOG "\"";
+static const char to_itself[] = "\"cluster\":\"" CATALOG "\"";
+static const char a_tenth[] = "\"name\":\"" CATALOG "/v2\",\"weight\":1";
+
 enum { TEXT_MAX = 1 << 20 };
 
 static int setup(void **state)
@@ -84,8 +88,8 @@ static void test_listener(void **state)
 {
     struct rig *r = *state;
     HOLDS(json_of(r, RESOURCE_LISTENER, CATALOG), "\"api_listener\"", "HttpConnectionManager",
-          "\"route_config_name\":\"" CATALOG "\"", "http.router.v3.Router", "!filter_chains",
-          "!\"address\"", "!access_log", "!upgrade_configs");
+          by_name, "http.router.v3.Router", "!filter_chains", "!\"address\"", "!access_log",
+          "!upgrade_configs");
     /* Nothing listens, nothing is captured, and no call goes to a port of bytes. */
     assert_null(rig_output(r, RESOURCE_LISTENER, "virtualInbound"));
     assert_null(rig_output(r, RESOURCE_LISTENER, "virtualOutbound"));
@@ -157,7 +161,7 @@ static void test_tls_is_the_clusters(void **state)
 static void test_routes(void **state)
 {
     struct rig *r = *state;
-    HOLDS(json_of(r, RESOURCE_ROUTE, CATALOG), "\"domains\":[\"*\"]", "\"cluster\":\"" CATALOG "\"",
+    HOLDS(json_of(r, RESOURCE_ROUTE, CATALOG), "\"domains\":[\"*\"]", to_itself,
           "\"retry_on\":", "unavailable", "!\"max_stream_duration\"");
     routes(r, "{match: [{headers: {x-user: {exact: beta}, x-team: {prefix: a}}}], timeout: 3s,\n"
               "  retries: {attempts: 3, retryOn: unavailable},\n"
@@ -165,9 +169,8 @@ static void test_routes(void **state)
               "   {destination: {host: catalog, subset: v2}, weight: 1}]},\n"
               " {redirect: {uri: /gone}}");
     HOLDS(json_of(r, RESOURCE_ROUTE, CATALOG), "\"exact_match\":\"beta\"", "\"prefix_match\":\"a\"",
-          "\"max_stream_duration\":{\"max_stream_duration\":\"3s\"}", "\"num_retries\":3",
-          "\"name\":\"" CATALOG "/v2\",\"weight\":1", "\"total_weight\":10", "!redirect",
-          "!string_match", "\"cluster\":\"BlackHoleCluster\"");
+          "\"max_stream_duration\":{\"max_stream_duration\":\"3s\"}", "\"num_retries\":3", a_tenth,
+          "\"total_weight\":10", "!redirect", "!string_match", "\"cluster\":\"BlackHoleCluster\"");
     HOLDS(json_of(r, RESOURCE_CLUSTER, "BlackHoleCluster"), "EDS", "!transport_socket");
     HOLDS(json_of(r, RESOURCE_ENDPOINTS, "BlackHoleCluster"), "!endpoints");
 }
