@@ -1,6 +1,7 @@
 /* The control plane: store, registry, translation, CA and REST in one loop; xDS connections on
  * threads of their own; the CA's signer beside it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,10 +78,31 @@ static void harden(void)
     }
 }
 
+/* Two on one state would each believe that theirs is the last word. The lock is the process's, not
+ * the descriptor's: it ends with it, however it ends, and the signer has none. */
+static int lock_state(const struct tulled_options *o, struct str_buf *why)
+{
+    char path[PATH_LEN_MAX];
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET}, other = lock;
+    snprintf(path, sizeof path, "%s/lock", o->state);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0)
+        return 0; /* kept until the end */
+    if (fd < 0 || (errno != EAGAIN && errno != EACCES))
+        str_buf_printf(why, "%s: %s", path, strerror(errno));
+    else if (fcntl(fd, F_GETLK, &other) == 0 && other.l_type != F_UNLCK)
+        str_buf_printf(why, "%s: a tulled runs on it, pid %d", o->state, (int)other.l_pid);
+    else
+        str_buf_printf(why, "%s: a tulled runs on it", o->state);
+    if (fd >= 0)
+        close(fd);
+    return -ERR_SYSTEM;
+}
+
 static int make_state(const struct tulled_options *o, struct str_buf *why)
 {
     if (mkdir(o->state, 0700) == 0 || errno == EEXIST)
-        return 0;
+        return lock_state(o, why);
     str_buf_printf(why, "%s: %s", o->state, strerror(errno));
     return -ERR_SYSTEM;
 }

@@ -76,7 +76,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, logs):
         for name, host in writer.asked.items():
             present.setdefault(name, {None}).add(host)
     assert revision > KILLS / 2, "hardly anything was written"
-    with control.start():
+    with control:
         for name, hosts in present.items():
             doc = control.get(name)
             host = host_of(doc) if doc else None
@@ -85,6 +85,15 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, logs):
                 acts = control.call("GET", "/tulle/v1/history", kind="VirtualService", name=name, limit=1)[1]["acts"]
                 shown = control.call("GET", f"/tulle/v1/history/{acts[0]['revision']}")[1]["acts"][0]["objects"][0]
                 assert host_of(shown["after"]) == host
+
+
+def test_two_do_not_run_on_one_state(control, tmp_path):
+    words = [program("tulled"), "--state", control.state, "--xds", "127.0.0.1:0"]
+    for more in (["--socket", tmp_path / "other.sock"], ["--restore", tmp_path / "backup"]):
+        second = run(*words, *more)
+        assert second.code == 1, second
+        assert f"{control.state}: a tulled runs on it, pid {control.process.pid}" in second.err
+    assert control.call("GET", "/readyz")[0] == 200
 
 
 @pytest.mark.root
@@ -173,12 +182,12 @@ def test_a_backup_becomes_a_control_plane_with_the_same_identity(tmp_path, logs,
     control.apply(virtual_service("a", "three"))
     backup = tmp_path / "backup"
     backup.write_bytes(data)
-    again = run(program("tulled"), "--state", control.state, "--restore", backup)
-    assert again.code == 1 and "already" in again.err
     run(program("tulled"), "--state", tmp_path / "other", "--restore", backup).ok()
     for path in (tmp_path / "other").iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
     control.process.stop()
+    again = run(program("tulled"), "--state", control.state, "--restore", backup)
+    assert again.code == 1 and "already" in again.err
     other = Control(tmp_path, logs, state="other")
     with other:
         assert host_of(other.get("a")) == "two"
