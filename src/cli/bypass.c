@@ -324,6 +324,8 @@ static int run_in_box(struct cli *cli, struct target *t, const struct bypass_opt
     } else {
         code = CLI_ERROR;
     }
+    t->state = NULL;
+    t->namespace = NULL; /* they go with this function */
     state_deinit(&state);
     arena_deinit(&a);
     return code;

@@ -15,11 +15,11 @@ void regex_set_invert(struct regex_set *s)
 
 void regex_set_fold(struct regex_set *s)
 {
-    for (uint8_t c = 'a'; c <= 'z'; c++) {
-        uint8_t upper = (uint8_t)(c - 'a' + 'A');
-        if (regex_set_has(s, c))
+    for (unsigned c = 'a'; c <= 'z'; c++) {
+        unsigned upper = c - 'a' + 'A';
+        if (regex_set_has(s, (uint8_t)c))
             regex_set_add(s, upper, upper);
-        else if (regex_set_has(s, upper))
+        else if (regex_set_has(s, (uint8_t)upper))
             regex_set_add(s, c, c);
     }
 }
