@@ -109,13 +109,16 @@ int capture_rules(const struct box_capture *exclude, uint32_t armed_s, struct st
     int err = add_output_chain(out, exclude, gate);
     if (err != 0)
         return err;
+    /* The sidecar's own connections that are older than the rules: what comes next on them looks
+     * like a new one from the peer, and redirected it would be answered with a reset. */
     str_buf_printf(out,
                    "    chain prerouting {\n"
                    "        type nat hook prerouting priority -100; policy accept;\n"
                    "%s"
                    "        iifname \"lo\" return\n"
+                   "        meta l4proto tcp socket mark 0x%x return\n"
                    "        tcp dport { " PORTS_OPEN " } return\n",
-                   gate);
+                   gate, CAPTURE_MARK);
     add_port_exemption(out, exclude->exclude_inbound_ports, exclude->exclude_inbound_count);
     /* The closed ports are not redirected but refused below: what listens there on the loopback
      * only would otherwise be tried on behalf of the peer. */

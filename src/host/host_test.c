@@ -25,9 +25,11 @@ static void test_rules(void **unused)
     struct str_buf b = STR_BUF_INIT(65536);
     assert_int_equal(capture_rules(&c, 0, &b), 0);
     static const char *const wanted[] = {
-        "meta mark 0x53a return",     "tcp dport { 22, 9100 } return",  "tcp dport { 3306 } return",
-        "ip daddr 10.0.0.0/8 return", "ip6 daddr fd00::/8 return",      "redirect to :15001",
-        "redirect to :15006",         "udp dport 53 redirect to :15053"};
+        "meta mark 0x53a return",    "tcp dport { 22, 9100 } return",
+        "tcp dport { 3306 } return", "ip daddr 10.0.0.0/8 return",
+        "ip6 daddr fd00::/8 return", "redirect to :15001",
+        "redirect to :15006",        "udp dport 53 redirect to :15053",
+        "socket mark 0x539 return"};
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         if (strstr(b.ptr, wanted[i]) == NULL)
             fail_msg("not in the rules: %s", wanted[i]);

@@ -36,8 +36,10 @@ static const char *const trial_texts[TRIAL_COUNT] = {
         "CONFIG_PID_NS, CONFIG_UTS_NS; in a container: run it privileged)",
     [TRIAL_BRIDGE] = "the kernel has no bridges (modprobe bridge; CONFIG_BRIDGE)",
     [TRIAL_VETH] = "the kernel has no veth links (modprobe veth; CONFIG_VETH)",
-    [TRIAL_NFT] = "the kernel cannot redirect by nftables (modprobe nf_tables nft_chain_nat "
-                  "nft_redir nft_reject_inet nft_ct; CONFIG_NF_TABLES_INET, CONFIG_NFT_REDIR)",
+    [TRIAL_NFT] =
+        "the kernel cannot redirect by nftables (modprobe nf_tables nft_chain_nat "
+        "nft_redir nft_reject_inet nft_ct nft_socket; CONFIG_NF_TABLES_INET, CONFIG_NFT_REDIR, "
+        "CONFIG_NFT_SOCKET)",
     [TRIAL_TMPFS] = "tmpfs cannot be mounted (CONFIG_TMPFS; in a container: run it privileged)",
     [TRIAL_PROC] = "proc cannot be mounted: parts of /proc are hidden here (in a container: run it "
                    "with an unmasked /proc, or privileged)",

@@ -266,7 +266,7 @@ static int restore(const struct tulled_options *o)
 
 int main(int argc, char **argv)
 {
-    struct tulled_options o;
+    static struct tulled_options o; /* texts of its file are kept for good */
     int code;
     if (!tulled_options_read(argc, argv, &o, &code))
         return code;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -165,6 +166,8 @@ static void test_without_its_guard_it_is_gone(void **state)
     struct ca_signer_reply reply;
     assert_int_equal(call(f, make(now()), &reply), 0);
     kill(f->guard, SIGKILL);
+    /* Once it is over, the signer's own end has been signalled. */
+    assert_int_equal(waitpid(f->guard, NULL, 0), f->guard);
     assert_true(leaf(f, "spiffe://mesh.local/ns/a/sa/b", now()) < 0);
 }
 
