@@ -84,6 +84,7 @@ struct conn_options {
     uint64_t connect_timeout_us;
     struct str preface;        /* the first bytes on the wire, in front of a layer's; copied */
     uint32_t keepalive_idle_s; /* 0: off */
+    uint32_t keepalive_interval_s, keepalive_probes; /* 0: five probes within idle_s more */
     /* A non-blocking socket whose connect was begun elsewhere and which becomes ours, instead of a
      * new one; 0: none. Linux only. */
     int connecting_fd;

@@ -1,6 +1,7 @@
 """Plain TCP through a proxy alone."""
 import hashlib
 import os
+import re
 import socket
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 from lib.http1 import Connection
 from lib.origin import TcpServer, echo, greet
 from lib.ports import free_port
-from lib.programs import CONCURRENCY, wait_until
+from lib.programs import CONCURRENCY, run, wait_until
 from lib.proxy import bootstrap, cluster, listener, network_rbac, tcp, tcp_listener
 
 MIB = 1 << 20
@@ -128,3 +129,16 @@ def test_the_access_log_tells_the_bytes(proxy, tmp_path):
             assert c.exactly(5) == b"12345"
         line = wait_until(lambda: log.exists() and log.read_text(), "the access log")
     assert " 5 16 " in line
+
+
+def test_upstream_connections_are_kept_alive_as_configured(proxy):
+    with TcpServer(greet) as origin:
+        port = free_port()
+        options = {"tcp_keepalive": {"keepalive_time": 300, "keepalive_interval": 7, "keepalive_probes": 5}}
+        proxy(bootstrap([tcp_listener(port, "app")],
+                        [cluster("app", origin.port, upstream_connection_options=options)]))
+        with Connection(port) as c:
+            assert c.line() == "220 hello"
+            shown = run("ss", "-Htno", "state", "established", "dport", "=", f":{origin.port}").ok().out
+            left = re.search(r"timer:\(keepalive,([^,]*),", shown)
+            assert left and left[1].startswith(("5min", "4min59")), shown

@@ -77,13 +77,19 @@ static int bind_source(int fd, const struct addr *bind_to)
     return bind(fd, (void *)&sa, len) == 0 ? 0 : err_from_errno(errno);
 }
 
-static void set_keepalive(int fd, uint32_t idle_s)
+/* tcp(7): the kernel takes no more than these. */
+enum { KEEPALIVE_S_MAX = 32767, KEEPALIVE_PROBES_MAX = 127 };
+
+static void set_keepalive(int fd, const struct conn_options *o)
 {
-    int idle = (int)MIN(idle_s, 32767u);
+    int idle = (int)MIN(o->keepalive_idle_s, (uint32_t)KEEPALIVE_S_MAX);
+    int interval = (int)MIN(o->keepalive_interval_s, (uint32_t)KEEPALIVE_S_MAX);
+    int probes = (int)MIN(o->keepalive_probes, (uint32_t)KEEPALIVE_PROBES_MAX);
     (void)set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     (void)set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle);
-    (void)set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, MAX(1, idle / KEEPALIVE_COUNT));
-    (void)set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
+    (void)set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL,
+                  interval > 0 ? interval : MAX(1, idle / KEEPALIVE_COUNT));
+    (void)set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, probes > 0 ? probes : KEEPALIVE_COUNT);
 }
 
 static int set_options(int fd, const struct addr *to, const struct conn_options *options)
@@ -97,7 +103,7 @@ static int set_options(int fd, const struct addr *to, const struct conn_options 
     if (is_ip(to))
         (void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (is_ip(to) && options->keepalive_idle_s > 0)
-        set_keepalive(fd, options->keepalive_idle_s);
+        set_keepalive(fd, options);
     return options->bind != NULL ? bind_source(fd, options->bind) : 0;
 }
 

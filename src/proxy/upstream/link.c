@@ -249,6 +249,9 @@ int link_connect(const struct link_request *request, struct outcome *ret_why,
         .bind = bind_addr(config, &h->info.address, &bind) ? &bind : NULL,
         .connect_timeout_us = config->connect_timeout_us,
         .preface = preface_of(request, preface),
+        .keepalive_idle_s = config->keepalive_idle_s,
+        .keepalive_interval_s = config->keepalive_interval_s,
+        .keepalive_probes = config->keepalive_probes,
     };
     const struct conn_layer_ops *layer_ops = layer != NULL ? &tls_layer_ops : NULL;
     bool is_outside = config->kind == CLUSTER_ORIGINAL_DST && !config->is_inbound && tls == NULL;
