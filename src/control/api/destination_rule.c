@@ -50,6 +50,19 @@ static void read_multiplex(const struct in *in, void *out)
     pool->is_tcp_alone = !value;
 }
 
+static void read_keepalive(const struct in *in, void *out)
+{
+    static const struct field fields[] = {
+        FIELD("probes", read_opt_positive, struct api_tcp_keepalive, probes),
+        FIELD("time", read_opt_ms, struct api_tcp_keepalive, time_ms),
+        FIELD("interval", read_opt_ms, struct api_tcp_keepalive, interval_ms),
+    };
+    struct api_connection_pool *pool = out;
+    struct api_tcp_keepalive *k = ARENA_NEW(in->reader->arena, struct api_tcp_keepalive);
+    IN_OBJECT(in, fields, k);
+    pool->tcp_keepalive = k;
+}
+
 static void read_tcp_pool(const struct in *in, void *out)
 {
     static const struct field fields[] = {
@@ -57,7 +70,7 @@ static void read_tcp_pool(const struct in *in, void *out)
         FIELD("connectTimeout", read_opt_ms, struct api_connection_pool, connect_timeout_ms),
         FIELD("idleTimeout", read_opt_ms, struct api_connection_pool, tcp_idle_timeout_ms),
         FIELD_WHOLE("multiplex", read_multiplex),
-        FIELD_NOT_YET("tcpKeepalive"),
+        FIELD_WHOLE("tcpKeepalive", read_keepalive),
         FIELD_NOT_YET("maxConnectionDuration"),
     };
     IN_OBJECT(in, fields, out);

@@ -6,10 +6,16 @@
 
 enum api_lb { API_LB_LEAST_REQUEST, API_LB_ROUND_ROBIN, API_LB_RANDOM };
 
+/* Istio's tcpKeepalive; what is not set is the kernel's. */
+struct api_tcp_keepalive {
+    struct api_opt probes, time_ms, interval_ms;
+};
+
 struct api_connection_pool {
     struct api_opt max_connections, connect_timeout_ms, tcp_idle_timeout_ms;
     struct api_opt http1_max_pending_requests, http2_max_requests, max_requests_per_connection;
     struct api_opt max_retries, http_idle_timeout_ms;
+    const struct api_tcp_keepalive *tcp_keepalive; /* NULL: none */
     bool is_tcp_alone; /* ours, `multiplex: false`: no TCP connection is a stream of a shared one */
 };
 

@@ -6,6 +6,23 @@ static uint32_t limit_of(struct api_opt o)
     return o.is_set ? (uint32_t)MIN(o.value, (uint64_t)UINT32_MAX) : UINT32_MAX;
 }
 
+/* Whole seconds, upwards: the kernel counts in them. */
+static uint32_t seconds_of(struct api_opt ms, uint32_t fallback)
+{
+    uint64_t s = ms.is_set ? (ms.value + 999) / 1000 : fallback;
+    return (uint32_t)MAX(MIN(s, (uint64_t)UINT32_MAX), (uint64_t)1);
+}
+
+static void set_keepalive(struct cluster *c, const struct api_tcp_keepalive *k)
+{
+    enum { TIME_S = 7200, INTERVAL_S = 75, PROBES = 9 }; /* the kernel's */
+    if (k == NULL)
+        return;
+    c->keepalive_idle_s = seconds_of(k->time_ms, TIME_S);
+    c->keepalive_interval_s = seconds_of(k->interval_ms, INTERVAL_S);
+    c->keepalive_probes = k->probes.is_set ? limit_of(k->probes) : PROBES;
+}
+
 static void set_pool(struct cluster *c, const struct api_connection_pool *p)
 {
     c->breaker = (struct circuit_breaker){UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0};
@@ -21,6 +38,7 @@ static void set_pool(struct cluster *c, const struct api_connection_pool *p)
         api_opt_or(p->connect_timeout_ms, API_CONNECT_TIMEOUT_MS_DEFAULT) * 1000;
     c->idle_timeout_us = api_opt_or(p->http_idle_timeout_ms, API_IDLE_TIMEOUT_MS_DEFAULT) * 1000;
     c->max_requests_per_connection = (uint32_t)api_opt_or(p->max_requests_per_connection, 0);
+    set_keepalive(c, p->tcp_keepalive);
 }
 
 static void set_outlier(struct cluster *c, const struct api_outlier_detection *o)

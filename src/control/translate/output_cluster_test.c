@@ -67,7 +67,8 @@ static void test_cluster_limits(void **state)
     struct rig *r = *state;
     rule(r, "shop",
          "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}, connectionPool: {tcp:\n"
-         "  {maxConnections: 200, connectTimeout: 2s}, http: {http1MaxPendingRequests: 1000,\n"
+         "  {maxConnections: 200, connectTimeout: 2s, tcpKeepalive: {time: 90s, probes: 3}}, http: "
+         "{http1MaxPendingRequests: 1000,\n"
          "  http2MaxRequests: 7, maxRequestsPerConnection: 100, maxRetries: 3, idleTimeout: 5m}},\n"
          "  outlierDetection: {consecutive5xxErrors: 5, interval: 5s, baseEjectionTime: 1m,\n"
          "  maxEjectionPercent: 50}, portLevelSettings: [{port: {number: 90},\n"
@@ -78,6 +79,9 @@ static void test_cluster_limits(void **state)
     assert_int_equal(c->lb, LB_ROUND_ROBIN);
     assert_int_equal(c->breaker.connections_max, 200);
     assert_int_equal(c->connect_timeout_us, 2000000);
+    assert_int_equal(c->keepalive_idle_s, 90);
+    assert_int_equal(c->keepalive_interval_s, 75);
+    assert_int_equal(c->keepalive_probes, 3);
     assert_int_equal(c->breaker.pending_max, 1000);
     assert_int_equal(c->breaker.requests_max, 7);
     assert_int_equal(c->breaker.retries_max, 3);

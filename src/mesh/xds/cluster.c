@@ -386,8 +386,8 @@ static void encode_lb(struct encode *e, const struct cluster *in, Pb__Cluster__C
         [LB_CLUSTER_PROVIDED] = PB__CLUSTER__CLUSTER__LB_POLICY__CLUSTER_PROVIDED,
         [LB_HASH] = PB__CLUSTER__CLUSTER__LB_POLICY__RING_HASH,
     };
-    if (in->is_locality_weighted || in->keepalive_idle_s > 0)
-        e->rc = -ERR_UNSUPPORTED; /* ours say neither */
+    if (in->is_locality_weighted)
+        e->rc = -ERR_UNSUPPORTED; /* ours do not say it */
     m->has_lb_policy = in->lb != LB_ROUND_ROBIN;
     m->lb_policy = policies[in->lb];
     bool has_choices = in->least_request_choices > 2 && in->kind != CLUSTER_ORIGINAL_DST;
@@ -495,6 +495,21 @@ static Pb__Core__SocketOption *encode_mark(struct encode *e, uint32_t mark)
 }
 
 /* NULL: nothing to say. */
+static Pb__Cluster__UpstreamConnectionOptions *encode_keepalive(struct encode *e,
+                                                                const struct cluster *in)
+{
+    if (in->keepalive_idle_s == 0)
+        return NULL;
+    Pb__Cluster__UpstreamConnectionOptions *m =
+        PB_NEW(e, Pb__Cluster__UpstreamConnectionOptions, pb__cluster__upstream_connection_options);
+    m->tcp_keepalive = PB_NEW(e, Pb__Core__TcpKeepalive, pb__core__tcp_keepalive);
+    m->tcp_keepalive->keepalive_time = encode_u32(e, in->keepalive_idle_s);
+    m->tcp_keepalive->keepalive_interval = encode_u32(e, in->keepalive_interval_s);
+    m->tcp_keepalive->keepalive_probes = encode_u32(e, in->keepalive_probes);
+    return m;
+}
+
+/* NULL: nothing to say. */
 static Pb__Core__BindConfig *encode_bind(struct encode *e, const struct cluster *in)
 {
     Pb__Core__Address *bind = encode_address(e, &in->bind);
@@ -532,5 +547,6 @@ ProtobufCMessage *encode_cluster(struct encode *e, struct str name, const void *
     encode_sockets(e, in, m);
     encode_cluster_protocol(e, in, m);
     m->upstream_bind_config = encode_bind(e, in);
+    m->upstream_connection_options = encode_keepalive(e, in);
     return &m->base;
 }
