@@ -197,8 +197,8 @@ static bool choose(struct folder *f, bool is_first)
     return true;
 }
 
-/* False: it changed under our eyes. */
-static bool read_next(struct folder *f)
+/* False: it changed under our eyes. The first load is over at once: it says so of the file. */
+static bool read_next(struct folder *f, bool is_first)
 {
     const struct folder_file *file = &f->scan.files.ptr[f->next++];
     if (!file->is_wanted)
@@ -206,7 +206,7 @@ static bool read_next(struct folder *f)
     str_buf_reset(&f->text);
     f->text.is_overflown = false;
     int err = folder_scan_read(&f->scan, file, &f->text);
-    if (err == -ERR_AGAIN && !is_patience_over(f, FOLDER_PATIENCE_US))
+    if (err == -ERR_AGAIN && !is_first && !is_patience_over(f, FOLDER_PATIENCE_US))
         return false;
     f->args.ops->text(f->args.ctx, file, err == 0 ? str_buf_str(&f->text) : STR_NULL, err);
     return true;
@@ -218,7 +218,7 @@ static bool work(struct folder *f, bool is_first)
     if (f->phase == PHASE_SCANNING)
         return folder_scan_step(&f->scan) || choose(f, is_first);
     if (f->next < f->scan.files.len) {
-        bool is_steady = read_next(f) || is_first;
+        bool is_steady = read_next(f, is_first);
         if (!is_steady)
             on_stirred(f);
         return is_steady;
