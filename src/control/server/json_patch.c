@@ -7,7 +7,7 @@ enum edit_kind { EDIT_ADD, EDIT_REMOVE, EDIT_REPLACE };
 struct patching {
     struct arena *a;
     const char *why;
-    size_t copied;
+    size_t copied, made;
 };
 
 struct edit {
@@ -80,6 +80,21 @@ static const struct json *look(struct patching *p, const struct json *v, struct 
 
 /* --- edits: what lies on the way is made anew, all else is shared --- */
 
+enum { KEY_BYTES = 16 /* of a key that count as much as a member */ };
+
+/* Each act makes the lists and objects on its way anew: long ones, and many acts, are more than any
+ * memory. */
+static bool may_make(struct patching *p, const struct json *v)
+{
+    size_t room = JSON_PATCH_MADE_MAX - p->made, needed = v->count;
+    for (size_t i = 0; v->type == JSON_OBJECT && i < v->count && needed <= room; i++)
+        needed += v->keys[i].len / KEY_BYTES;
+    if (needed > room)
+        return fail(p, "too much is made anew, act by act") != NULL;
+    p->made += needed;
+    return true;
+}
+
 static const struct json *edit_at(struct patching *p, const struct json *v, struct str pointer,
                                   const struct edit *e);
 
@@ -142,7 +157,7 @@ static const struct json *edit_at(struct patching *p, const struct json *v, stru
     struct str part;
     if (pointer.len == 0)
         return e->kind != EDIT_REMOVE ? e->value : fail(p, "the whole document cannot be removed");
-    if (!next_part(p, &pointer, &part))
+    if (!next_part(p, &pointer, &part) || !may_make(p, v))
         return NULL;
     if (v->type == JSON_OBJECT)
         return edit_member(p, v, part, pointer, e);

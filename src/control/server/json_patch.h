@@ -7,6 +7,7 @@
 enum {
     JSON_PATCH_ACTS_MAX = 500,
     JSON_PATCH_COPIED_MAX = 100 * 1000, /* values that all acts `copy` add, together */
+    JSON_PATCH_MADE_MAX = 1000 * 1000,  /* members and items that lie beside what they change */
 };
 
 /* All acts, or none. -ERR_CONFLICT: a `test` does not hold; -ERR_INVALID: an act cannot be done;

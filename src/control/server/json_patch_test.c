@@ -182,13 +182,37 @@ static void test_growth_is_bounded(void **unused)
     str_buf_deinit(&acts);
 }
 
+/* Every act makes what lies on its way anew: many of them on a long list, or beside long keys. */
+static void test_work_is_bounded(void **unused)
+{
+    struct str_buf acts = STR_BUF_INIT(1 << 20), target = STR_BUF_INIT(1 << 20);
+    (void)unused;
+    str_buf_add_c(&acts, "[");
+    for (int i = 0; i < 499; i++)
+        str_buf_add_c(&acts, "{\"op\":\"add\",\"path\":\"/x/-\",\"value\":1},");
+    str_buf_add_c(&acts, "{\"op\":\"replace\",\"path\":\"/x\",\"value\":1}]");
+    check(&(struct row){"{\"x\":[]}", acts.ptr, "{\"x\":1}", 0});
+    str_buf_add_c(&target, "{\"x\":[0");
+    for (int i = 0; i < 20000; i++)
+        str_buf_add_c(&target, ",0");
+    str_buf_add_c(&target, "]}");
+    check(&(struct row){target.ptr, acts.ptr, NULL, -ERR_INVALID});
+    str_buf_reset(&target);
+    str_buf_add_c(&target, "{\"x\":[],\"");
+    for (int i = 0; i < 100000; i++)
+        str_buf_add_c(&target, "k");
+    str_buf_add_c(&target, "\":1}");
+    check(&(struct row){target.ptr, acts.ptr, NULL, -ERR_INVALID});
+    str_buf_deinit(&acts);
+    str_buf_deinit(&target);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_examples_of_rfc_6902),
-        cmocka_unit_test(test_other_acts),
-        cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_growth_is_bounded),
+        cmocka_unit_test(test_the_examples_of_rfc_6902), cmocka_unit_test(test_other_acts),
+        cmocka_unit_test(test_what_is_refused),          cmocka_unit_test(test_growth_is_bounded),
+        cmocka_unit_test(test_work_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
