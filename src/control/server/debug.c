@@ -64,6 +64,7 @@ static void write_syncz(const struct server *s, struct str_buf *to)
     for (size_t i = 0; i < json_count(json_get(root, "proxies")); i++)
         write_proxy(s, &w, json_at(json_get(root, "proxies"), i));
     json_writer_end(&w);
+    to->is_overflown = to->is_overflown || status.is_overflown;
     arena_deinit(&a);
     str_buf_deinit(&status);
 }
@@ -171,23 +172,36 @@ static void write_endpointz(const struct server *s, struct str_buf *to)
 
 /* --- where they are --- */
 
+static const struct page {
+    const char *path;
+    void (*write)(const struct server *s, struct str_buf *to);
+} pages[] = {
+    {"/debug/syncz", write_syncz},
+    {"/debug/endpointz", write_endpointz},
+    {"/debug/endpointShardz", write_endpointz},
+};
+
+static const struct page *page_at(struct str path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        if (str_eq(path, str_from_c(pages[i].path)))
+            return &pages[i];
+    }
+    return NULL;
+}
+
+bool server_has_debug(struct str path)
+{
+    return page_at(path) != NULL;
+}
+
 bool server_debug(const struct server *s, struct str path, struct str_buf *to)
 {
-    static const struct {
-        const char *path;
-        void (*write)(const struct server *s, struct str_buf *to);
-    } pages[] = {
-        {"/debug/syncz", write_syncz},
-        {"/debug/endpointz", write_endpointz},
-        {"/debug/endpointShardz", write_endpointz},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
-        if (!str_eq(path, str_from_c(pages[i].path)))
-            continue;
-        pages[i].write(s, to);
-        return true;
-    }
-    return false;
+    const struct page *page = page_at(path);
+    if (page == NULL)
+        return false;
+    page->write(s, to);
+    return !to->is_overflown;
 }
 
 /* The same in the API, for those who may list everything. */
@@ -198,8 +212,9 @@ bool rest_debug(struct rest_call *c)
         return false;
     if (!rest_may(c, ACCESS_LIST, NULL, STR_NULL))
         return true;
-    bool is_page = server_debug(c->server, http_head_path_only(c->head), &out);
-    if (is_page && !out.is_overflown)
+    struct str path = http_head_path_only(c->head);
+    bool is_page = server_has_debug(path);
+    if (is_page && server_debug(c->server, path, &out))
         rest_reply(c, 200, str_buf_str(&out));
     else if (is_page)
         rest_fail_store(c, -ERR_TOO_LARGE, NULL);

@@ -147,18 +147,21 @@ static bool is_local(const struct service_stream *stream)
     return addr_is_loopback(&x->info->remote);
 }
 
+/* Who is not local costs no page. */
 static void reply_debug(const struct server *s, struct service_stream *stream, struct str path)
 {
     struct str_buf out = STR_BUF_INIT(REST_ANSWER_BYTES_MAX);
-    if (!server_debug(s, path, &out))
+    if (!server_has_debug(path))
         service_reply(stream, 404, STR("text/plain"),
                       STR("there is /metrics, and from this "
                           "machine /debug/syncz, endpointz\n"));
     else if (!is_local(stream))
         service_reply(stream, 403, STR("text/plain"),
                       STR("from this machine only; others ask the API, with a token\n"));
-    else
+    else if (server_debug(s, path, &out))
         service_reply(stream, 200, STR("application/json"), str_buf_str(&out));
+    else
+        service_reply(stream, 500, STR("text/plain"), STR("the page is too large\n"));
     str_buf_deinit(&out);
 }
 

@@ -111,7 +111,8 @@ void server_note_change(struct server *s, enum store_change change, const struct
 struct change;
 void server_note_passed(struct server *s, const struct change *change);
 void server_note_refused(struct server *s, const struct api_findings *findings);
-/* What istiod tells at that path, as JSON. False: it is none of those. */
+bool server_has_debug(struct str path);
+/* What istiod tells at that path, as JSON. False: it is none of those, or too much. */
 bool server_debug(const struct server *s, struct str path, struct str_buf *to);
 
 /* --- answering --- */
