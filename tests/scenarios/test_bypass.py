@@ -236,6 +236,13 @@ def test_it_takes_a_right_of_its_own(tmp_path, logs):
         for wrong in ({}, {"seconds": 0}, {"seconds": 86401}, {"seconds": 5, "port": 70000}, {"seconds": 5, "sides": "up"}):
             assert control.remote_call(tokens["onduty"], "POST", path, json.dumps(wrong))[0] == 400, wrong
         assert control.remote_call(tokens["onduty"], "POST", "/tulle/v1/bypasses/shop/none", json.dumps(body))[0] == 404
+        # Where replicas are, callers go in clear: that is for the administrator to say.
+        held = {**body, "replicas": [{"index": 0, "addresses": ["192.0.2.7"]}]}
+        workload = "/apis/tulle.dev/v1/namespaces/shop/workloads/web"
+        assert control.remote_call(tokens["onduty"], "POST", path, json.dumps(held))[0] == 403
+        assert control.call("GET", workload)[1]["status"]["replicas"] == []
+        assert control.call("POST", path, json.dumps(held))[0] == 200
+        assert [r["address"] for r in control.call("GET", workload)[1]["status"]["replicas"]] == ["192.0.2.7"]
         assert control.remote_call(tokens["editor"], "DELETE", path, port=80)[0] == 403
         assert control.remote_call(tokens["onduty"], "DELETE", path, port=81)[0] == 404
         assert control.remote_call(tokens["onduty"], "DELETE", path, port=80)[0] == 200

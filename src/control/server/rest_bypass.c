@@ -2,6 +2,7 @@
  *   GET    /tulle/v1/bypasses
  *   POST   /tulle/v1/bypasses/NAMESPACE/WORKLOAD
  *          {"seconds": N, "port": N, "sides": "inbound"|"outbound"|"both", "replicas": [...]}
+ *          (replicas: by the administrator only)
  *   DELETE /tulle/v1/bypasses/NAMESPACE/WORKLOAD?port=N
  *
  * Here callers are told; the rules of the workload's host are lifted there (host/bypass.h). */
@@ -158,7 +159,16 @@ static bool parse(struct rest_call *c, const struct json *root, struct registry_
     return true;
 }
 
-/* Replicas that have been given up already: who asks says where they are. */
+/* Replicas that have been given up already: who asks says where they are. An address is where
+ * callers then go in clear: who may only bypass a workload does not choose it. */
+static bool may_name(struct rest_call *c, const struct json *replicas)
+{
+    if (json_count(replicas) == 0 || c->who.is_administrator)
+        return true;
+    rest_fail(c, 403, "Forbidden", "only the administrator says where replicas are");
+    return false;
+}
+
 static void hold_replicas(struct rest_call *c, const struct json *replicas)
 {
     for (size_t i = 0; i < json_count(replicas); i++) {
@@ -193,6 +203,8 @@ static void begin(struct rest_call *c)
                   SECONDS_MAX);
         return;
     }
+    if (!may_name(c, json_get(root, "replicas")))
+        return;
     struct str until = time_format((int64_t)b.until_ms, false, time);
     b.note = arena_printf(c->a, "%.*s by %.*s%s%.*s", STR_FMT(by.at), STR_FMT(by.who),
                           by.note.len > 0 ? ": " : "", STR_FMT(by.note));
