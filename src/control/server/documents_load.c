@@ -237,42 +237,19 @@ static struct str subject_of(struct arena *a, const struct store_object *o)
     return api_document_subject(a, &named);
 }
 
-/* The file of the folder that it was stored from; NULL: none that is there. */
-static struct documents_file *stored_file(const struct documents *d, const struct store_object *o)
-{
-    struct str folder = str_from_c(d->path);
-    if (!str_starts_with(o->file, folder) || o->file.len <= folder.len)
-        return NULL;
-    struct documents_file *f = map_get(&d->files, str_skip(o->file, folder.len + 1));
-    return f != NULL && f->is_seen ? f : NULL;
-}
-
 static void each_stored(struct documents *d, store_each_fn *each)
 {
     for (int kind = 0; kind < API_KIND_COUNT; kind++)
         (void)store_list(d->server->args.store, (enum api_kind)kind, STR_NULL, each, d);
 }
 
-static void note_torn(void *ctx, const struct store_object *o)
+/* A file that does not parse may hold anything, also what is missing elsewhere. */
+static bool has_torn_file(const struct documents *d)
 {
-    struct documents_file *f = stored_file(ctx, o);
-    if (f != NULL && str_eq(o->owner, STR(DOCUMENTS_OWNER)))
-        f->has_stored = true;
-}
-
-/* A file that has never been good may hold anything, also what is missing elsewhere. */
-static bool has_unknown_file(struct documents *d)
-{
-    bool is_any = false, is_unknown = false;
-    for (size_t i = 0; i < d->seen.len; i++) {
-        d->seen.ptr[i]->has_stored = false;
+    bool is_any = false;
+    for (size_t i = 0; i < d->seen.len; i++)
         is_any = is_any || d->seen.ptr[i]->is_torn;
-    }
-    if (is_any)
-        each_stored(d, note_torn);
-    for (size_t i = 0; is_any && i < d->seen.len; i++)
-        is_unknown = is_unknown || (d->seen.ptr[i]->is_torn && !d->seen.ptr[i]->has_stored);
-    return is_unknown;
+    return is_any;
 }
 
 static void note_stranger(struct documents *d, struct str subject)
@@ -288,17 +265,16 @@ static void on_stored(void *ctx, const struct store_object *o)
     struct str subject = subject_of(&d->change.arena, o);
     if (map_get(&d->by_subject, subject) != NULL)
         return;
-    const struct documents_file *f = stored_file(d, o);
     if (!str_eq(o->owner, STR(DOCUMENTS_OWNER)))
         note_stranger(d, subject);
-    else if (!d->is_partial && (f == NULL || !f->is_torn))
+    else if (!d->is_partial)
         change_delete(&d->change, o);
 }
 
 /* After what is wrong by itself was dropped. */
 static void prune(struct documents *d)
 {
-    d->is_partial = d->is_partial || has_unknown_file(d);
+    d->is_partial = d->is_partial || has_torn_file(d);
     d->stranger_count = 0;
     str_buf_reset(&d->strangers);
     d->strangers.is_overflown = false;

@@ -21,7 +21,6 @@ struct documents_file {
     bool is_clean; /* what it says is what runs: to be read again only when it changes */
     bool is_seen, is_read, is_fresh; /* in the present load */
     bool is_torn;                    /* does not parse: nothing is taken of it */
-    bool has_stored;                 /* it is torn, and documents of it are stored */
     VEC(struct documents_ref) refs;
     struct arena arena;
 };
