@@ -244,7 +244,8 @@ static int teardown(void **state)
     struct fixture *f = *state;
     for (unsigned i = 0; i < WORKLOADS; i++) {
         struct proxy *x = &f->proxies[i];
-        push_stream_close(x->stream);
+        if (x->stream != NULL)
+            push_stream_close(x->stream);
         VEC_DEINIT(&x->to_server);
         VEC_DEINIT(&x->to_client);
         ads_client_free(x->client);
@@ -384,6 +385,23 @@ static void test_streams_of_a_workload_that_goes(void **state)
     f->proxies[2].stream->is_check_due = false;
 }
 
+/* Only when no lease runs are all replicas looked at: what else is waited for may be far away. */
+static void test_a_lease_is_looked_at_when_it_is_over(void **state)
+{
+    struct fixture *f = *state;
+    const struct registry_bypass b = {.namespace_ = STR("b"),
+                                      .workload = STR("w1"),
+                                      .sides = BYPASS_INBOUND,
+                                      .until_ms = turn_wall_us(f->turn) / 1000 + 600 * 1000,
+                                      .note = STR("test")};
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    push_expire_soon(f->push);
+    f->proxies[2].stream = push_stream_close(f->proxies[2].stream);
+    const struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w2"), 0);
+    assert_true(r != NULL && timer_is_started(&f->push->expire_timer));
+    assert_true(f->push->expire_timer.due_us <= r->lease_until_us);
+}
+
 int main(void)
 {
     log_set_level(LOG_OFF);
@@ -397,6 +415,7 @@ int main(void)
         T(test_directories_have_a_pace),
         T(test_streams_of_a_workload_that_goes),
         T(test_what_just_changed_is_not_in_sync),
+        T(test_a_lease_is_looked_at_when_it_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

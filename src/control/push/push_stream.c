@@ -397,7 +397,7 @@ struct push_stream *push_stream_close(struct push_stream *s)
         if (other == NULL) {
             registry_replica_disconnect(p->registry, r, turn_now_us(p->turn));
             /* Leases are equally long: one that runs already ends sooner. */
-            if (!timer_is_started(&p->expire_timer))
+            if (!timer_is_started(&p->expire_timer) || p->expire_timer.due_us > r->lease_until_us)
                 push_expire_soon(p);
         }
     }
