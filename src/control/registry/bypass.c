@@ -167,10 +167,11 @@ bool registry_is_bypassed(const struct registry *r, struct str namespace_, struc
     return false;
 }
 
-bool bypass_has_any(const struct registry *r, struct str namespace_, struct str workload)
+bool bypass_has_inbound(const struct registry *r, struct str namespace_, struct str workload)
 {
     for (size_t i = 0; i < r->bypasses.len; i++) {
-        if (is_of(&r->bypasses.ptr[i], namespace_, workload))
+        const struct registry_bypass *b = &r->bypasses.ptr[i];
+        if ((b->sides & BYPASS_INBOUND) != 0 && is_of(b, namespace_, workload))
             return true;
     }
     return false;

@@ -78,7 +78,7 @@ void revoked_free(struct registry *r);
 /* bypass.c */
 bool bypass_load(struct registry *r);
 void bypass_free(struct registry *r);
-bool bypass_has_any(const struct registry *r, struct str namespace_, struct str workload);
+bool bypass_has_inbound(const struct registry *r, struct str namespace_, struct str workload);
 
 /* services.c */
 void services_changed(struct registry *r, const struct api_document *old, struct api_document *now);

@@ -615,6 +615,14 @@ static void test_bypassed_replicas_outlive_their_leases(void **state)
     assert_int_equal(registry_bypass_expire(f->registry, 9000), UINT64_MAX);
     assert_int_equal(registry_expire(f->registry, 40ull * LEASE_US), UINT64_MAX);
     assert_string_equal(ready(f, "a", &s), "");
+    /* Who is only let out past its sidecar is reached through it. */
+    p = connect_at(f, "w", 0, ip_v4(10, 0, 0, 1));
+    registry_replica_set_state(f->registry, p, REPLICA_READY);
+    registry_replica_disconnect(f->registry, p, 40ull * LEASE_US);
+    b.sides = BYPASS_OUTBOUND;
+    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
+    assert_int_equal(registry_expire(f->registry, 50ull * LEASE_US), UINT64_MAX);
+    assert_string_equal(ready(f, "a", &s), "");
 }
 
 int main(void)

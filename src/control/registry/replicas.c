@@ -407,7 +407,8 @@ uint64_t registry_expire(struct registry *r, uint64_t now_us)
     uint64_t next = UINT64_MAX;
     for (size_t i = r->replicas.len; i-- > 0;) {
         struct registry_replica *p = r->replicas.ptr[i];
-        bool is_held = p->lease_until_us <= now_us && bypass_has_any(r, p->namespace_, p->workload);
+        bool is_held =
+            p->lease_until_us <= now_us && bypass_has_inbound(r, p->namespace_, p->workload);
         if (p->lease_until_us == LEASE_NOT_BEGUN || is_held)
             p->lease_until_us = now_us + r->lease_us;
         if (p->lease_until_us <= now_us)
