@@ -188,14 +188,27 @@ static bool has_unary_place(struct edge_call *c)
     return false;
 }
 
-void edge_call_unary_done(struct edge_thread *t)
+static void wake_next(struct edge_thread *t)
 {
     struct edge_call *next = LIST_FIRST(&t->unaries_queued, struct edge_call, queued);
-    t->unary_count--;
-    if (next == NULL)
+    if (next == NULL || t->unary_count >= EDGE_UNARIES_MAX)
         return;
     list_remove(&next->queued);
     exchange_wake(service_exchange(next->s));
+}
+
+void edge_call_unary_done(struct edge_thread *t)
+{
+    t->unary_count--;
+    wake_next(t);
+}
+
+/* Who was woken for a place and does not take it, for its message is not whole or it has to rest,
+ * or is ending, wakes the next. */
+static void pass_place(struct edge_call *c)
+{
+    if (c->method != EDGE_XDS && c->request_count == 0 && !list_is_linked(&c->queued))
+        wake_next(c->thread);
 }
 
 /* What may not be taken yet stays where it is: the client's window closes. */
@@ -299,6 +312,7 @@ static void on_body(void *service, struct service_stream *s, struct chain *body,
     (void)service;
     if (!c->is_done)
         take_messages(c, body);
+    pass_place(c);
     if (c->is_done) {
         chain_clear(body);
         return;
@@ -326,6 +340,7 @@ static void on_end(void *service, struct service_stream *s, int err)
     c->thread->partial_bytes -= c->partial_bytes;
     timer_stop(&c->timer);
     list_remove(&c->queued);
+    pass_place(c);
     edge_out_drop(c);
     if (c->brain != NULL) {
         edge_link_close(c->brain);

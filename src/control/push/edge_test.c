@@ -29,7 +29,7 @@ struct client {
     struct str_buf message;
     const char *path;
     unsigned updates, status; /* gRPC status + 1 */
-    bool is_mute, is_opened, is_closed;
+    bool is_mute, is_partial, is_opened, is_closed;
 };
 
 struct fixture {
@@ -95,6 +95,16 @@ static void client_write(struct client *c, struct str message)
     struct chain out;
     chain_init(&out, turn_chunks(c->f->turn), NULL);
     grpc_frame(&out, message);
+    call_write(c->call, &out);
+    chain_deinit(&out);
+}
+
+/* The beginning of a message, whose end never comes. */
+static void client_write_part(struct client *c)
+{
+    struct chain out;
+    chain_init(&out, turn_chunks(c->f->turn), NULL);
+    chain_add(&out, str_from("\0\0\0", 3));
     call_write(c->call, &out);
     chain_deinit(&out);
 }
@@ -185,6 +195,8 @@ static void conn_opened(struct conn *conn)
     c->call = call_start(c->f->turn, c->http, &head, &call_ops, c);
     if (c->ads != NULL) {
         ads_client_connected(c->ads);
+    } else if (c->is_partial) {
+        client_write_part(c);
     } else {
         client_write(c, STR_NULL);
         call_end(c->call);
@@ -435,6 +447,69 @@ static void test_strangers_get_the_roots_and_nothing_else(void **state)
     close_all(f);
 }
 
+/* --- on the first thread, by mail --- */
+
+struct errand {
+    struct mail mail;
+    struct edge_thread *thread;
+    size_t queued;
+    atomic_bool is_done;
+};
+
+static void on_occupy(struct turn *turn, struct mail *mail)
+{
+    struct errand *e = CONTAINER_OF(mail, struct errand, mail);
+    (void)turn;
+    e->thread->unary_count = EDGE_UNARIES_MAX;
+    atomic_store(&e->is_done, true);
+}
+
+static void on_free_one(struct turn *turn, struct mail *mail)
+{
+    struct errand *e = CONTAINER_OF(mail, struct errand, mail);
+    (void)turn;
+    edge_call_unary_done(e->thread);
+    atomic_store(&e->is_done, true);
+}
+
+static void on_count(struct turn *turn, struct mail *mail)
+{
+    struct errand *e = CONTAINER_OF(mail, struct errand, mail);
+    (void)turn;
+    LIST_FOREACH (&e->thread->unaries_queued, c, struct edge_call, queued)
+        e->queued += c != NULL;
+    atomic_store(&e->is_done, true);
+}
+
+static size_t run_errand(struct fixture *f, mail_fn *handle)
+{
+    struct errand e = {.mail = {.handle = handle}, .thread = f->push->edge->threads[0]};
+    mailbox_post(e.thread->turn, &e.mail);
+    WAIT(f, atomic_load(&e.is_done));
+    return e.queued;
+}
+
+/* A place that becomes free goes to somebody who can use it. */
+static void test_half_a_request_holds_no_place(void **state)
+{
+    struct fixture *f = open_all(3600);
+    (void)state;
+    run_errand(f, on_occupy);
+    connect_client(f, &f->clients[0], false);
+    f->clients[0].is_partial = true;
+    WAIT(f, run_errand(f, on_count) == 1);
+    for (int i = 1; i < 3; i++) { /* to the other threads */
+        connect_client(f, &f->clients[i], true);
+        WAIT(f, f->clients[i].is_opened);
+    }
+    connect_client(f, &f->clients[3], false);
+    WAIT(f, run_errand(f, on_count) == 2);
+    run_errand(f, on_free_one);
+    WAIT(f, f->clients[3].status > 0);
+    assert_int_equal(f->clients[3].status, GRPC_OK + 1);
+    close_all(f);
+}
+
 static void test_a_stream_ends_with_its_certificate(void **state)
 {
     struct fixture *f = open_all(3);
@@ -454,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_changes_reach_all_threads),
         cmocka_unit_test(test_who_does_not_read_holds_nobody_up),
         cmocka_unit_test(test_strangers_get_the_roots_and_nothing_else),
+        cmocka_unit_test(test_half_a_request_holds_no_place),
         cmocka_unit_test(test_a_stream_ends_with_its_certificate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
