@@ -73,7 +73,8 @@ static bool read_verbs(struct rest_call *c, const struct json *root, uint32_t *r
     for (size_t i = 0; i < json_count(list); i++) {
         enum access_verb verb;
         if (!access_verb_parse(json_str_or(json_at(list, i), STR_NULL), &verb))
-            return refuse(c, "verbs are get, list, watch, create, update, patch, delete, admin");
+            return refuse(
+                c, "verbs are get, list, watch, create, update, patch, delete, admin, bypass");
         *ret_verbs |= 1u << verb;
     }
     return *ret_verbs != 0 || refuse(c, "say a role or verbs");
