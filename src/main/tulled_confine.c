@@ -122,6 +122,17 @@ static void add_documents(const struct tulled_options *o, const char *passphrase
     }
 }
 
+/* What this kernel has not is done without; what it has and refuses is not. */
+static int judge(int files, int calls, struct str_buf *why)
+{
+    bool is_bad = files != 0 && files != -ERR_UNSUPPORTED;
+    int err = is_bad ? files : calls != -ERR_UNSUPPORTED ? calls : 0;
+    if (err != 0)
+        str_buf_printf(why, "giving up %s: %s (--confine off goes on without)",
+                       is_bad ? "files" : "system calls", err_text(err));
+    return err;
+}
+
 static int give_up(const struct tulled_options *o, const struct paths *p,
                    const char *passphrase_file, struct str_buf *why)
 {
@@ -145,7 +156,7 @@ static int give_up(const struct tulled_options *o, const struct paths *p,
     int calls = confine_calls(CONFINE_CONTROL);
     log_event(files == 0 && calls == 0 ? LOG_INFO : LOG_WARN, "confined", LFC("rights", "on"),
               LFC("files", holds(files)), LFC("calls", holds(calls)));
-    return 0;
+    return judge(files, calls, why);
 }
 
 int tulled_confine(const struct tulled_options *o, const char *passphrase_file, struct str_buf *why)

@@ -11,7 +11,7 @@ from lib import inject
 from lib.control import Control, host_of, virtual_service
 from lib.mesh import RUN_ROOT
 from lib.ports import free_port
-from lib.programs import is_sanitized, run, wait_until
+from lib.programs import is_sanitized, program, run, wait_until
 from lib.proxy import bootstrap, http_listener
 from test_ca_key import certify, signer_of
 
@@ -161,6 +161,17 @@ def test_as_another_user(tmp_path, logs):
             assert run(*as_user, "cat", control.state / "ca-key.pem").code != 0
     with control:
         assert host_of(control.get("a")) == "h1"
+
+
+def test_what_the_kernel_has_is_not_done_without(tmp_path):
+    """The user may not pass to the store: its files cannot be named to Landlock."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    done = run(program("tulled"), "--state", closed / "state", "--socket", tmp_path / "api.sock", "--xds", "127.0.0.1:0",
+               "--user", "12345", timeout_s=30)
+    if 'files="not in this kernel"' in done.err:
+        pytest.skip("this kernel has no Landlock")
+    assert done.code == 1 and "giving up files: " in done.err, done
 
 
 # --- the data plane ---
