@@ -55,10 +55,11 @@ static unsigned emit_optional(struct compiler *c, const struct regex_node *n, un
     return n->is_lazy ? emit_split(c, next, taken) : emit_split(c, taken, next);
 }
 
-/* From the end: the optional ones, or the loop, then those that must be. */
+/* From the end: the optional ones, or the loop, then those that must be. What makes no step makes
+ * none however often it is there: repetitions of it within each other would never end. */
 static unsigned emit_repeat(struct compiler *c, const struct regex_node *n, unsigned next)
 {
-    unsigned at = next;
+    unsigned at = next, before = 0;
     if (n->max < 0) {
         unsigned loop = emit(c, REGEX_SPLIT, 0, 0);
         unsigned body = emit_node(c, n->left, loop);
@@ -68,8 +69,10 @@ static unsigned emit_repeat(struct compiler *c, const struct regex_node *n, unsi
     }
     for (int i = n->min; i < n->max && !c->is_overflown; i++)
         at = emit_optional(c, n, emit_node(c, n->left, at), next);
-    for (int i = 0; i < n->min && !c->is_overflown; i++)
+    for (int i = 0; i < n->min && !c->is_overflown && c->count != before; i++) {
+        before = c->count;
         at = emit_node(c, n->left, at);
+    }
     return at;
 }
 

@@ -385,12 +385,23 @@ static bool take_repeat(struct parser *p, int *ret_min, int *ret_max)
     return take_counts(p, ret_min, ret_max);
 }
 
+static bool is_at_counts(struct parser *p)
+{
+    size_t from = p->pos;
+    int min, max;
+    bool is_there = take_counts(p, &min, &max);
+    p->pos = from;
+    return is_there;
+}
+
 static const struct regex_node *parse_atom(struct parser *p)
 {
     struct regex_set set = {0};
     const struct regex_node *n = parse_assertion(p);
     if (n != NULL)
         return n;
+    if (is_at_counts(p))
+        return fail(p, "there is nothing to repeat");
     switch (p->text.ptr[p->pos]) {
     case '(':
         return parse_group(p);
@@ -425,7 +436,7 @@ static const struct regex_node *parse_repeat(struct parser *p)
     repeat->min = min;
     repeat->max = max;
     repeat->is_lazy = take(p, "?") != p->flags.is_ungreedy;
-    if (is_at(p, "*") || is_at(p, "+") || is_at(p, "?"))
+    if (is_at(p, "*") || is_at(p, "+") || is_at(p, "?") || is_at_counts(p))
         return fail(p, "a repetition of a repetition needs a group");
     return repeat;
 }

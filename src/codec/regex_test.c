@@ -95,6 +95,8 @@ static void test_refused(void **state)
     static const char *const rows[] = {
         "(",          "a)",     "[a",
         "[b-a]",      "*a",     "a**",
+        "a{2}{3}",    "{2}",    "|{2}",
+        "a*{2}",      "({2})",  "a{2}*",
         "a{1001}",    "a{3,2}", "\\1",
         "\\pL",       "(?=a)",  "(?!a)",
         "(?<=a)",     "a\\",    "[\\",
@@ -109,6 +111,22 @@ static void test_refused(void **state)
             fail_msg("%s is taken", rows[i]);
         assert_true(why.len > 0);
     }
+}
+
+/* Repetitions of what makes no step are no work, however often they are nested. */
+static void test_nothing_repeated(void **state)
+{
+    static const char *const rows[] = {
+        "(?:(?:(?:(?:(?:(?:){1000}){1000}){1000}){1000}){1000}){1000}",
+        "(?:(?:(?:(?:(?:x{0}){1000}){1000}){1000}){1000}){1000}",
+        "(?:(?:(?:(?:(?:(?i){1000}){1000}){1000}){1000}){1000}){1000}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct regex *re = compiled(rows[i]);
+        assert_true(regex_match(re, STR("")));
+        assert_false(regex_match(re, STR("a")));
+    }
+    assert_true(regex_match(compiled("(?:(?:){1000}a){3}"), STR("aaa")));
 }
 
 /* As long as a pattern may be, and as many steps. */
@@ -179,6 +197,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_match),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nothing_repeated),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_replace),
     };
