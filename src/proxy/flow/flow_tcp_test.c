@@ -73,6 +73,50 @@ static void test_tcp_reset_after_end(void **state)
     close_world();
 }
 
+/* The client has ended its side before, and learns the end of the answer however the app went. */
+static void check_end_of_both(bool is_reset, size_t held)
+{
+    const size_t answer_len = 256 * 1024 + held;
+    struct client k;
+    open_world();
+    app_open();
+    app.is_slow = true;
+    set_listener(&in_tcp);
+    client_open(&k, "10.1.0.1", 8080);
+    conn_pause(k.conn);
+    client_say(&k, "request");
+    conn_end(k.conn);
+    rig_run(SECOND);
+    char *bytes = mem_alloc(answer_len);
+    memset(bytes, 'a', answer_len);
+    chain_add(&app.conn->out, str_from(bytes, answer_len));
+    free(bytes);
+    conn_end(app.conn);
+    rig_run(SECOND);
+    if (is_reset)
+        conn_abort(app.conn, -ERR_RESET);
+    else
+        conn_close(app.conn);
+    rig_run(SECOND);
+    conn_resume(k.conn);
+    rig_run(10 * SECOND);
+    assert_int_equal(k.got.len, answer_len);
+    assert_true(k.got_end && k.err == 0);
+    str_buf_deinit(&app.got);
+    client_forget(&k);
+    close_world();
+}
+
+static void test_tcp_end_of_both(void **state)
+{
+    /* The second: so much that the app is not listened to when its end comes. */
+    static const size_t held[] = {10 * 1000, 18 * 1000};
+    for (size_t i = 0; i < ARRAY_LEN(held); i++) {
+        check_end_of_both(false, held[i]);
+        check_end_of_both(true, held[i]);
+    }
+}
+
 static void test_tcp_backpressure(void **state)
 {
     struct client k;
@@ -180,10 +224,10 @@ static void test_tcp_without_upstream(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tcp_half_close),         cmocka_unit_test(test_tcp_slow_reader),
-        cmocka_unit_test(test_tcp_reset_after_end),    cmocka_unit_test(test_tcp_backpressure),
-        cmocka_unit_test(test_tcp_break_reaches_both), cmocka_unit_test(test_tcp_policy),
-        cmocka_unit_test(test_tcp_without_upstream),
+        cmocka_unit_test(test_tcp_half_close),      cmocka_unit_test(test_tcp_slow_reader),
+        cmocka_unit_test(test_tcp_reset_after_end), cmocka_unit_test(test_tcp_end_of_both),
+        cmocka_unit_test(test_tcp_backpressure),    cmocka_unit_test(test_tcp_break_reaches_both),
+        cmocka_unit_test(test_tcp_policy),          cmocka_unit_test(test_tcp_without_upstream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,7 +173,11 @@ static void side_closed(struct flow_tcp *t, const struct conn *c, struct conn *o
         conn_abort(other, c->err);
     } else if (other != NULL && !t->is_broken && !conn_is_in_ended(other)) {
         conn_close(other);
-    } /* else it has ended, too, and closes by itself once all is sent, however slow its reader */
+    } else if (other != NULL && !t->is_broken) {
+        /* It has ended, too, and closes by itself once all is sent, however slow its reader; which
+         * it was not told yet if c was not listened to when its end came. */
+        conn_end(other);
+    }
     end_if_both_gone(t);
 }
 
