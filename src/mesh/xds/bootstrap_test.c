@@ -258,6 +258,12 @@ static const struct {
          "[{'certificate_chain':{'filename':'/nonexistent'}}]}}}," ONE_ENDPOINT),
      "static_resources.clusters[0].transport_socket.typed_config.common_tls_context."
      "tls_certificates[0].certificate_chain.filename: /nonexistent: "},
+    {CLUSTER("'type':'STATIC','transport_socket':{'name':'t','typed_config':{'@type':'" T
+             "transport_sockets.tls.v3.UpstreamTlsContext','common_tls_context':{"
+             "'validation_context':{'match_typed_subject_alt_names':[{'san_type':'DNS',"
+             "'matcher':{'exact':'a'}}]}}}}," ONE_ENDPOINT),
+     "static_resources.clusters[0].transport_socket.typed_config.common_tls_context."
+     "validation_context: names of peers mean nothing without trusted_ca"},
     {"{'layered_runtime':{'layers':[{'name':'s','static_layer':{'re2':{'max':1}}}]}}",
      "layered_runtime.layers[0].static_layer[\"re2\"][\"max\"]: runtime key \"re2.max\" is not"},
     {"{'layered_runtime':{'layers':[{'name':'s','static_layer':"

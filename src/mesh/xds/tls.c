@@ -113,6 +113,15 @@ static int decode_inline_validation(struct decode *d, const struct pb_path *at,
     return 0;
 }
 
+/* Whoever signs himself has any name: such a check would only seem to be one. */
+static int check_roots(struct decode *d, const struct pb_path *at, const struct common_tls *tls)
+{
+    bool has_roots = tls->validation.sds_name.len > 0 || tls->validation.inline_secret != NULL;
+    return tls->san_count == 0 || has_roots
+               ? 0
+               : decode_fail(d, at, "names of peers mean nothing without trusted_ca");
+}
+
 static int decode_combined(struct decode *d, const struct pb_path *at,
                            const Pb__Tls__CommonTlsContext__CombinedCertificateValidationContext *m,
                            struct common_tls *tls)
@@ -129,10 +138,12 @@ static int decode_combined(struct decode *d, const struct pb_path *at,
 static int decode_peer_validation(struct decode *d, const struct pb_path *at,
                                   const Pb__Tls__CommonTlsContext *m, struct common_tls *tls)
 {
+    const struct pb_path *here = PB_AT(at, "validation_context");
     switch ((int)m->validation_context_type_case) {
     case PB__TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT:
-        return decode_inline_validation(d, PB_AT(at, "validation_context"), m->validation_context,
-                                        tls);
+        if (decode_inline_validation(d, here, m->validation_context, tls) != 0)
+            return -ERR_INVALID;
+        return check_roots(d, here, tls);
     case PB__TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT_SDS_SECRET_CONFIG:
         return decode_sds(d, PB_AT(at, "validation_context_sds_secret_config"),
                           m->validation_context_sds_secret_config, &tls->validation.sds_name);
