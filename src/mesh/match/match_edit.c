@@ -82,14 +82,17 @@ static void rewrite_path(const struct route *route, struct http_head *head)
         arena_printf(head->arena, "%.*s%.*s", STR_FMT(route->prefix_rewrite), STR_FMT(rest));
 }
 
-/* By a regular expression: of the path alone, the query stays. */
+/* By a regular expression: of the path alone, the query stays. What comes of it begins with a slash
+ * again: a request has no other target, and none that its client chose ("http://..."). */
 static void rewrite_by_regex(const struct route *route, struct http_head *head)
 {
     struct str path = http_head_path_only(head), query = str_skip(head->path, path.len);
     struct str to =
         regex_replace(route->regex_rewrite, path, route->regex_substitution, head->arena);
     http_head_set(head, HTTP_NAME_X_ENVOY_ORIGINAL_PATH, head->path);
-    head->path = arena_printf(head->arena, "%.*s%.*s", STR_FMT(to), STR_FMT(query));
+    bool is_cut = to.ptr != path.ptr && !str_starts_with(to, STR("/"));
+    head->path =
+        arena_printf(head->arena, "%s%.*s%.*s", is_cut ? "/" : "", STR_FMT(to), STR_FMT(query));
 }
 
 void match_rewrite(const struct route *route, struct http_head *head)

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "codec/regex.h"
 #include "mesh/match/match.h"
 
 #define S(lit)                                                                                     \
@@ -269,6 +270,26 @@ static const struct {
     {connect_on, NULL, "GET", "websocket", false},
     {connect_on, connect_on, "GET", "connect", false},
 };
+
+/* What a client wrote behind the slash is no target of its own. */
+static void test_a_rewritten_path_begins_with_a_slash(void **state)
+{
+    static const struct {
+        const char *path, *want;
+    } rows[] = {
+        {"/x", "/"}, {"/x?q", "/?q"}, {"/x/y", "/y"}, {"/xhttp://admin/y", "/http://admin/y"},
+        {"*", "*"}, /* of OPTIONS; nothing matched */
+    };
+    AUTO(str_buf_deinit) struct str_buf why = STR_BUF_INIT(256);
+    struct route route = {.regex_substitution = STR("\\1")};
+    assert_int_equal(regex_compile(&arena, STR("^/x(.*)$"), &why, &route.regex_rewrite), 0);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct http_head *h = new_head("GET", "web", rows[i].path);
+        match_rewrite(&route, h);
+        if (!str_eq(h->path, str_from_c(rows[i].want)))
+            fail_msg("%s becomes %.*s", rows[i].path, STR_FMT(h->path));
+    }
+}
 
 static void test_upgrades(void **state)
 {
@@ -554,6 +575,7 @@ int main(void)
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_virtual_hosts),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_a_rewritten_path_begins_with_a_slash),
         cmocka_unit_test(test_upgrades),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_rbac_nodes),

@@ -202,6 +202,9 @@ static const struct {
     {ROUTES("{'match':{'safe_regex':{'regex':'.*'}},'route':{'cluster':'c','regex_rewrite':"
             "{'pattern':{'regex':'(a)'},'substitution':'\\\\2'}}}"),
      RPATH ".route.regex_rewrite.substitution: a"},
+    {ROUTES("{'match':{'prefix':'/'},'route':{'cluster':'c','regex_rewrite':"
+            "{'pattern':{'regex':'a'},'substitution':'b c'}}}"),
+     RPATH ".route.regex_rewrite.substitution: bytes that no path holds"},
     {ROUTES(
          "{'match':{'prefix':'/'},'route':{'cluster':'c'},'typed_per_filter_config':{'f':{'@type':"
          "'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router'}}}"),

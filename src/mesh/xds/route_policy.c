@@ -4,6 +4,15 @@
 #include "codec/regex.h"
 #include "mesh/xds/codec_priv.h"
 
+static bool is_path_text(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if ((uint8_t)s.ptr[i] <= ' ' || s.ptr[i] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
 static int decode_regex_rewrite(struct decode *d, const struct pb_path *at,
                                 const Pb__Matcher__RegexMatchAndSubstitute *m, struct route *route)
 {
@@ -12,6 +21,8 @@ static int decode_regex_rewrite(struct decode *d, const struct pb_path *at,
     if (decode_regex(d, PB_AT(at, "pattern"), m->pattern, &route->regex_rewrite) != 0)
         return -ERR_INVALID;
     route->regex_substitution = decode_str(d, m->substitution);
+    if (!is_path_text(route->regex_substitution))
+        return decode_fail(d, PB_AT(at, "substitution"), "bytes that no path holds");
     if (!regex_can_replace(route->regex_rewrite, route->regex_substitution))
         return decode_fail(d, PB_AT(at, "substitution"),
                            "a \"\\\" stands before the number of a group, or another \"\\\"");
