@@ -6,7 +6,7 @@ import pytest
 from lib.http1 import Connection, get
 from lib.origin import HttpServer, TcpServer, greet, response
 from lib.ports import free_port
-from lib.programs import wait_until
+from lib.programs import run, wait_until
 from lib.proxy import address, bootstrap, cluster, hcm, listener, route, tcp
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
@@ -202,6 +202,18 @@ def test_a_lower_priority_stands_in(proxy):
         port = start(proxy, [route("/", "app")], [app])
         assert get(port, "/").status == 503
         assert get(port, "/").body == b"far"
+
+
+def test_connections_are_kept_alive(proxy):
+    with TcpServer(greet) as app:
+        options = {"tcp_keepalive": {"keepalive_time": 100}}
+        port = free_port()
+        proxy(bootstrap([listener("in", port, [tcp("app")])],
+                        [cluster("app", app.port, upstream_connection_options=options)]))
+        with Connection(port) as c:
+            assert c.socket.recv(100) == b"220 hello\r\n"
+            wait_until(lambda: "timer:(keepalive," in run("ss", "-Htno", "dst", f"127.0.0.1:{app.port}").ok().out,
+                       "the kernel's timer")
 
 
 # --- a capture of other people's making ---
