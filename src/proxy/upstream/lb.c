@@ -39,25 +39,29 @@ static void add_eligible(struct upstream_cluster *c, struct lb_level *level,
     level->weight += h->weight;
 }
 
-/* All hosts of a priority. *ret_next: the next higher one that there is; UINT32_MAX: none. */
-static uint32_t collect_level(struct upstream_cluster *c, uint32_t priority, bool is_panicking,
-                              struct lb_level *level, uint32_t *ret_next)
+/* Who is in a priority, and how many of them are well. */
+struct members {
+    uint32_t all, usable;
+    uint32_t next; /* the next higher priority that there is; UINT32_MAX: none */
+};
+
+static struct members count_members(const struct upstream_cluster *c, uint32_t priority)
 {
-    uint32_t members = 0;
-    *level = (struct lb_level){.from = c->eligible.len};
-    *ret_next = UINT32_MAX;
+    struct members m = {.next = UINT32_MAX};
     for (size_t i = 0; i < c->hosts.len; i++) {
-        struct upstream_host *h = c->hosts.ptr[i];
-        uint32_t p = priority_of(h);
+        uint32_t p = priority_of(c->hosts.ptr[i]);
         if (p > priority)
-            *ret_next = MIN(*ret_next, p);
-        if (p != priority)
-            continue;
-        members++;
-        if (is_panicking || host_is_usable(h))
-            add_eligible(c, level, h);
+            m.next = MIN(m.next, p);
+        m.all += p == priority;
+        m.usable += p == priority && host_is_usable(c->hosts.ptr[i]);
     }
-    return members;
+    return m;
+}
+
+/* Envoy's panic: when too few hosts are well, all are used; a threshold of 0 turns it off. */
+static bool is_panic(const struct upstream_cluster *c, const struct members *m)
+{
+    return (uint64_t)m->usable * PERCENT < (uint64_t)c->config->panic_threshold_percent * m->all;
 }
 
 static uint32_t overprovisioning_of(const struct upstream_cluster *c)
@@ -70,42 +74,57 @@ static uint32_t overprovisioning_of(const struct upstream_cluster *c)
     return e != NULL && e->overprovisioning_percent > 0 ? e->overprovisioning_percent : USUAL;
 }
 
-/* Each priority takes what it can of what the ones before it left. */
-static void collect(struct upstream_cluster *c, bool is_panicking)
+/* A priority with what it can take of the load that is left. */
+static void collect_level(struct upstream_cluster *c, uint32_t priority, const struct members *m,
+                          bool is_panicking, uint32_t left)
 {
-    uint32_t left = PERCENT, priority = 0, next;
+    struct lb_level *level = &c->levels[c->level_count];
+    uint64_t health = m->all == 0 ? 0 : (uint64_t)m->usable * overprovisioning_of(c) / m->all;
+    *level = (struct lb_level){.from = c->eligible.len};
+    for (size_t i = 0; i < c->hosts.len; i++) {
+        struct upstream_host *h = c->hosts.ptr[i];
+        if (priority_of(h) == priority && (is_panicking || host_is_usable(h)))
+            add_eligible(c, level, h);
+    }
+    level->load = (uint32_t)MIN(health, left);
+    /* A share that rounds to nothing is still somebody's. */
+    if (level->load == 0 && m->usable > 0)
+        level->load = 1;
+}
+
+/* Each priority takes what it can of what the ones before it left; returns what nobody can. */
+static uint32_t collect(struct upstream_cluster *c, bool may_panic)
+{
+    uint32_t left = PERCENT;
+    struct members m;
+    bool are_all_panicking = true;
     c->eligible.len = 0;
     c->level_count = 0;
     c->load_total = 0;
-    while (c->level_count < LB_LEVELS_MAX && left > 0 && priority != UINT32_MAX) {
+    for (uint32_t at = 0; c->level_count < LB_LEVELS_MAX && left > 0 && at != UINT32_MAX;
+         at = m.next) {
+        m = count_members(c, at);
+        bool is_panicking = may_panic && is_panic(c, &m);
         struct lb_level *level = &c->levels[c->level_count];
-        uint32_t members = collect_level(c, priority, is_panicking, level, &next);
-        uint64_t health =
-            members == 0 ? 0 : (uint64_t)level->count * overprovisioning_of(c) / members;
-        level->load = (uint32_t)MIN(health, left);
-        /* A share that rounds to nothing is still somebody's. */
-        if (level->load == 0 && level->count > 0)
-            level->load = 1;
+        collect_level(c, at, &m, is_panicking, left);
         left -= MIN(left, level->load);
         c->load_total += level->load;
         c->level_count += level->count > 0;
-        priority = next;
+        are_all_panicking &= is_panicking || m.all == 0;
     }
+    /* Nobody knows who is well: everybody is as good as the next. */
+    for (unsigned i = 0; are_all_panicking && i < c->level_count; i++) {
+        c->load_total += (uint32_t)c->levels[i].count - c->levels[i].load;
+        c->levels[i].load = (uint32_t)c->levels[i].count;
+    }
+    return left;
 }
 
-/* Envoy's panic: when too few hosts are healthy, all are used; a threshold of 0 turns it off. */
-static bool must_panic(const struct upstream_cluster *c)
-{
-    size_t usable = 0;
-    for (size_t i = 0; i < c->hosts.len; i++)
-        usable += host_is_usable(c->hosts.ptr[i]);
-    return c->hosts.len > 0 &&
-           usable * PERCENT < (uint64_t)c->config->panic_threshold_percent * c->hosts.len;
-}
-
+/* Where those that are well can take all, nobody panics, however few they are of a priority. */
 static void refresh(struct upstream_cluster *c)
 {
-    collect(c, must_panic(c));
+    if (collect(c, false) > 0)
+        collect(c, true);
     c->is_eligible_stale = false;
 }
 

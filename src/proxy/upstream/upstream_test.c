@@ -81,6 +81,44 @@ static void test_no_hosts(void **state)
     rig_close();
 }
 
+/* Three of priority 0, one of priority 1. However few are well of a priority, it does not panic
+ * where the others take all; where they do not, and all panic, everybody gets his share. */
+static void test_priorities_and_panic(void **state)
+{
+    static const struct {
+        uint32_t threshold;
+        bool is_first_well, is_last_well;
+        unsigned first, others, last; /* of 100 requests, about */
+    } rows[] = {
+        {50, false, true, 0, 0, 100},   {0, false, true, 0, 0, 100},
+        {50, true, true, 46, 0, 54}, /* a third, overprovisioned: 46 percent */
+        {0, true, false, 100, 0, 0},    {50, true, false, 25, 50, 25},
+        {50, false, false, 25, 50, 25},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct cluster model = cluster_defaults();
+        struct endpoint items[4];
+        model.panic_threshold_percent = rows[i].threshold;
+        rig_open(4);
+        for (unsigned k = 0; k < 4; k++) {
+            bool is_well = k == 0 ? rows[i].is_first_well : k == 3 && rows[i].is_last_well;
+            items[k] = endpoint_of(k);
+            items[k].priority = k == 3;
+            items[k].health = is_well ? ENDPOINT_HEALTHY : ENDPOINT_UNHEALTHY;
+        }
+        set_endpoints("c", items, 4);
+        set_cluster("c", &model);
+        many(100);
+        unsigned got[] = {rig.origins[0].requests,
+                          rig.origins[1].requests + rig.origins[2].requests,
+                          rig.origins[3].requests};
+        unsigned want[] = {rows[i].first, rows[i].others, rows[i].last};
+        for (unsigned k = 0; k < 3; k++)
+            assert_in_range(got[k], want[k] / 2, want[k] * 2);
+        rig_close();
+    }
+}
+
 /* --- limits --- */
 
 static void test_connections_pending_overflow(void **state)
@@ -624,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_least_request_avoids_the_busy),
         cmocka_unit_test(test_no_hosts),
+        cmocka_unit_test(test_priorities_and_panic),
         cmocka_unit_test(test_connections_pending_overflow),
         cmocka_unit_test(test_waiting_attempt_chooses_again),
         cmocka_unit_test(test_slots_of_a_removed_cluster),
