@@ -152,8 +152,8 @@ static void depth_is_bounded(void **state)
     struct fixture *f = *state;
     struct folder_scan s;
     char path[128] = "";
-    for (int i = 0; i < FOLDER_DEPTH_MAX + 2; i++) {
-        strcat(path, i == 0 ? "d" : "/d");
+    for (size_t i = 0, len = 0; i < FOLDER_DEPTH_MAX + 2; i++) {
+        len += (size_t)snprintf(path + len, sizeof path - len, i == 0 ? "d" : "/d");
         make_folder(f, path);
     }
     put(f, "a.yaml", "");

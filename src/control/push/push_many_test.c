@@ -398,7 +398,8 @@ static void test_a_lease_is_looked_at_when_it_is_over(void **state)
     push_expire_soon(f->push);
     f->proxies[2].stream = push_stream_close(f->proxies[2].stream);
     const struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w2"), 0);
-    assert_true(r != NULL && timer_is_started(&f->push->expire_timer));
+    ASSERT(r != NULL);
+    assert_true(timer_is_started(&f->push->expire_timer));
     assert_true(f->push->expire_timer.due_us <= r->lease_until_us);
 }
 
