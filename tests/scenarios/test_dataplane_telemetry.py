@@ -320,4 +320,5 @@ def test_a_request_allocates_nothing(proxy, tmp_path, is_http2):
     ask_many(port, 6, 100)
     between = allocations()
     ask_many(port, 6, 200)
-    assert (allocations() - between) - (between - before) < 6 * 100 * 0.02
+    # On a loaded machine more requests may be under way at once than ever before: some dozens of objects, once.
+    assert (allocations() - between) - (between - before) < 6 * 100 * 0.2

@@ -43,6 +43,7 @@ def test_what_lives_ends_within_seconds_and_stays_out(revoked):
     pid = shop.tulled_pid()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: shop.tulled_pid() not in (0, pid), "another control plane")
+    wait_until(lambda: shop.tulle("workload", "revoked").code == 0, "its API")
     os.kill(shop.pid("client"), signal.SIGKILL)
     tulled_log = shop.run_root / shop.name / "logs/tulled.log"
     wait_until(lambda: "certificate_refused identity=spiffe://mesh.local/ns/shop/sa/client-sa reason=\"this identity "
