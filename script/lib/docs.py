@@ -1,4 +1,4 @@
-"""Checks the documents: links and anchors that lead nowhere, modules without a README."""
+"""Checks the documents: links and anchors that lead nowhere, halves of a merge, modules without a README."""
 import os
 import re
 import sys
@@ -6,6 +6,7 @@ import sys
 import tree
 
 LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
+MERGE = re.compile(r"^(<{7}|>{7}) ", re.M)
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*$", re.M)
 
 
@@ -39,6 +40,12 @@ def check_links(path):
             yield f"{path}:{line}: no heading #{anchor} in {full}"
 
 
+def check_merged(path):
+    text = tree.read(path)
+    for m in MERGE.finditer(text):
+        yield f"{path}:{text.count(chr(10), 0, m.start()) + 1}: what a merge left"
+
+
 def check_readmes():
     for line in tree.read("src/LAYERS").splitlines():
         module = line.split("#")[0].partition(":")[0].strip()
@@ -53,6 +60,7 @@ def main():
     problems = list(check_readmes())
     for path in tree.files(".", ".md"):
         problems += check_links(path)
+        problems += check_merged(path)
     print("\n".join(problems), end="\n" if problems else "")
     sys.exit(1 if problems else 0)
 
