@@ -118,7 +118,9 @@ def test_changes_under_load(plane, mode, proxy, authority):
             wait_text(late_port, "a")
             plane.snapshot("7", two + listeners(server_name="changed"))
             wait_until(lambda: not is_serving(late_port), "the late listener's end", timeout_s=20)
-        assert load.failures == [] and load.count > 20
+            # A fast machine is through sooner than any load would show.
+            wait_until(lambda: load.count > 20, "some load", timeout_s=20)
+        assert load.failures == []
         assert plane.refusals() == []
 
 
