@@ -22,7 +22,7 @@ DENIAL = "AuthorizationPolicy/shop/payment-allow-orders"
 MB = 1_000_000
 READY_S_MAX = 5
 APPLY_MS_MAX = 100
-PRIVATE_DIRTY_MAX, RSS_MAX = 3 * MB, 9 * MB
+PRIVATE_DIRTY_MAX, RSS_MAX = 3 * MB, 10 * MB  # most of the RSS is code, which all sidecars share
 
 
 def expect(holds, text, *evidence):
