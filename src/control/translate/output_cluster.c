@@ -15,12 +15,11 @@ static uint32_t seconds_of(struct api_opt ms, uint32_t fallback)
 
 static void set_keepalive(struct cluster *c, const struct api_tcp_keepalive *k)
 {
-    enum { TIME_S = 7200, INTERVAL_S = 75, PROBES = 9 }; /* the kernel's */
     if (k == NULL)
         return;
-    c->keepalive_idle_s = seconds_of(k->time_ms, TIME_S);
-    c->keepalive_interval_s = seconds_of(k->interval_ms, INTERVAL_S);
-    c->keepalive_probes = k->probes.is_set ? limit_of(k->probes) : PROBES;
+    c->keepalive_idle_s = seconds_of(k->time_ms, KEEPALIVE_IDLE_S_DEFAULT);
+    c->keepalive_interval_s = seconds_of(k->interval_ms, KEEPALIVE_INTERVAL_S_DEFAULT);
+    c->keepalive_probes = k->probes.is_set ? limit_of(k->probes) : KEEPALIVE_PROBES_DEFAULT;
 }
 
 static void set_pool(struct cluster *c, const struct api_connection_pool *p)

@@ -62,6 +62,13 @@ struct service_info {
     struct str host, name, namespace_;
 };
 
+/* The kernel's keepalive, where it is asked for and does not say how often. */
+enum {
+    KEEPALIVE_IDLE_S_DEFAULT = 7200,
+    KEEPALIVE_INTERVAL_S_DEFAULT = 75,
+    KEEPALIVE_PROBES_DEFAULT = 9,
+};
+
 struct cluster {
     struct str name, alt_stat_name;
     enum cluster_kind kind;

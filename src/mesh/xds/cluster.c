@@ -228,15 +228,14 @@ static int check_filters(struct decode *d, const struct pb_path *at, const Pb__C
 
 static void decode_keepalive(const Pb__Cluster__Cluster *m, struct cluster *cluster)
 {
-    enum { IDLE_S = 7200, INTERVAL_S = 75, PROBES = 9 }; /* the kernel's */
     const Pb__Core__TcpKeepalive *k = m->upstream_connection_options != NULL
                                           ? m->upstream_connection_options->tcp_keepalive
                                           : NULL;
     if (k == NULL)
         return;
-    cluster->keepalive_idle_s = decode_u32(k->keepalive_time, IDLE_S);
-    cluster->keepalive_interval_s = decode_u32(k->keepalive_interval, INTERVAL_S);
-    cluster->keepalive_probes = decode_u32(k->keepalive_probes, PROBES);
+    cluster->keepalive_idle_s = decode_u32(k->keepalive_time, KEEPALIVE_IDLE_S_DEFAULT);
+    cluster->keepalive_interval_s = decode_u32(k->keepalive_interval, KEEPALIVE_INTERVAL_S_DEFAULT);
+    cluster->keepalive_probes = decode_u32(k->keepalive_probes, KEEPALIVE_PROBES_DEFAULT);
 }
 
 /* --- decoding: the whole --- */
