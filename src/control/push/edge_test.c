@@ -1,6 +1,5 @@
 /* Edges on threads of their own under real sockets and TLS: what crosses threads. The test's thread
  * is the brain's and that of all clients. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +9,7 @@
 #include <cmocka.h>
 
 #include "control/push/edge_priv.h"
+#include "control/push/testing/push_rig.h"
 #include "http/client.h"
 #include "mesh/xds/ads_client.h"
 
@@ -33,13 +33,7 @@ struct client {
 };
 
 struct fixture {
-    char dir[64];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
     struct tls_context *known, *stranger;
     struct limits limits;
     struct http_client_config config;
@@ -48,31 +42,6 @@ struct fixture {
 };
 
 /* --- documents --- */
-
-static void apply(struct fixture *f, const char *text)
-{
-    struct api_document_list list;
-    struct api_findings findings;
-    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
-    api_document_list_init(&list);
-    api_findings_init(&findings);
-    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
-    VEC(struct store_write) writes = {0};
-    for (size_t i = 0; i < list.docs.len; i++) {
-        const struct api_document *d = list.docs.ptr[i];
-        struct store_write w = {.object = {.kind = d->kind,
-                                           .namespace_ = d->namespace,
-                                           .name = d->name,
-                                           .json = d->json,
-                                           .owner = STR("api"),
-                                           .created_at = STR("2026-01-01T00:00:00Z")}};
-        VEC_PUSH(&writes, w);
-    }
-    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL, NULL), 0);
-    VEC_DEINIT(&writes);
-    api_document_list_deinit(&list);
-    api_findings_deinit(&findings);
-}
 
 static void apply_services(struct fixture *f, int count, int port)
 {
@@ -84,7 +53,7 @@ static void apply_services(struct fixture *f, int count, int port)
             "spec: {selector: {app: web}, ports: [{name: http, port: %d}]}\n",
             i, port);
     str_buf_add_char(&text, '\0');
-    apply(f, text.ptr);
+    push_rig_apply(&f->rig, text.ptr);
     str_buf_deinit(&text);
 }
 
@@ -93,7 +62,7 @@ static void apply_services(struct fixture *f, int count, int port)
 static void client_write(struct client *c, struct str message)
 {
     struct chain out;
-    chain_init(&out, turn_chunks(c->f->turn), NULL);
+    chain_init(&out, turn_chunks(c->f->rig.turn), NULL);
     grpc_frame(&out, message);
     call_write(c->call, &out);
     chain_deinit(&out);
@@ -103,7 +72,7 @@ static void client_write(struct client *c, struct str message)
 static void client_write_part(struct client *c)
 {
     struct chain out;
-    chain_init(&out, turn_chunks(c->f->turn), NULL);
+    chain_init(&out, turn_chunks(c->f->rig.turn), NULL);
     chain_add(&out, str_from("\0\0\0", 3));
     call_write(c->call, &out);
     chain_deinit(&out);
@@ -192,7 +161,7 @@ static void conn_opened(struct conn *conn)
     head.path = str_from_c(c->path);
     head.has_body = head.is_grpc = head.wants_trailers = true;
     http_head_add(&head, HTTP_NAME_CONTENT_TYPE, STR("application/grpc"));
-    c->call = call_start(c->f->turn, c->http, &head, &call_ops, c);
+    c->call = call_start(c->f->rig.turn, c->http, &head, &call_ops, c);
     if (c->ads != NULL) {
         ads_client_connected(c->ads);
     } else if (c->is_partial) {
@@ -229,7 +198,7 @@ static void connect_client(struct fixture *f, struct client *c, bool is_known)
              (int)(c - f->clients));
     *c = (struct client){.f = f, .path = is_known ? ADS : ROOTS};
     c->message = STR_BUF_INIT(1 << 24);
-    chain_init(&c->in, turn_chunks(f->turn), NULL);
+    chain_init(&c->in, turn_chunks(f->rig.turn), NULL);
     if (is_known) {
         c->ads =
             ads_client_new(&(struct ads_client_args){.node_id = STR("web"),
@@ -240,7 +209,8 @@ static void connect_client(struct fixture *f, struct client *c, bool is_known)
         ads_client_subscribe_all(c->ads, RESOURCE_DIRECTORY);
         ads_client_subscribe_all(c->ads, RESOURCE_LISTENER);
     }
-    c->conn = conn_connect(f->turn, push_addr(f->push), &options, &conn_handler, c, &tls_layer_ops,
+    c->conn = conn_connect(f->rig.turn, push_addr(f->rig.push), &options, &conn_handler, c,
+                           &tls_layer_ops,
                            tls_endpoint_new(&(struct tls_endpoint_args){
                                .context = is_known ? f->known : f->stranger}));
 }
@@ -254,7 +224,7 @@ static void close_client(struct client *c)
     if (c->conn != NULL)
         conn_abort(c->conn, -ERR_CANCELED);
     for (int i = 0; i < 1000 && (c->http != NULL || c->conn != NULL || c->call != NULL); i++)
-        turn_once(c->f->turn, 1);
+        turn_once(c->f->rig.turn, 1);
     c->ads = ads_client_free(c->ads);
     chain_deinit(&c->in);
     str_buf_deinit(&c->message);
@@ -268,22 +238,17 @@ static void turn(struct fixture *f)
         if (c->f != NULL && c->ads != NULL && c->call != NULL)
             ads_client_flush(c->ads);
     }
-    turn_once(f->turn, 10);
+    turn_once(f->rig.turn, 10);
 }
 
 /* Until a condition holds, which is to come; what has hung is told by where. */
 #define WAIT(f, condition)                                                                         \
-    for (uint64_t until_us = turn_now_us((f)->turn) + WAIT_S * 1000000ull; !(condition);) {        \
-        assert_true(turn_now_us((f)->turn) < until_us);                                            \
+    for (uint64_t until_us = turn_now_us((f)->rig.turn) + WAIT_S * 1000000ull; !(condition);) {    \
+        assert_true(turn_now_us((f)->rig.turn) < until_us);                                        \
         turn(f);                                                                                   \
     }
 
 /* --- fixture --- */
-
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
 
 static void make_contexts(struct fixture *f)
 {
@@ -292,11 +257,11 @@ static void make_contexts(struct fixture *f)
                    why = STR_BUF_INIT(1000);
     AUTO(key_unref_auto) struct key *key = key_new_p256();
     AUTO(cert_unref_auto) struct cert *leaf = NULL;
-    struct cert *root = ca_root(f->ca);
+    struct cert *root = ca_root(f->rig.ca);
     assert_int_equal(csr_make(key, STR(IDENTITY), &csr), 0);
-    struct ca_request r = {str_buf_str(&csr), STR(IDENTITY), turn_wall_us(f->turn) / 1000000,
+    struct ca_request r = {str_buf_str(&csr), STR(IDENTITY), turn_wall_us(f->rig.turn) / 1000000,
                            f->lifetime_s};
-    assert_int_equal(ca_issue(f->ca, &r, &pem, &why), 0);
+    assert_int_equal(ca_issue(f->rig.ca, &r, &pem, &why), 0);
     assert_int_equal(cert_from_pem(str_buf_str(&pem), &leaf), 0);
     struct tls_context_args args = {.role = TLS_CLIENT,
                                     .key = key,
@@ -320,27 +285,16 @@ static struct fixture *open_all(uint64_t lifetime_s)
     struct fixture *f = calloc(1, sizeof *f);
     struct str_buf why = STR_BUF_INIT(1000);
     struct addr at;
-    char path[128];
-    strcpy(f->dir, "/tmp/tulle-edge-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
     f->lifetime_s = lifetime_s;
-    f->turn = turn_new_linux();
-    snprintf(path, sizeof path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    assert_non_null(f->registry);
-    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    apply(f, "apiVersion: tulle.dev/v1\nkind: Workload\n"
-             "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
-             "spec: {serviceAccount: web, replicas: 8, ports: [{name: http, port: 80}]}\n");
+    push_rig_open(&f->rig);
+    push_rig_apply(&f->rig,
+                   "apiVersion: tulle.dev/v1\nkind: Workload\n"
+                   "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
+                   "spec: {serviceAccount: web, replicas: 8, ports: [{name: http, port: 80}]}\n");
     apply_services(f, SERVICES, 1000);
     assert_true(addr_parse(STR("127.0.0.1:0"), &at));
-    assert_int_equal(push_listen(f->push, &at, 3, &why), 0);
-    assert_int_equal(push_serve(f->push), 0);
+    assert_int_equal(push_listen(f->rig.push, &at, 3, &why), 0);
+    assert_int_equal(push_serve(f->rig.push), 0);
     limits_init(&f->limits);
     f->config.limits = &f->limits;
     make_contexts(f);
@@ -350,21 +304,12 @@ static struct fixture *open_all(uint64_t lifetime_s)
 
 static void close_all(struct fixture *f)
 {
-    push_free(f->push);
+    push_rig_stop(&f->rig);
     for (int i = 0; i < CLIENTS; i++)
         close_client(&f->clients[i]);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
     tls_context_unref(f->known);
     tls_context_unref(f->stranger);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_remove(&f->rig);
     free(f);
 }
 
@@ -428,8 +373,8 @@ static void test_who_does_not_read_holds_nobody_up(void **state)
     }
     assert_int_equal(f->clients[0].updates, 0);
     /* A directory of that size went out thirty times to the others. */
-    assert_true(f->push->counters.bytes > 30ull * EDGE_CLIENT_BYTES);
-    assert_true(f->push->edge->in_flight_bytes < 3 * EDGE_CLIENT_BYTES);
+    assert_true(f->rig.push->counters.bytes > 30ull * EDGE_CLIENT_BYTES);
+    assert_true(f->rig.push->edge->in_flight_bytes < 3 * EDGE_CLIENT_BYTES);
     close_all(f);
 }
 
@@ -483,7 +428,7 @@ static void on_count(struct turn *turn, struct mail *mail)
 
 static size_t run_errand(struct fixture *f, mail_fn *handle)
 {
-    struct errand e = {.mail = {.handle = handle}, .thread = f->push->edge->threads[0]};
+    struct errand e = {.mail = {.handle = handle}, .thread = f->rig.push->edge->threads[0]};
     mailbox_post(e.thread->turn, &e.mail);
     WAIT(f, atomic_load(&e.is_done));
     return e.queued;
@@ -518,8 +463,8 @@ static void test_a_stream_ends_with_its_certificate(void **state)
     WAIT(f, f->clients[0].updates > 0);
     WAIT(f, f->clients[0].status > 0 && f->clients[0].is_closed);
     assert_int_equal(f->clients[0].status, GRPC_UNAUTHENTICATED + 1);
-    assert_int_equal(f->push->edge->counts.expired, 1);
-    WAIT(f, f->push->stream_count == 0);
+    assert_int_equal(f->rig.push->edge->counts.expired, 1);
+    WAIT(f, f->rig.push->stream_count == 0);
     close_all(f);
 }
 

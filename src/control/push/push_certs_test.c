@@ -1,5 +1,4 @@
 /* What counts as proof: roots that a proxy acknowledged, leaves that it reported. In memory. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "control/push/push_priv.h"
+#include "control/push/testing/push_rig.h"
 #include "mesh/xds/ads_client.h"
 
 #define IDENTITY "spiffe://cluster.local/ns/shop/sa/web"
@@ -22,13 +21,7 @@ static const char workload[] =
     "\"namespace\":\"shop\"},\"spec\":{\"serviceAccount\":\"web\"}}";
 
 struct fixture {
-    char dir[64];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
     struct arena arena;
     /* The proxy. */
     struct ads_client *client;
@@ -88,7 +81,7 @@ static void run(struct fixture *f)
             push_stream_recv(f->stream, f->to_server.ptr[n]);
         if (!f->is_mute)
             f->to_server.len = 0;
-        turn_once(f->turn, 0);
+        turn_once(f->rig.turn, 0);
         for (size_t n = 0; n < f->to_client.len; n++)
             assert_int_equal(ads_client_recv(f->client, f->to_client.ptr[n]), 0);
         f->to_client.len = 0;
@@ -105,42 +98,13 @@ static void disconnect(struct fixture *f)
 static void connect(struct fixture *f)
 {
     struct push_peer peer = {.identity = STR(IDENTITY)};
-    f->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, f);
+    f->stream =
+        push_stream_open(f->rig.push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, f);
     ads_client_connected(f->client);
     run(f);
 }
 
 /* --- fixture --- */
-
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
-
-static void open_control(struct fixture *f)
-{
-    struct str_buf why = STR_BUF_INIT(1000);
-    char path[128];
-    snprintf(path, sizeof path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    str_buf_deinit(&why);
-}
-
-static void close_control(struct fixture *f)
-{
-    disconnect(f);
-    push_free(f->push);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
-}
 
 static void apply(struct fixture *f)
 {
@@ -150,17 +114,14 @@ static void apply(struct fixture *f)
                                        .json = str_from_c(workload),
                                        .owner = STR("api"),
                                        .created_at = STR("2026-01-01T00:00:00Z")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    assert_int_equal(store_commit(f->rig.store, &w, 1, NULL, NULL), 0);
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    strcpy(f->dir, "/tmp/tulle-certs-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    f->turn = turn_new_linux();
     arena_init(&f->arena, 1024);
-    open_control(f);
+    push_rig_open(&f->rig);
     apply(f);
     f->client = ads_client_new(&(struct ads_client_args){.node_id = STR("web/0"),
                                                          .node_cluster = STR("web"),
@@ -176,16 +137,11 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    close_control(f);
+    disconnect(f);
     ads_client_free(f->client);
     VEC_DEINIT(&f->to_server);
     VEC_DEINIT(&f->to_client);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_close(&f->rig);
     arena_deinit(&f->arena);
     free(f);
     return 0;
@@ -212,7 +168,7 @@ static void on_certs(void *ctx, const struct push_certs *c)
 static struct seen_certs see_certs(struct fixture *f)
 {
     struct seen_certs s = {0};
-    push_each_certs(f->push, on_certs, &s);
+    push_each_certs(f->rig.push, on_certs, &s);
     assert_int_equal(s.count, 1);
     return s;
 }
@@ -234,8 +190,8 @@ static void test_roots_are_trusted_when_acknowledged(void **state)
     assert_int_equal(f->got, 1);
     assert_int_equal(see_certs(f).trusting, 1);
     f->is_mute = true;
-    assert_int_equal(ca_rotation_begin(f->ca, STR("cluster.local"), 1800000000), 0);
-    push_roots_changed(f->push);
+    assert_int_equal(ca_rotation_begin(f->rig.ca, STR("cluster.local"), 1800000000), 0);
+    push_roots_changed(f->rig.push);
     expect_why(f, "not acknowledged");
     run(f);
     expect_why(f, "not acknowledged");
@@ -244,8 +200,8 @@ static void test_roots_are_trusted_when_acknowledged(void **state)
     assert_int_equal(see_certs(f).trusting, 1);
     /* The order of the bundle says who signs: that is told, too. */
     f->is_refusing = true;
-    assert_int_equal(ca_rotation_sign(f->ca, 1800000000), 0);
-    push_roots_changed(f->push);
+    assert_int_equal(ca_rotation_sign(f->rig.ca, 1800000000), 0);
+    push_roots_changed(f->rig.push);
     run(f);
     expect_why(f, "refused");
     f->is_refusing = false;
@@ -256,8 +212,9 @@ static void test_roots_are_trusted_when_acknowledged(void **state)
     run(f);
     assert_int_equal(see_certs(f).trusting, 1);
     /* Another tulled has seen nobody yet. */
-    close_control(f);
-    open_control(f);
+    disconnect(f);
+    push_rig_stop(&f->rig);
+    push_rig_start(&f->rig);
     expect_why(f, "not connected");
 }
 
@@ -267,10 +224,10 @@ static struct str report_of(struct fixture *f, const char *identity)
     struct str_buf csr = STR_BUF_INIT(10000), leaf = STR_BUF_INIT(10000), why = STR_BUF_INIT(500),
                    text = STR_BUF_INIT(16000);
     struct json_writer w;
-    uint64_t now_s = turn_wall_us(f->turn) / 1000000;
+    uint64_t now_s = turn_wall_us(f->rig.turn) / 1000000;
     assert_int_equal(csr_make(k, str_from_c(identity), &csr), 0);
     struct ca_request r = {str_buf_str(&csr), str_from_c(identity), now_s, 3600};
-    assert_int_equal(ca_issue(f->ca, &r, &leaf, &why), 0);
+    assert_int_equal(ca_issue(f->rig.ca, &r, &leaf, &why), 0);
     json_writer_init(&w, &text, 0);
     json_writer_object(&w, NULL);
     json_writer_c(&w, "namespace", "shop");
@@ -293,23 +250,25 @@ static void test_leaves_are_renewed_when_reported(void **state)
 {
     struct fixture *f = *state;
     struct str_buf why = STR_BUF_INIT(500);
-    uint64_t now_s = turn_wall_us(f->turn) / 1000000;
+    uint64_t now_s = turn_wall_us(f->rig.turn) / 1000000;
     assert_int_equal(see_certs(f).renewed, 0);
-    struct str old = ca_root_id(ca_root(f->ca), &f->arena);
-    assert_int_equal(push_report(f->push, STR(IDENTITY), report_of(f, IDENTITY), &why), GRPC_OK);
+    struct str old = ca_root_id(ca_root(f->rig.ca), &f->arena);
+    assert_int_equal(push_report(f->rig.push, STR(IDENTITY), report_of(f, IDENTITY), &why),
+                     GRPC_OK);
     assert_int_equal(see_certs(f).renewed, 1);
     assert_true(str_eq(str_from_c(see_certs(f).root), old));
-    assert_true(f->stream->not_after_s > turn_wall_us(f->turn) / 1000000 + 3000);
-    assert_int_equal(ca_rotation_begin(f->ca, STR("cluster.local"), now_s), 0);
+    assert_true(f->stream->not_after_s > turn_wall_us(f->rig.turn) / 1000000 + 3000);
+    assert_int_equal(ca_rotation_begin(f->rig.ca, STR("cluster.local"), now_s), 0);
     assert_int_equal(see_certs(f).renewed, 1);
-    assert_int_equal(ca_rotation_sign(f->ca, now_s), 0);
+    assert_int_equal(ca_rotation_sign(f->rig.ca, now_s), 0);
     assert_int_equal(see_certs(f).renewed, 0);
-    assert_int_equal(push_report(f->push, STR(IDENTITY), report_of(f, IDENTITY), &why), GRPC_OK);
+    assert_int_equal(push_report(f->rig.push, STR(IDENTITY), report_of(f, IDENTITY), &why),
+                     GRPC_OK);
     assert_int_equal(see_certs(f).renewed, 1);
     assert_false(str_eq(str_from_c(see_certs(f).root), old));
     /* Somebody else's. */
     struct str foreign = report_of(f, "spiffe://cluster.local/ns/shop/sa/other");
-    assert_int_equal(push_report(f->push, STR(IDENTITY), foreign, &why), GRPC_INVALID_ARGUMENT);
+    assert_int_equal(push_report(f->rig.push, STR(IDENTITY), foreign, &why), GRPC_INVALID_ARGUMENT);
     str_buf_deinit(&why);
 }
 

@@ -1,6 +1,5 @@
 /* Clients that are none of ours, field by field: state of the world, streams of one type, the order
  * in which things are sent, secrets. No sockets. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "control/push/push_priv.h"
+#include "control/push/testing/push_rig.h"
 #include "mesh/xds/pb_wire.h"
 
 #define IDENTITY "spiffe://cluster.local/ns/shop/sa/web"
@@ -50,13 +49,7 @@ struct client {
 };
 
 struct fixture {
-    char dir[64];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
     struct client clients[STREAMS_MAX];
 };
 
@@ -214,7 +207,7 @@ static void say(struct fixture *f, struct client *c, struct request r)
     push_stream_recv(c->stream, str_buf_str(&m));
     str_buf_deinit(&m);
     str_buf_deinit(&error);
-    turn_once(f->turn, 0);
+    turn_once(f->rig.turn, 0);
 }
 
 /* Accepts the newest response; these are all the names then, which delta does not repeat. */
@@ -239,7 +232,7 @@ static struct client *open_as(struct fixture *f, size_t i, struct push_call call
     assert_true(ip_parse(STR("10.0.0.5"), &peer.address));
     c->variant = call.variant;
     c->ended = 0;
-    c->stream = push_stream_open(f->push, &peer, &call, &stream_ops, c);
+    c->stream = push_stream_open(f->rig.push, &peer, &call, &stream_ops, c);
     return c;
 }
 
@@ -253,32 +246,10 @@ static const struct push_call all_delta = {ADS_DELTA, false, RESOURCE_LISTENER};
 
 /* --- fixture --- */
 
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
-
 static void apply(struct fixture *f, const char *text)
 {
-    struct api_document_list list;
-    struct api_findings findings;
-    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
-    api_document_list_init(&list);
-    api_findings_init(&findings);
-    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
-    for (size_t i = 0; i < list.docs.len; i++) {
-        const struct api_document *d = list.docs.ptr[i];
-        struct store_write w = {.object = {.kind = d->kind,
-                                           .namespace_ = d->namespace,
-                                           .name = d->name,
-                                           .json = d->json,
-                                           .owner = STR("api"),
-                                           .created_at = STR("2026-01-01T00:00:00Z")}};
-        assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
-    }
-    api_document_list_deinit(&list);
-    api_findings_deinit(&findings);
-    turn_once(f->turn, 0);
+    push_rig_apply(&f->rig, text);
+    turn_once(f->rig.turn, 0);
 }
 
 static void delete_service(struct fixture *f, const char *name)
@@ -286,30 +257,14 @@ static void delete_service(struct fixture *f, const char *name)
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("shop"), .name = str_from_c(name)}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
-    turn_once(f->turn, 0);
+    assert_int_equal(store_commit(f->rig.store, &w, 1, NULL, NULL), 0);
+    turn_once(f->rig.turn, 0);
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    struct str_buf why = STR_BUF_INIT(1000);
-    char path[128];
-    strcpy(f->dir, "/tmp/tulle-push-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    f->turn = turn_new_linux();
-    snprintf(path, sizeof path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    struct ca_options o = {.store = f->store,
-                           .state_dir = str_from_c(f->dir),
-                           .trust_domain = STR("cluster.local"),
-                           .root_lifetime_s = 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    str_buf_deinit(&why);
+    push_rig_open(&f->rig);
     apply(f, documents);
     *state = f;
     return 0;
@@ -327,17 +282,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     for (size_t i = 0; i < STREAMS_MAX; i++)
         close_stream(&f->clients[i]);
-    push_free(f->push);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_close(&f->rig);
     free(f);
     return 0;
 }
@@ -349,7 +294,7 @@ static bool is_told(struct fixture *f, const char *part)
     struct json_writer w;
     json_writer_init(&w, &text, 0);
     json_writer_object(&w, NULL);
-    push_render_status(f->push, &(struct push_status_query){.is_detailed = true}, &w);
+    push_render_status(f->rig.push, &(struct push_status_query){.is_detailed = true}, &w);
     json_writer_end(&w);
     bool is_there = str_contains(str_buf_str(&text), str_from_c(part));
     str_buf_deinit(&text);
@@ -542,9 +487,9 @@ static void test_nobody_waits_for_ever(void **state)
     struct client *c = settled(f, all_sotw);
     apply(f, to_v2);
     assert_types(c, "cluster");
-    uint64_t end_us = turn_now_us(f->turn) + 20ull * 1000 * 1000;
-    while (c->count == 0 && turn_now_us(f->turn) < end_us)
-        turn_once(f->turn, 100);
+    uint64_t end_us = turn_now_us(f->rig.turn) + 20ull * 1000 * 1000;
+    while (c->count == 0 && turn_now_us(f->rig.turn) < end_us)
+        turn_once(f->rig.turn, 100);
     assert_types(c, "route");
 }
 
@@ -556,7 +501,7 @@ static void test_refusals_are_shown(void **state)
     say(f, c,
         (struct request){RESOURCE_CLUSTER, .nonce = "1",
                          .error = "Error adding cluster " CATALOG ": not\x1b[2J\ntoday"});
-    assert_int_equal(f->push->counters.nacks, 1);
+    assert_int_equal(f->rig.push->counters.nacks, 1);
     assert_int_equal(c->count, 1); /* the same is not sent again */
     assert_true(is_told(f, ": not?[2J today"));
     assert_true(is_told(f, "\"xds\":\"sotw\""));
@@ -576,7 +521,7 @@ static void test_streams_of_one_replica(void **state)
     forget(eds);
     assert_int_equal(cds->ended + eds->ended, 0);
     /* It is connected for as long as one of them is. */
-    struct registry_replica *r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("shop"), STR("web"), 0);
     assert_non_null(r);
     close_stream(eds);
     assert_ptr_equal(r->node, cds->stream);
@@ -633,7 +578,7 @@ static void test_secrets(void **state)
     assert_int_equal(c->got[0].count, 2);
     assert_true(holds(&c->got[0], "BEGIN PRIVATE KEY"));
     assert_true(holds(&c->got[0], "BEGIN CERTIFICATE"));
-    assert_int_equal(f->push->counters.certificates, 1);
+    assert_int_equal(f->rig.push->counters.certificates, 1);
     /* Another identity gets nothing at all. */
     struct client *other = open_as(f, 1, (struct push_call){ADS_SOTW, true, RESOURCE_SECRET},
                                    "spiffe://cluster.local/ns/shop/sa/other");
@@ -654,15 +599,15 @@ static void on_certs(void *ctx, const struct push_certs *c)
 static struct certs certs_of(struct fixture *f)
 {
     struct certs found = {false, false};
-    push_each_certs(f->push, on_certs, &found);
+    push_each_certs(f->rig.push, on_certs, &found);
     return found;
 }
 
 static void next_stage(struct fixture *f, int (*step)(struct ca *c, uint64_t now_s))
 {
-    assert_int_equal(step(f->ca, turn_wall_us(f->turn) / 1000000), 0);
-    push_roots_changed(f->push);
-    turn_once(f->turn, 0);
+    assert_int_equal(step(f->rig.ca, turn_wall_us(f->rig.turn) / 1000000), 0);
+    push_roots_changed(f->rig.push);
+    turn_once(f->rig.turn, 0);
 }
 
 static int begin(struct ca *c, uint64_t now_s)
@@ -756,9 +701,10 @@ static void test_a_wait_is_cancelled(void **state)
     struct fixture *f = *state;
     struct client *c = open_stream(f, 0, all_delta);
     say(f, c, (struct request){.type = RESOURCE_CLUSTER, .names = {"*"}, .has_node = true});
-    push_committed(f->push, store_revision(f->store));
-    push_wait_cancel(push_wait(f->push, store_revision(f->store), 1000000, on_waited, NULL));
-    assert_true(list_is_empty(&f->push->waiters));
+    push_committed(f->rig.push, store_revision(f->rig.store));
+    push_wait_cancel(
+        push_wait(f->rig.push, store_revision(f->rig.store), 1000000, on_waited, NULL));
+    assert_true(list_is_empty(&f->rig.push->waiters));
     accept_last(f, c, (struct request){.type = RESOURCE_CLUSTER});
 }
 

@@ -4,13 +4,10 @@
  * First byte: bit 0 a one-shot call, bit 1 state of the world (CreateCertificate), bit 2 a stream
  * of one type, bit 3 Envoy's dialect. The rest are messages, each behind two bytes that say how
  * long. */
-#include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "control/push/push_priv.h"
+#include "control/push/testing/push_rig.h"
 
 #define IDENTITY "spiffe://cluster.local/ns/shop/sa/web"
 
@@ -26,73 +23,19 @@ static const char documents[] =
     "metadata: {name: catalog, namespace: shop, labels: {app: catalog}}\n"
     "spec: {serviceAccount: catalog, ports: [{name: http, port: 8080}]}\n";
 
-static struct {
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
-} control;
+static struct push_rig control;
 
-static void apply(void)
+static void stop(void)
 {
-    struct api_document_list list;
-    struct api_findings findings;
-    struct api_source source = {.file = STR("f.yaml"), .text = str_from_c(documents)};
-    api_document_list_init(&list);
-    api_findings_init(&findings);
-    ASSERT(api_document_parse(&source, &list, &findings) == 0);
-    for (size_t i = 0; i < list.docs.len; i++) {
-        const struct api_document *d = list.docs.ptr[i];
-        struct store_write w = {.object = {.kind = d->kind,
-                                           .namespace_ = d->namespace,
-                                           .name = d->name,
-                                           .json = d->json,
-                                           .owner = STR("api"),
-                                           .created_at = STR("2026-01-01T00:00:00Z")}};
-        ASSERT(store_commit(control.store, &w, 1, NULL, NULL) == 0);
-    }
-    api_document_list_deinit(&list);
-    api_findings_deinit(&findings);
-}
-
-static char dir[64];
-
-static void remove_dir(void)
-{
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    if (d != NULL)
-        closedir(d);
-    rmdir(dir);
-}
-
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
+    push_rig_close(&control);
 }
 
 static void start(void)
 {
-    char path[128];
-    struct str_buf why = STR_BUF_INIT(1000);
     log_set_level(LOG_OFF);
-    snprintf(dir, sizeof dir, "/tmp/tulle-push-fuzz-XXXXXX");
-    ASSERT(mkdtemp(dir) != NULL && atexit(remove_dir) == 0);
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    control.turn = turn_new_linux();
-    ASSERT(store_open_sqlite(str_from_c(path), &why, &control.store) == 0);
-    control.registry = registry_new(control.store, &why);
-    struct ca_options o = {control.store, str_from_c(dir), STR("cluster.local"), 86400 * 365};
-    ASSERT(ca_open(&o, turn_wall_us(control.turn) / 1000000, &why, &control.ca) == 0);
-    control.translate = translate_new(control.registry);
-    control.push = push_new(&(struct push_args){control.turn, control.store, control.registry,
-                                                control.translate, control.ca});
-    registry_watch(control.registry, on_fact, control.push);
-    apply();
-    str_buf_deinit(&why);
+    push_rig_open(&control);
+    push_rig_apply(&control, documents);
+    ASSERT(atexit(stop) == 0);
 }
 
 /* --- streams --- */

@@ -1,5 +1,4 @@
 /* What a change costs when others are there that it does not concern: counted, not timed. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "control/push/push_priv.h"
+#include "control/push/testing/push_rig.h"
 #include "mesh/xds/ads_client.h"
 
 enum { WORKLOADS = 12, WAIT_TURNS_MAX = 2000 };
@@ -26,13 +25,7 @@ struct proxy {
 };
 
 struct fixture {
-    char dir[64];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
     struct proxy proxies[WORKLOADS];
 };
 
@@ -42,30 +35,6 @@ static const char *namespace_of(unsigned i)
 }
 
 /* --- documents --- */
-
-static void apply(struct fixture *f, const char *text)
-{
-    struct api_document_list list;
-    struct api_findings findings;
-    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
-    VEC(struct store_write) writes = {0};
-    api_document_list_init(&list);
-    api_findings_init(&findings);
-    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
-    for (size_t i = 0; i < list.docs.len; i++) {
-        const struct api_document *d = list.docs.ptr[i];
-        VEC_PUSH(&writes, ((struct store_write){.object = {.kind = d->kind,
-                                                           .namespace_ = d->namespace,
-                                                           .name = d->name,
-                                                           .json = d->json,
-                                                           .created_at = STR("2026-01-01")}}));
-    }
-    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL, NULL), 0);
-    push_committed(f->push, store_revision(f->store));
-    VEC_DEINIT(&writes);
-    api_document_list_deinit(&list);
-    api_findings_deinit(&findings);
-}
 
 static void apply_workload(struct fixture *f, unsigned i)
 {
@@ -78,7 +47,7 @@ static void apply_workload(struct fixture *f, unsigned i)
              "metadata: {name: w%u, namespace: %s, labels: {app: w%u}}\n"
              "spec: {serviceAccount: w, ports: [{name: http, port: 80}]}\n",
              i, ns, i, i, ns, i);
-    apply(f, text);
+    push_rig_apply(&f->rig, text);
 }
 
 static void apply_policy(struct fixture *f, const char *namespace_, const char *app,
@@ -91,7 +60,7 @@ static void apply_policy(struct fixture *f, const char *namespace_, const char *
              "spec: {selector: {matchLabels: {app: %s}}, action: DENY,"
              " rules: [{to: [{operation: {paths: [\"%s\"]}}]}]}\n",
              namespace_, app, path);
-    apply(f, text);
+    push_rig_apply(&f->rig, text);
 }
 
 /* --- proxies --- */
@@ -160,7 +129,7 @@ static void run(struct fixture *f)
 {
     for (int quiet = 0; quiet < 3;) {
         bool has_moved = false;
-        turn_once(f->turn, 0);
+        turn_once(f->rig.turn, 0);
         for (unsigned i = 0; i < WORKLOADS; i++)
             has_moved |= move_on(&f->proxies[i]);
         quiet = has_moved ? 0 : quiet + 1;
@@ -192,43 +161,17 @@ static void connect_one(struct fixture *f, unsigned i)
     ads_client_subscribe_all(x->client, RESOURCE_LISTENER);
     ads_client_subscribe_all(x->client, RESOURCE_CLUSTER);
     ads_client_subscribe(x->client, RESOURCE_ENDPOINTS, STR("s0.a.svc.cluster.local:80"));
-    x->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
+    x->stream =
+        push_stream_open(f->rig.push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
     ads_client_connected(x->client);
 }
 
 /* --- fixture --- */
 
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
-
-static void open_control(struct fixture *f)
-{
-    struct str_buf why = STR_BUF_INIT(1000);
-    char path[128];
-    snprintf(path, sizeof path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    assert_non_null(f->registry);
-    struct ca_options o = {.store = f->store,
-                           .state_dir = str_from_c(f->dir),
-                           .trust_domain = STR("cluster.local"),
-                           .root_lifetime_s = 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    str_buf_deinit(&why);
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    strcpy(f->dir, "/tmp/tulle-many-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    f->turn = turn_new_linux();
-    open_control(f);
+    push_rig_open(&f->rig);
     for (unsigned i = 0; i < WORKLOADS; i++)
         apply_workload(f, i);
     for (unsigned i = 0; i < WORKLOADS; i++)
@@ -250,17 +193,7 @@ static int teardown(void **state)
         VEC_DEINIT(&x->to_client);
         ads_client_free(x->client);
     }
-    push_free(f->push);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_close(&f->rig);
     free(f);
     return 0;
 }
@@ -270,32 +203,32 @@ static int teardown(void **state)
 static void test_a_policy_visits_whom_it_concerns(void **state)
 {
     struct fixture *f = *state;
-    uint64_t visits = f->push->counters.visits, runs = translate_runs(f->translate);
+    uint64_t visits = f->rig.push->counters.visits, runs = translate_runs(f->rig.translate);
     apply_policy(f, "a", "w4", "/x");
     run(f);
     for (unsigned i = 0; i < WORKLOADS; i++)
         assert_int_equal(f->proxies[i].listeners, i == 4 ? 1 : 0);
-    assert_int_equal(f->push->counters.visits - visits, 1);
+    assert_int_equal(f->rig.push->counters.visits - visits, 1);
     /* The inbound listeners of its namespace are computed, and nobody else's. */
-    assert_int_equal(translate_runs(f->translate) - runs, WORKLOADS / 2);
+    assert_int_equal(translate_runs(f->rig.translate) - runs, WORKLOADS / 2);
 }
 
 static void test_equal_bytes_visit_nobody(void **state)
 {
     struct fixture *f = *state;
-    uint64_t visits = f->push->counters.visits, runs = translate_runs(f->translate);
+    uint64_t visits = f->rig.push->counters.visits, runs = translate_runs(f->rig.translate);
     apply_policy(f, "a", "nobody", "/x");
     run(f);
-    assert_int_equal(f->push->counters.visits, visits);
-    assert_int_equal(translate_runs(f->translate) - runs, WORKLOADS / 2);
+    assert_int_equal(f->rig.push->counters.visits, visits);
+    assert_int_equal(translate_runs(f->rig.translate) - runs, WORKLOADS / 2);
 }
 
 /* A directory says where a replica is, not how it is. */
 static void test_readiness_changes_endpoints_only(void **state)
 {
     struct fixture *f = *state;
-    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
-    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->rig.registry, r, REPLICA_CONNECTED);
     run(f);
     for (unsigned i = 0; i < WORKLOADS; i++) {
         assert_int_equal(f->proxies[i].endpoints, 1);
@@ -306,23 +239,23 @@ static void test_readiness_changes_endpoints_only(void **state)
 static void test_what_changes_back_is_told_nobody(void **state)
 {
     struct fixture *f = *state;
-    uint64_t visits = f->push->counters.visits;
-    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
-    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
-    registry_replica_set_state(f->registry, r, REPLICA_READY);
+    uint64_t visits = f->rig.push->counters.visits;
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->rig.registry, r, REPLICA_CONNECTED);
+    registry_replica_set_state(f->rig.registry, r, REPLICA_READY);
     run(f);
-    assert_int_equal(f->push->counters.visits, visits);
+    assert_int_equal(f->rig.push->counters.visits, visits);
 }
 
 /* Another one asks in between, and so computes it: those who had it are told all the same. */
 static void test_whoever_asks_first(void **state)
 {
     struct fixture *f = *state;
-    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("a"), STR("w0"), 0);
     struct translate_viewer v = {XDS_DIALECT_TULLE, STR("b"), STR("w1")};
-    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    registry_replica_set_state(f->rig.registry, r, REPLICA_CONNECTED);
     translate_output_unref(
-        translate_get(f->translate, &v, RESOURCE_ENDPOINTS, STR("s0.a.svc.cluster.local:80")));
+        translate_get(f->rig.translate, &v, RESOURCE_ENDPOINTS, STR("s0.a.svc.cluster.local:80")));
     run(f);
     for (unsigned i = 0; i < WORKLOADS; i++)
         assert_int_equal(f->proxies[i].endpoints, 1);
@@ -331,7 +264,7 @@ static void test_whoever_asks_first(void **state)
 static void wait_for_directories(struct fixture *f, unsigned count)
 {
     for (int i = 0; i < WAIT_TURNS_MAX && f->proxies[0].directories < count; i++) {
-        turn_once(f->turn, 10 * 1000);
+        turn_once(f->rig.turn, 10 * 1000);
         run(f);
     }
     assert_int_equal(f->proxies[0].directories, count);
@@ -340,7 +273,7 @@ static void wait_for_directories(struct fixture *f, unsigned count)
 static void test_directories_have_a_pace(void **state)
 {
     struct fixture *f = *state;
-    f->push->pace_bytes = INT64_MIN / 2;
+    f->rig.push->pace_bytes = INT64_MIN / 2;
     apply_workload(f, WORKLOADS);
     apply_policy(f, "a", "w0", "/x");
     run(f);
@@ -350,7 +283,7 @@ static void test_directories_have_a_pace(void **state)
     /* Several changes are one when the time has come. */
     apply_workload(f, WORKLOADS + 2);
     run(f);
-    f->push->pace_bytes = 1;
+    f->rig.push->pace_bytes = 1;
     wait_for_directories(f, 1);
 }
 
@@ -361,11 +294,11 @@ static void test_what_just_changed_is_not_in_sync(void **state)
     struct str_buf text = STR_BUF_INIT(1 << 20);
     struct json_writer w;
     struct push_status_query query = {.namespace_ = STR("b"), .workload = STR("w1")};
-    struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w0"), 0);
-    registry_replica_set_state(f->registry, r, REPLICA_CONNECTED);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("a"), STR("w0"), 0);
+    registry_replica_set_state(f->rig.registry, r, REPLICA_CONNECTED);
     json_writer_init(&w, &text, 0);
     json_writer_object(&w, NULL);
-    push_render_status(f->push, &query, &w);
+    push_render_status(f->rig.push, &query, &w);
     json_writer_end(&w);
     assert_true(str_contains(str_buf_str(&text), STR("\"synced\":false")));
     str_buf_deinit(&text);
@@ -378,8 +311,8 @@ static void test_streams_of_a_workload_that_goes(void **state)
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_WORKLOAD, .namespace_ = STR("a"), .name = STR("w2")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
-    push_settle(f->push);
+    assert_int_equal(store_commit(f->rig.store, &w, 1, NULL, NULL), 0);
+    push_settle(f->rig.push);
     assert_true(f->proxies[2].stream->is_check_due);
     assert_false(f->proxies[4].stream->is_check_due);
     f->proxies[2].stream->is_check_due = false;
@@ -392,15 +325,15 @@ static void test_a_lease_is_looked_at_when_it_is_over(void **state)
     const struct registry_bypass b = {.namespace_ = STR("b"),
                                       .workload = STR("w1"),
                                       .sides = BYPASS_INBOUND,
-                                      .until_ms = turn_wall_us(f->turn) / 1000 + 600 * 1000,
+                                      .until_ms = turn_wall_us(f->rig.turn) / 1000 + 600 * 1000,
                                       .note = STR("test")};
-    assert_int_equal(registry_bypass_begin(f->registry, &b), 0);
-    push_expire_soon(f->push);
+    assert_int_equal(registry_bypass_begin(f->rig.registry, &b), 0);
+    push_expire_soon(f->rig.push);
     f->proxies[2].stream = push_stream_close(f->proxies[2].stream);
-    const struct registry_replica *r = registry_replica(f->registry, STR("a"), STR("w2"), 0);
+    const struct registry_replica *r = registry_replica(f->rig.registry, STR("a"), STR("w2"), 0);
     ASSERT(r != NULL);
-    assert_true(timer_is_started(&f->push->expire_timer));
-    assert_true(f->push->expire_timer.due_us <= r->lease_until_us);
+    assert_true(timer_is_started(&f->rig.push->expire_timer));
+    assert_true(f->rig.push->expire_timer.due_us <= r->lease_until_us);
 }
 
 int main(void)

@@ -1,5 +1,4 @@
 /* Streams against the client's state machine, in memory: no sockets, no TLS. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +9,7 @@
 
 #include "base/log.h"
 #include "codec/json.h"
-#include "control/push/push_priv.h"
+#include "control/push/testing/push_rig.h"
 #include "mesh/xds/ads_client.h"
 #include "mesh/xds/ca_codec.h"
 
@@ -51,13 +50,7 @@ struct proxy {
 };
 
 struct fixture {
-    char dir[64];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
     struct proxy web;
     struct arena arena;
     struct push_wait_result waited;
@@ -68,39 +61,11 @@ struct fixture {
 
 /* --- documents --- */
 
-static void apply(struct fixture *f, const char *text)
-{
-    struct api_document_list list;
-    struct api_findings findings;
-    struct api_source source = {.file = STR("t.yaml"), .text = str_from_c(text)};
-    api_document_list_init(&list);
-    api_findings_init(&findings);
-    assert_int_equal(api_document_parse(&source, &list, &findings), 0);
-    VEC(struct store_write) writes = {0};
-    for (size_t i = 0; i < list.docs.len; i++) {
-        const struct api_document *d = list.docs.ptr[i];
-        struct store_write w = {.object = {.kind = d->kind,
-                                           .namespace_ = d->namespace,
-                                           .name = d->name,
-                                           .json = d->json,
-                                           .owner = STR("api"),
-                                           .created_at = STR("2026-01-01T00:00:00Z")}};
-        VEC_PUSH(&writes, w);
-    }
-    uint64_t before = store_revision(f->store);
-    assert_int_equal(store_commit(f->store, writes.ptr, writes.len, NULL, NULL), 0);
-    if (store_revision(f->store) != before)
-        push_committed(f->push, store_revision(f->store));
-    VEC_DEINIT(&writes);
-    api_document_list_deinit(&list);
-    api_findings_deinit(&findings);
-}
-
 static void apply_weights(struct fixture *f, int v1)
 {
     char text[1024];
     snprintf(text, sizeof text, routes, v1, 100 - v1);
-    apply(f, text);
+    push_rig_apply(&f->rig, text);
 }
 
 /* --- the proxy --- */
@@ -178,7 +143,7 @@ static void run(struct fixture *f)
                 str_buf_deinit(&x->to_server.ptr[n]);
             x->to_server.len = 0;
         }
-        turn_once(f->turn, 0);
+        turn_once(f->rig.turn, 0);
         for (size_t n = 0; n < x->to_client.len; n++)
             assert_int_equal(ads_client_recv(x->client, str_buf_str(&x->to_client.ptr[n])), 0);
         for (size_t n = 0; n < x->to_client.len; n++)
@@ -197,7 +162,8 @@ static void connect_as(struct fixture *f, const char *identity)
         drop(x);
     }
     x->ended = 0;
-    x->stream = push_stream_open(f->push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
+    x->stream =
+        push_stream_open(f->rig.push, &peer, &(struct push_call){ADS_DELTA}, &stream_ops, x);
     ads_client_connected(x->client);
     run(f);
 }
@@ -226,49 +192,20 @@ static void make_client(struct fixture *f, const char *metadata)
 
 /* --- fixture --- */
 
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
-
-static void open_control(struct fixture *f)
-{
-    struct str_buf why = STR_BUF_INIT(1000);
-    char path[128];
-    snprintf(path, sizeof path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    assert_non_null(f->registry);
-    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    str_buf_deinit(&why);
-}
-
-static void close_control(struct fixture *f)
+static void hang_up(struct fixture *f)
 {
     if (f->web.stream != NULL)
         f->web.stream = push_stream_close(f->web.stream);
-    push_free(f->push);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    strcpy(f->dir, "/tmp/tulle-push-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    f->turn = turn_new_linux();
     arena_init(&f->arena, 1024);
     f->nacks = STR_BUF_INIT(10000);
     f->web.got = STR_BUF_INIT(1 << 20);
-    open_control(f);
-    apply(f, documents);
+    push_rig_open(&f->rig);
+    push_rig_apply(&f->rig, documents);
     apply_weights(f, 90);
     make_client(f, METADATA);
     *state = f;
@@ -278,17 +215,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    close_control(f);
+    hang_up(f);
     drop(&f->web);
     ads_client_free(f->web.client);
     str_buf_deinit(&f->web.got);
     str_buf_deinit(&f->nacks);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_close(&f->rig);
     arena_deinit(&f->arena);
     free(f);
     return 0;
@@ -313,7 +245,7 @@ enum { LONG_US = 600 * 1000 * 1000, SHORT_US = 50 * 1000 };
 static void start_wait(struct fixture *f, uint64_t timeout_us)
 {
     f->is_waited = false;
-    push_wait(f->push, store_revision(f->store), timeout_us, on_waited, f);
+    push_wait(f->rig.push, store_revision(f->rig.store), timeout_us, on_waited, f);
 }
 
 /* --- tests --- */
@@ -333,7 +265,7 @@ static void test_subscribe_and_get(void **state)
     /* Clusters come before the routes that name them. */
     const char *text = f->web.got.ptr;
     assert_true(strstr(text, "cluster " HOST) < strstr(text, "route " HOST));
-    struct registry_replica *r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("shop"), STR("web"), 0);
     assert_non_null(r);
     assert_int_equal(r->state, REPLICA_READY);
 }
@@ -352,39 +284,41 @@ static void test_equal_content_is_no_byte(void **state)
 {
     struct fixture *f = *state;
     connect_as(f, IDENTITY);
-    uint64_t before = push_bytes_sent(f->push);
+    uint64_t before = push_bytes_sent(f->rig.push);
     /* Another annotation, another revision: the same configuration. */
-    apply(f, "apiVersion: v1\nkind: Service\n"
-             "metadata: {name: catalog, namespace: shop, annotations: {note: x}}\n"
-             "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}]}\n");
+    push_rig_apply(&f->rig,
+                   "apiVersion: v1\nkind: Service\n"
+                   "metadata: {name: catalog, namespace: shop, annotations: {note: x}}\n"
+                   "spec: {selector: {app: catalog}, ports: [{name: http, port: 8080}]}\n");
     start_wait(f, LONG_US);
     run(f);
-    assert_true(push_bytes_sent(f->push) == before);
+    assert_true(push_bytes_sent(f->rig.push) == before);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.proxies, 0);
     apply_weights(f, 90); /* unchanged */
     run(f);
-    assert_true(push_bytes_sent(f->push) == before);
+    assert_true(push_bytes_sent(f->rig.push) == before);
 }
 
 static void test_reconnect_sends_nothing(void **state)
 {
     struct fixture *f = *state;
     connect_as(f, IDENTITY);
-    uint64_t before = push_bytes_sent(f->push);
+    uint64_t before = push_bytes_sent(f->rig.push);
     connect_as(f, IDENTITY);
-    assert_true(push_bytes_sent(f->push) == before);
+    assert_true(push_bytes_sent(f->rig.push) == before);
     /* Nor after a restart of tulled. */
-    close_control(f);
+    hang_up(f);
+    push_rig_stop(&f->rig);
     ads_client_disconnected(f->web.client);
     drop(&f->web);
-    open_control(f);
+    push_rig_start(&f->rig);
     str_buf_reset(&f->web.got);
     connect_as(f, IDENTITY);
     assert_int_equal(f->web.ended, 0);
-    assert_true(f->push->counters.resources == 0);
+    assert_true(f->rig.push->counters.resources == 0);
     assert_int_equal(f->web.got.len, 0);
-    assert_true(push_bytes_sent(f->push) == 0);
+    assert_true(push_bytes_sent(f->rig.push) == 0);
 }
 
 static void test_what_went_is_removed(void **state)
@@ -395,14 +329,14 @@ static void test_what_went_is_removed(void **state)
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("shop"), .name = STR("catalog")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    assert_int_equal(store_commit(f->rig.store, &w, 1, NULL, NULL), 0);
     run(f);
     assert_true(got(f, "-route " HOST "\n"));
     assert_true(got(f, "-cluster " HOST "\n"));
     assert_true(got(f, "directory shop\n"));
     /* And it comes back under its name. */
     str_buf_reset(&f->web.got);
-    apply(f, documents);
+    push_rig_apply(&f->rig, documents);
     run(f);
     assert_true(got(f, "route " HOST "\n"));
 }
@@ -412,15 +346,15 @@ static void test_new_namespace_reaches_the_wildcard(void **state)
     struct fixture *f = *state;
     connect_as(f, IDENTITY);
     str_buf_reset(&f->web.got);
-    apply(f, "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: data}\n"
-             "spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n");
+    push_rig_apply(&f->rig, "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: data}\n"
+                            "spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}\n");
     run(f);
     assert_true(str_eq(str_buf_str(&f->web.got), STR("directory data\n")));
     str_buf_reset(&f->web.got);
     struct store_write w = {
         .is_delete = true,
         .object = {.kind = API_KIND_SERVICE, .namespace_ = STR("data"), .name = STR("db")}};
-    assert_int_equal(store_commit(f->store, &w, 1, NULL, NULL), 0);
+    assert_int_equal(store_commit(f->rig.store, &w, 1, NULL, NULL), 0);
     run(f);
     assert_true(str_eq(str_buf_str(&f->web.got), STR("-directory data\n")));
 }
@@ -464,7 +398,7 @@ static void test_wait_times_out_and_forgets_the_dead(void **state)
     assert_int_equal(f->waited.acked, 0);
     start_wait(f, LONG_US);
     f->web.stream = push_stream_close(f->web.stream);
-    turn_once(f->turn, 0);
+    turn_once(f->rig.turn, 0);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.proxies, 0);
     assert_string_equal(f->lagging, "[]");
@@ -477,7 +411,7 @@ static void test_wait_without_proxies(void **state)
     struct fixture *f = *state;
     apply_weights(f, 33);
     start_wait(f, LONG_US);
-    turn_once(f->turn, 0);
+    turn_once(f->rig.turn, 0);
     assert_true(f->is_waited);
     assert_int_equal(f->waited.proxies, 0);
 }
@@ -498,19 +432,19 @@ static void test_nack_is_recorded(void **state)
     assert_true(str_contains(str_buf_str(&f->nacks), STR("shop/web/0")));
     assert_int_equal(f->web.stream->nacks.len, 1);
     assert_string_equal(f->web.stream->nacks.ptr[0].name, HOST);
-    assert_int_equal(f->push->counters.nacks, 1);
-    assert_int_equal(
-        store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"), &f->arena, &o),
-        0);
+    assert_int_equal(f->rig.push->counters.nacks, 1);
+    assert_int_equal(store_get(f->rig.store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
+                               &f->arena, &o),
+                     0);
     assert_true(str_contains(o.status_json, STR("not today")));
     /* The next good one takes it back. */
     f->web.refuse = NULL;
     apply_weights(f, 30);
     run(f);
     assert_int_equal(f->web.stream->nacks.len, 0);
-    assert_int_equal(
-        store_get(f->store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"), &f->arena, &o),
-        0);
+    assert_int_equal(store_get(f->rig.store, API_KIND_VIRTUAL_SERVICE, STR("shop"), STR("catalog"),
+                               &f->arena, &o),
+                     0);
     assert_int_equal(o.status_json.len, 0);
 }
 
@@ -525,7 +459,7 @@ static const struct json *status_of(struct fixture *f)
     struct json_writer w;
     json_writer_init(&w, &out, 0);
     json_writer_object(&w, NULL);
-    push_render_status(f->push, &query, &w);
+    push_render_status(f->rig.push, &query, &w);
     json_writer_end(&w);
     assert_int_equal(json_parse(&f->arena, str_buf_str(&out), 1 << 20, &root, NULL), 0);
     str_buf_deinit(&out);
@@ -612,8 +546,9 @@ static void test_status_of_one_that_is_away(void **state)
     connect_as(f, IDENTITY);
     f->web.stream = push_stream_close(f->web.stream);
     assert_true(str_contains(text_at(status_of(f), "why"), STR("its endpoints stay")));
-    close_control(f);
-    open_control(f);
+    hang_up(f);
+    push_rig_stop(&f->rig);
+    push_rig_start(&f->rig);
     assert_true(str_contains(text_at(status_of(f), "why"), STR("since the control plane started")));
 }
 
@@ -621,17 +556,17 @@ static void test_slow_proxy_skips_versions(void **state)
 {
     struct fixture *f = *state;
     connect_as(f, IDENTITY);
-    uint64_t before = f->push->counters.resources;
+    uint64_t before = f->rig.push->counters.resources;
     f->web.is_full = true;
     for (int v1 = 10; v1 < 20; v1++) {
         apply_weights(f, v1);
         run(f);
     }
-    assert_true(f->push->counters.resources == before);
+    assert_true(f->rig.push->counters.resources == before);
     f->web.is_full = false;
     push_stream_room(f->web.stream);
     run(f);
-    assert_true(f->push->counters.resources == before + 1);
+    assert_true(f->rig.push->counters.resources == before + 1);
 }
 
 static void test_identity_decides(void **state)
@@ -640,14 +575,15 @@ static void test_identity_decides(void **state)
     connect_as(f, "spiffe://cluster.local/ns/shop/sa/catalog");
     assert_int_equal(f->web.ended, GRPC_PERMISSION_DENIED + 1);
     assert_int_equal(f->web.got.len, 0);
-    assert_null(registry_replica(f->registry, STR("shop"), STR("web"), 0));
+    assert_null(registry_replica(f->rig.registry, STR("shop"), STR("web"), 0));
     connect_as(f, IDENTITY);
     assert_int_equal(f->web.ended, 0);
     /* The document becomes somebody else's. */
-    apply(f, "apiVersion: tulle.dev/v1\nkind: Workload\n"
-             "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
-             "spec: {serviceAccount: other, replicas: 2, ports: [{name: http, port: 80}]}\n");
-    turn_once(f->turn, 0);
+    push_rig_apply(&f->rig,
+                   "apiVersion: tulle.dev/v1\nkind: Workload\n"
+                   "metadata: {name: web, namespace: shop, labels: {app: web}}\n"
+                   "spec: {serviceAccount: other, replicas: 2, ports: [{name: http, port: 80}]}\n");
+    turn_once(f->rig.turn, 0);
     assert_int_equal(f->web.ended, GRPC_PERMISSION_DENIED + 1);
 }
 
@@ -673,12 +609,14 @@ static void test_addresses_are_not_taken_on_its_word(void **state)
     struct ip_addr others[2] = {ip("10.0.0.9"), ip("fd00::9")};
     struct registry_replica *p;
     assert_int_equal(
-        registry_replica_connect(f->registry, STR("shop"), STR("catalog-v1"), 0, others, f, &p), 0);
+        registry_replica_connect(f->rig.registry, STR("shop"), STR("catalog-v1"), 0, others, f, &p),
+        0);
     others[0] = ip("10.0.0.5");
     others[1] = ip("fd00::6");
     assert_int_equal(
-        registry_replica_connect(f->registry, STR("shop"), STR("catalog-v1"), 1, others, f, &p), 0);
-    struct push_stream s = {.push = f->push,
+        registry_replica_connect(f->rig.registry, STR("shop"), STR("catalog-v1"), 1, others, f, &p),
+        0);
+    struct push_stream s = {.push = f->rig.push,
                             .namespace_ = STR("shop"),
                             .workload = STR("web"),
                             .address = ip("10.0.0.5")};
@@ -703,28 +641,28 @@ static void test_replicas_live_and_die(void **state)
     struct fixture *f = *state;
     struct str_buf why = STR_BUF_INIT(1000);
     connect_as(f, IDENTITY);
-    struct registry_replica *r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    struct registry_replica *r = registry_replica(f->rig.registry, STR("shop"), STR("web"), 0);
     const char *unready =
         "{\"state\":\"unready\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}";
-    assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(unready), &why), GRPC_OK);
+    assert_int_equal(push_report(f->rig.push, STR(IDENTITY), str_from_c(unready), &why), GRPC_OK);
     assert_int_equal(r->state, REPLICA_CONNECTED);
-    assert_int_equal(
-        push_report(f->push, STR("spiffe://cluster.local/ns/shop/sa/x"), str_from_c(unready), &why),
-        GRPC_PERMISSION_DENIED);
+    assert_int_equal(push_report(f->rig.push, STR("spiffe://cluster.local/ns/shop/sa/x"),
+                                 str_from_c(unready), &why),
+                     GRPC_PERMISSION_DENIED);
     static const char *const bad[] = {
         "", "{}", "[]",
         "{\"state\":\"ready\",\"index\":-1,\"namespace\":\"shop\",\"workload\":\"web\"}",
         "{\"state\":\"gone\",\"index\":0,\"namespace\":\"shop\",\"workload\":\"web\"}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(push_report(f->push, STR(IDENTITY), str_from_c(bad[i]), &why),
+        assert_int_equal(push_report(f->rig.push, STR(IDENTITY), str_from_c(bad[i]), &why),
                          GRPC_INVALID_ARGUMENT);
     f->web.stream = push_stream_close(f->web.stream);
-    r = registry_replica(f->registry, STR("shop"), STR("web"), 0);
+    r = registry_replica(f->rig.registry, STR("shop"), STR("web"), 0);
     assert_non_null(r); /* its lease runs */
     assert_null(r->node);
-    assert_true(push_replica_gone(f->push, STR("shop"), STR("web"), 0));
-    assert_null(registry_replica(f->registry, STR("shop"), STR("web"), 0));
-    assert_false(push_replica_gone(f->push, STR("shop"), STR("web"), 0));
+    assert_true(push_replica_gone(f->rig.push, STR("shop"), STR("web"), 0));
+    assert_null(registry_replica(f->rig.registry, STR("shop"), STR("web"), 0));
+    assert_false(push_replica_gone(f->rig.push, STR("shop"), STR("web"), 0));
     str_buf_deinit(&why);
 }
 
@@ -734,12 +672,12 @@ static void test_certificates(void **state)
     struct str_buf token = STR_BUF_INIT(100), csr = STR_BUF_INIT(8192), wire = STR_BUF_INIT(16384),
                    answer = STR_BUF_INIT(65536), why = STR_BUF_INIT(1000);
     struct key *k = key_new_p256();
-    uint64_t now_s = turn_wall_us(f->turn) / 1000000;
+    uint64_t now_s = turn_wall_us(f->rig.turn) / 1000000;
     assert_int_equal(csr_make(k, STR("spiffe://cluster.local/ns/shop/sa/admin"), &csr), 0);
     ca_codec_encode_request(&(struct ca_codec_request){.csr_pem = str_buf_str(&csr)}, &wire);
-    assert_int_equal(ca_token_make(f->store, STR("shop"), STR("web"), 0, now_s, 60, &token), 0);
+    assert_int_equal(ca_token_make(f->rig.store, STR("shop"), STR("web"), 0, now_s, 60, &token), 0);
     struct str t = str_buf_str(&token), request = str_buf_str(&wire);
-    assert_int_equal(push_create_certificate(f->push, STR_NULL, t, request, &answer, &why),
+    assert_int_equal(push_create_certificate(f->rig.push, STR_NULL, t, request, &answer, &why),
                      GRPC_OK);
     struct ca_codec_response response;
     assert_int_equal(ca_codec_decode_response(&f->arena, str_buf_str(&answer), &response), 0);
@@ -751,19 +689,22 @@ static void test_certificates(void **state)
     assert_true(str_eq(info.uri_sans[0], STR(IDENTITY)));
     cert_unref(leaf);
     str_buf_reset(&answer);
-    assert_int_equal(push_create_certificate(f->push, STR_NULL, t, request, &answer, &why),
+    assert_int_equal(push_create_certificate(f->rig.push, STR_NULL, t, request, &answer, &why),
                      GRPC_UNAUTHENTICATED);
-    assert_int_equal(push_create_certificate(f->push, STR_NULL, STR_NULL, request, &answer, &why),
-                     GRPC_UNAUTHENTICATED);
+    assert_int_equal(
+        push_create_certificate(f->rig.push, STR_NULL, STR_NULL, request, &answer, &why),
+        GRPC_UNAUTHENTICATED);
     /* Renewal by the present leaf; not of one whose Workload is gone. */
     assert_int_equal(
-        push_create_certificate(f->push, STR(IDENTITY), STR_NULL, request, &answer, &why), GRPC_OK);
-    assert_int_equal(push_create_certificate(f->push, STR("spiffe://cluster.local/ns/shop/sa/old"),
-                                             STR_NULL, request, &answer, &why),
+        push_create_certificate(f->rig.push, STR(IDENTITY), STR_NULL, request, &answer, &why),
+        GRPC_OK);
+    assert_int_equal(push_create_certificate(f->rig.push,
+                                             STR("spiffe://cluster.local/ns/shop/sa/old"), STR_NULL,
+                                             request, &answer, &why),
                      GRPC_PERMISSION_DENIED);
-    assert_int_equal(
-        push_create_certificate(f->push, STR(IDENTITY), STR_NULL, STR("\xff\xff"), &answer, &why),
-        GRPC_INVALID_ARGUMENT);
+    assert_int_equal(push_create_certificate(f->rig.push, STR(IDENTITY), STR_NULL, STR("\xff\xff"),
+                                             &answer, &why),
+                     GRPC_INVALID_ARGUMENT);
     key_unref(k);
     str_buf_deinit(&token);
     str_buf_deinit(&csr);

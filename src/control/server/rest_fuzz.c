@@ -1,82 +1,40 @@
 /* Whole requests to the API, head and body, by an administrator's socket: paths, queries, fields,
  * documents, patches. What they write stays until the control plane is made anew. */
-#include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "control/push/testing/push_rig.h"
 #include "control/server/server_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { TURNS = 24, INPUTS_MAX = 2000 };
 
-static struct {
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
-    struct server *server;
-    unsigned input_count;
-} control;
+static struct push_rig control;
+static struct server *server;
+static unsigned input_count;
 
-static char dir[64];
-
-static void remove_dir(void)
+static void stop(void)
 {
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    if (d != NULL)
-        closedir(d);
-    rmdir(dir);
-}
-
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
+    if (server == NULL)
+        return;
+    server = server_free(server);
+    push_rig_close(&control);
+    input_count = 0;
 }
 
 static void start(void)
 {
-    char path[128];
-    struct str_buf why = STR_BUF_INIT(1000);
+    static bool is_stopped_at_exit;
     log_set_level(LOG_OFF);
-    bool is_first = dir[0] == '\0';
-    snprintf(dir, sizeof dir, "/tmp/tulle-rest-fuzz-XXXXXX");
-    ASSERT(mkdtemp(dir) != NULL && (!is_first || atexit(remove_dir) == 0));
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    control.turn = turn_new_linux();
-    ASSERT(store_open_sqlite(str_from_c(path), &why, &control.store) == 0);
-    control.registry = registry_new(control.store, &why);
-    struct ca_options o = {control.store, str_from_c(dir), STR("cluster.local"), 86400 * 365};
-    ASSERT(ca_open(&o, turn_wall_us(control.turn) / 1000000, &why, &control.ca) == 0);
-    control.translate = translate_new(control.registry);
-    control.push = push_new(&(struct push_args){control.turn, control.store, control.registry,
-                                                control.translate, control.ca});
-    registry_watch(control.registry, on_fact, control.push);
-    control.server = server_new(&(struct server_args){control.turn, control.store, control.registry,
-                                                      control.translate, control.push, control.ca,
-                                                      STR("fuzz"), str_from_c(dir)});
-    str_buf_deinit(&why);
-}
-
-static void stop(void)
-{
-    server_free(control.server);
-    push_free(control.push);
-    translate_free(control.translate);
-    registry_free(control.registry);
-    ca_free(control.ca);
-    store_close(control.store);
-    turn_free(control.turn);
-    remove_dir();
-    control.input_count = 0;
-    control.server = NULL;
+    push_rig_open(&control);
+    server = server_new(&(struct server_args){control.turn, control.store, control.registry,
+                                              control.translate, control.push, control.ca,
+                                              STR("fuzz"), str_from_c(control.dir)});
+    ASSERT(is_stopped_at_exit || atexit(stop) == 0);
+    is_stopped_at_exit = true;
 }
 
 static void nothing(struct conn *c)
@@ -98,15 +56,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int fds[2];
     char block[4096];
-    if (control.server != NULL && control.input_count == INPUTS_MAX)
+    if (server != NULL && input_count == INPUTS_MAX)
         stop();
-    if (control.server == NULL)
+    if (server == NULL)
         start();
-    control.input_count++;
+    input_count++;
     ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
     struct conn *c = conn_adopt_fd(control.turn, fds[0], &nobody, NULL);
     ASSERT(c != NULL);
-    server_conn_accept(&control.server->api, c);
+    server_conn_accept(&server->api, c);
     /* A socket holds more than an input has. */
     (void)!send(fds[1], data, size, MSG_NOSIGNAL);
     for (int quiet = 0; quiet < TURNS; quiet++) {
@@ -115,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             quiet = 0;
     }
     close(fds[1]);
-    for (int i = 0; i < TURNS && !list_is_empty(&control.server->conns); i++)
+    for (int i = 0; i < TURNS && !list_is_empty(&server->conns); i++)
         turn_once(control.turn, 0);
     return 0;
 }

@@ -1,5 +1,4 @@
 /* The API by a raw client over its unix socket; the loop is driven in between. */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,16 +12,12 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "control/push/testing/push_rig.h"
 #include "control/server/server_priv.h"
 
 struct fixture {
-    char dir[64], path[128];
-    struct turn *turn;
-    struct store *store;
-    struct registry *registry;
-    struct translate *translate;
-    struct ca *ca;
-    struct push *push;
+    struct push_rig rig;
+    char path[128];
     struct server *server;
     struct arena arena;
     struct str_buf answer;
@@ -30,31 +25,17 @@ struct fixture {
     const struct json *json; /* of the body; NULL: it is none */
 };
 
-static void on_fact(void *ctx, struct str fact)
-{
-    push_fact_changed(ctx, fact);
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     struct str_buf why = STR_BUF_INIT(1000);
-    strcpy(f->dir, "/tmp/tulle-rest-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    push_rig_open(&f->rig);
     arena_init(&f->arena, 4096);
     f->answer = STR_BUF_INIT(1 << 22);
-    f->turn = turn_new_linux();
-    snprintf(f->path, sizeof f->path, "%s/store.db", f->dir);
-    assert_int_equal(store_open_sqlite(str_from_c(f->path), &why, &f->store), 0);
-    f->registry = registry_new(f->store, &why);
-    struct ca_options o = {f->store, str_from_c(f->dir), STR("cluster.local"), 86400 * 365};
-    assert_int_equal(ca_open(&o, turn_wall_us(f->turn) / 1000000, &why, &f->ca), 0);
-    f->translate = translate_new(f->registry);
-    f->push = push_new(&(struct push_args){f->turn, f->store, f->registry, f->translate, f->ca});
-    registry_watch(f->registry, on_fact, f->push);
-    f->server = server_new(&(struct server_args){f->turn, f->store, f->registry, f->translate,
-                                                 f->push, f->ca, STR("test"), str_from_c(f->dir)});
-    snprintf(f->path, sizeof f->path, "%s/api.sock", f->dir);
+    f->server = server_new(&(struct server_args){f->rig.turn, f->rig.store, f->rig.registry,
+                                                 f->rig.translate, f->rig.push, f->rig.ca,
+                                                 STR("test"), str_from_c(f->rig.dir)});
+    snprintf(f->path, sizeof f->path, "%s/api.sock", f->rig.dir);
     assert_int_equal(server_listen_api(f->server, str_from_c(f->path), &why), 0);
     str_buf_deinit(&why);
     *state = f;
@@ -65,17 +46,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     server_free(f->server);
-    push_free(f->push);
-    translate_free(f->translate);
-    registry_free(f->registry);
-    ca_free(f->ca);
-    store_close(f->store);
-    turn_free(f->turn);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *e; (e = readdir(d)) != NULL;)
-        unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(f->dir);
+    push_rig_close(&f->rig);
     str_buf_deinit(&f->answer);
     arena_deinit(&f->arena);
     free(f);
@@ -101,7 +72,7 @@ static void send_all(struct fixture *f, int fd, struct str bytes)
             bytes = str_skip(bytes, (size_t)n);
         else if (errno != EAGAIN)
             return; /* the server has had enough */
-        turn_once(f->turn, 0);
+        turn_once(f->rig.turn, 0);
     }
 }
 
@@ -111,7 +82,7 @@ static void receive(struct fixture *f, int fd)
     char block[4096];
     str_buf_reset(&f->answer);
     for (int i = 0; i < 3000; i++) {
-        turn_once(f->turn, 1);
+        turn_once(f->rig.turn, 1);
         ssize_t n = recv(fd, block, sizeof block, MSG_DONTWAIT);
         if (n > 0)
             str_buf_add(&f->answer, str_from(block, (size_t)n));
@@ -252,7 +223,7 @@ static void test_refusals(void **state)
             fail_msg("%s %s: %.*s", table[i].method, table[i].path,
                      STR_FMT(str_buf_str(&f->answer)));
     }
-    assert_int_equal(store_revision(f->store), 0);
+    assert_int_equal(store_revision(f->rig.store), 0);
 }
 
 static void test_one_document(void **state)
@@ -296,7 +267,7 @@ static void test_all_or_nothing(void **state)
     apply(f, SERVICE "---\n" WORKLOAD "---\nkind: Nonsense\napiVersion: v9\nmetadata: {name: x}\n");
     assert_int_equal(f->status, 422);
     assert_true(json_count(json_get(f->json, "findings")) > 0);
-    assert_int_equal(store_revision(f->store), 0);
+    assert_int_equal(store_revision(f->rig.store), 0);
     apply(f, SERVICE "---\n" WORKLOAD);
     assert_int_equal(f->status, 200);
     assert_int_equal(json_count(json_get(f->json, "applied")), 2);
@@ -433,8 +404,8 @@ static void test_tokens(void **state)
     struct str namespace_, workload,
         token = arena_str(&f->arena, json_str_or(json_get(f->json, "token"), STR_NULL));
     uint32_t index;
-    assert_int_equal(ca_token_redeem(f->store, token, turn_wall_us(f->turn) / 1000000, &f->arena,
-                                     &namespace_, &workload, &index),
+    assert_int_equal(ca_token_redeem(f->rig.store, token, turn_wall_us(f->rig.turn) / 1000000,
+                                     &f->arena, &namespace_, &workload, &index),
                      0);
     assert_true(str_eq(workload, STR("web")) && index == 1);
 }
@@ -458,7 +429,7 @@ static void test_a_client_leaves_while_it_waits(void **state)
     send_all(f, fd, STR("GET /tulle/v1/wait?revision=1&timeout=20 HTTP/1.1\r\nHost: x\r\n\r\n"));
     close(fd);
     for (int i = 0; i < 20; i++)
-        turn_once(f->turn, 2);
+        turn_once(f->rig.turn, 2);
 }
 
 int main(void)
