@@ -58,7 +58,7 @@ static int teardown(void **state)
 static int dial(struct fixture *f)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    strcpy(sa.sun_path, f->path);
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s", f->path);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (void *)&sa, sizeof sa), 0);
     return fd;
